@@ -1,0 +1,82 @@
+"""What a metric is: a function of saved predictions that declares how to read its numbers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Literal
+
+import numpy as np
+from torch import Tensor, nn
+
+from ..types import Split
+
+Direction = Literal["up", "down", "to-retrained"]
+MEAN_OVER = ("forget/acc", "retain/acc", "test/acc", "mia/loss_auc")  # the avg gap of the field: UA, RA, TA, MIA
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One model's predictions beside those of the reference models.
+
+    Rows of ``logits`` are sample ids, so ``logits[split.forget]`` are the (N_f, C) logits of the forget set.
+    """
+
+    logits: Tensor  # (N, C) float32
+    labels: Tensor  # (N,) int64
+    split: Split
+    classes: tuple[str, ...]
+    original: Tensor | None = None  # logits of the original model
+    retrained: Tensor | None = None  # logits of the retrained model; None under retrained=false
+    model: nn.Module | None = None  # the model itself, for the few metrics that need weights
+
+    def of(self, logits: Tensor, model: nn.Module | None = None) -> "Evidence":
+        """The same task with another model's predictions in front."""
+        return replace(self, logits=logits, model=model)
+
+
+class Metric:
+    """A family of numbers for one model. ``directions`` maps each name it returns (or a glob) to how it is read."""
+
+    directions: Mapping[str, Direction]
+    needs_retrained: bool = False
+
+    def __call__(self, evidence: Evidence) -> dict[str, float]:
+        raise NotImplementedError
+
+
+def evaluate(metrics: Mapping[str, Metric], evidence: Evidence) -> tuple[dict[str, float], dict[str, str]]:
+    """All values, and for each metric that failed its error; a failed metric is never imputed.
+
+    Metrics that need the retrained model are left out where there is none.
+    """
+    values: dict[str, float] = {}
+    failed: dict[str, str] = {}
+    for name, metric in metrics.items():
+        if metric.needs_retrained and evidence.retrained is None:
+            continue
+        try:
+            found = metric(evidence)
+            if bad := [key for key, value in found.items() if not np.isfinite(value)]:
+                raise ValueError(f"not finite: {', '.join(bad)}")
+            values |= found
+        except Exception as error:  # shown to the user as failed, whatever it is
+            failed[name] = f"{type(error).__name__}: {error}"
+    return values, failed
+
+
+def directions_of(metrics: Mapping[str, Metric], names: list[str]) -> dict[str, Direction]:
+    """The declared direction of every metric name."""
+    patterns = [item for metric in metrics.values() for item in metric.directions.items()]
+    return {n: next(d for p, d in patterns if fnmatchcase(n, p)) for n in names}
+
+
+def gaps(values: Mapping[str, float], retrained: Mapping[str, float], directions: Mapping[str, Direction]) -> dict:
+    """``gap/<metric> = value - retrained`` for every metric whose aim is not merely to be small, and ``gap/mean``.
+
+    ``gap/mean`` is the field's average gap: the mean absolute gap over forget, retain and test accuracy and the
+    loss-based attack's AUC, over those of the four that exist.
+    """
+    signed = {n: v - retrained[n] for n, v in values.items() if directions[n] != "down" and n in retrained}
+    average = [abs(signed[n]) for n in MEAN_OVER if n in signed]
+    found = {f"gap/{name}": value for name, value in signed.items()}
+    return found | ({"gap/mean": float(np.mean(average))} if average else {})
