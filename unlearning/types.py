@@ -57,4 +57,5 @@ class Task:
     input_shape: tuple[int, ...]  # of one sample: (C, H, W) or (F,)
     low: Tensor  # (C, 1, 1): the smallest normalised value of a pixel, by channel
     high: Tensor  # (C, 1, 1): the largest
+    augmented: bool  # training images are augmented, so one sample's pixels differ from pass to pass
     fresh_model: Callable[[], nn.Module]  # a new randomly initialised network of the original's architecture

@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from ..types import Split
@@ -47,15 +48,22 @@ class Metric:
 def evaluate(metrics: Mapping[str, Metric], evidence: Evidence) -> tuple[dict[str, float], dict[str, str]]:
     """All values, and for each metric that failed its error; a failed metric is never imputed.
 
-    Metrics that need the retrained model are left out where there is none.
+    Metrics that need the retrained model are left out where there is none. All fail where a sample's logits are not
+    finite: the largest of NaNs is class 0, and a collapsed model would be given an accuracy.
     """
     values: dict[str, float] = {}
     failed: dict[str, str] = {}
+    used = torch.cat(list(evidence.split.sets.values())).unique()
+    collapsed = int((~evidence.logits[used].isfinite().all(-1)).sum())
     for name, metric in metrics.items():
         if metric.needs_retrained and evidence.retrained is None:
             continue
         try:
+            if collapsed:
+                raise ValueError(f"the logits of {collapsed} of {len(used)} samples are not finite")
             found = metric(evidence)
+            if undeclared := [key for key in found if not any(fnmatchcase(key, p) for p in metric.directions)]:
+                raise ValueError(f"no direction declared for {', '.join(undeclared)}")
             if bad := [key for key, value in found.items() if not np.isfinite(value)]:
                 raise ValueError(f"not finite: {', '.join(bad)}")
             values |= found

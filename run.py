@@ -1,0 +1,13 @@
+"""Make a model forget: `python run.py method=jit dataset=cifar100`. `python run.py --help` explains the words."""
+
+import sys
+
+if __name__ == "__main__":
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        from unlearning.guide import guide  # before Hydra, which takes longer to import than help should take
+
+        print(guide())
+    else:
+        from unlearning.cli import main
+
+        sys.exit(main())

@@ -1,0 +1,204 @@
+"""From configuration to objects: the only place that calls ``hydra.utils.instantiate``.
+
+Every node is checked first against the signature of what it names, so that a wrong key or type is one clear line.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from hydra.utils import get_object, instantiate
+from pydantic import ConfigDict, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from .addons.base import Addon
+from .data.datasets import Dataset
+from .errors import UserError, nearest
+from .methods.base import Method
+from .metrics.base import Metric
+from .types import Split, Task
+
+Config = Mapping[str, Any]
+
+
+def build(node: Config, where: str, **given: Any) -> Any:
+    """Instantiate a node, after a check of its keys and types; ``given`` are arguments that the code supplies."""
+    check(node, where, given)
+    return instantiate(dict(node), **given, _convert_="all")
+
+
+def dataset(config: Config) -> Dataset:
+    return build(config["dataset"], "dataset")
+
+
+def split(config: Config, data: Dataset) -> Split:
+    return build(config["scenario"], "scenario").split(data)
+
+
+def model(config: Config, data: Dataset) -> nn.Module:
+    """A freshly initialised network, in channels-last memory (the faster layout for small convolutions)."""
+    network = build(config["model"], "model", input_shape=data.input_shape, num_classes=len(data.classes))
+    return network.to(memory_format=torch.channels_last)
+
+
+def task(config: Config, data: Dataset, parts: Split) -> Task:
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (data.mean, data.std))
+    return Task(
+        num_classes=len(data.classes),
+        forget_classes=parts.forget_classes,
+        sizes={name: len(parts.sets[name]) for name in ("forget", "retain", "train")},
+        input_shape=data.input_shape,
+        low=-mean / std,
+        high=(1 - mean) / std,
+        augmented=bool(data.crop or data.flip),
+        fresh_model=lambda: model(config, data),
+    )
+
+
+def pretraining(config: Config, network: nn.Module, stream: str) -> Method:
+    """The recipe that makes the original (``stream="train"``) or the retrained model (``"retain"``)."""
+    recipe = {name: value for name, value in config["pretrain"].items() if name not in ("seed", "checkpoint")}
+    return build(recipe, "pretrain", model=network, stream=stream)
+
+
+def method(config: Config, network: nn.Module) -> Method:
+    addons: list[Addon] = [build(node, f"addon.{name}") for name, node in config["addon"].items()]
+    return build(config["method"], "method", model=network, **({"addons": addons} if addons else {}))
+
+
+def metrics(config: Config) -> dict[str, Metric]:
+    return {name: build(node, f"evaluation.{name}") for name, node in config["evaluation"].items() if node}
+
+
+def trainer(config: Config, epochs: int, callbacks: list[L.Callback]) -> L.Trainer:
+    """A trainer that writes nothing by itself and asks the datamodule for its loaders before every pass."""
+    return build(
+        config["trainer"],
+        "trainer",
+        max_epochs=epochs,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        reload_dataloaders_every_n_epochs=1,
+    )
+
+
+def load_checkpoint(network: nn.Module, path: str) -> None:
+    """Load a user's own weights: safetensors, or a plain state dict saved by ``torch.save``."""
+    state = read_state(Path(path))
+    own = network.state_dict()
+    if missing := sorted(own.keys() - state.keys()):
+        extra = sorted(state.keys() - own.keys())
+        raise UserError(
+            f"pretrain.checkpoint={path} does not fit the model: it lacks {missing[0]!r} ({len(missing)} missing"
+            + (f"; it has {extra[0]!r} instead?" if extra else "")
+            + "): choose model= to match"
+        )
+    for name, tensor in own.items():
+        if state[name].shape != tensor.shape:
+            raise UserError(
+                f"pretrain.checkpoint={path} does not fit the model: {name} has shape {tuple(state[name].shape)}, "
+                f"the model wants {tuple(tensor.shape)}: choose model= and dataset= to match"
+            )
+    network.load_state_dict({name: state[name] for name in own})
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint file; a pickled model is refused, for unpickling runs whatever code it holds."""
+    if not path.is_file():
+        raise UserError(f"pretrain.checkpoint={path}: there is no such file")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever the readers raise on what is no checkpoint
+        state = type(error).__name__
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise UserError(
+            f"pretrain.checkpoint={path} is no plain state dict: save it as safetensors, or by "
+            "torch.save(model.state_dict(), FILE); a pickled model is not loaded"
+        )
+    return dict(state)
+
+
+# The check of a node against the signature of its target
+
+
+def check(node: Config, where: str, given: Mapping[str, Any]) -> None:
+    """Raise a ``UserError`` for the first key or value of a node that its ``_target_`` does not take."""
+    try:
+        target = get_object(node["_target_"])
+    except KeyError:
+        raise UserError(f"{where} has no _target_: name the class or function that it builds") from None
+    except Exception as error:  # an import may fail in any way; the reason is shown
+        raise UserError(f"{where}._target_={node['_target_']} cannot be imported: {error}") from None
+    accepted, open_ended = parameters(target)
+    for key, value in node.items():
+        if key.startswith("_") and key.endswith("_"):
+            continue
+        if key not in accepted and not open_ended:
+            own = [name for name in accepted if name not in ("self", *given)]
+            raise UserError(f"{where}.{key}: {node['_target_']} has no option {key!r}: {nearest(key, own)}")
+        if isinstance(value, Mapping) and "_target_" in value:
+            check(value, f"{where}.{key}", {})
+        elif key in accepted:
+            check_value(value, accepted[key], f"{where}.{key}")
+    if not node.get("_partial_"):
+        for key, (_, default) in accepted.items():
+            if default is inspect.Parameter.empty and key not in node and key not in given:
+                raise UserError(f"{where}.{key} must be given")
+
+
+def parameters(target: Any) -> tuple[dict[str, tuple[Any, Any]], bool]:
+    """(name: (type hint, default)) of what a class or function takes, through ``**options`` up to its bases.
+
+    The second value tells whether it takes any further keyword.
+    """
+    found: dict[str, tuple[Any, Any]] = {}
+    bases = target.__mro__ if inspect.isclass(target) else (target,)
+    for base in bases:
+        function = vars(base).get("__init__") if inspect.isclass(base) else base
+        if function is None or base is object:
+            continue
+        try:
+            hints = typing.get_type_hints(function)
+        except (NameError, TypeError):  # a hint that only a type checker can resolve
+            hints = {}
+        signature = inspect.signature(function).parameters
+        for name, parameter in signature.items():
+            if name != "self" and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+                found.setdefault(name, (hints.get(name, Any), parameter.default))
+        if not any(p.kind is p.VAR_KEYWORD for p in signature.values()):
+            return found, False
+    return found, True
+
+
+def check_value(value: Any, expected: tuple[Any, Any], where: str) -> None:
+    hint, default = expected
+    try:
+        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    except (PydanticSchemaGenerationError, PydanticUserError):
+        adapter = None
+    wrong = None
+    if adapter is not None:
+        try:
+            adapter.validate_python(value)
+        except ValidationError as error:
+            wrong = error.errors()[0]["msg"][:1].lower() + error.errors()[0]["msg"][1:]
+    if isinstance(value, str) and isinstance(default, int | float):  # a library's argument without a usable hint
+        wrong = f"input should be like its default, {default}"
+    if isinstance(value, bool) and hint in (int, float):
+        wrong = f"input should be a valid {hint.__name__}"
+    if wrong:
+        raise UserError(f"{where}={value}: {wrong}")

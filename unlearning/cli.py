@@ -1,0 +1,125 @@
+"""The command line: one run or a sweep of runs, their tables, and what to say when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shlex
+import sys
+import traceback
+import uuid
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from .config import COMPOSITION_ERRORS, GROUPS, ROOT, explain, plain, register
+from .errors import UserError
+
+SWEEP = "UNLEARNING_SWEEP"  # names the sweep for its jobs, wherever a launcher runs them
+
+
+def main() -> int:
+    """Run what the command line says; the exit code is 0 only if every run succeeded."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # hands errors to us instead of printing them
+    os.environ[SWEEP] = uuid.uuid4().hex[:12] if {"-m", "--multirun"} & set(sys.argv[1:]) else ""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    register()
+    try:
+        task()
+    except UserError as error:
+        return complain(str(error))
+    except COMPOSITION_ERRORS as error:
+        return complain(explain(error))
+    except KeyboardInterrupt:
+        return complain("interrupted: the run is not finished; the same command starts it again")
+    return 0
+
+
+def complain(line: str) -> int:
+    print(f"error: {' '.join(line.split())}", file=sys.stderr)
+    return 1
+
+
+@hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name="config")
+def task(composed: DictConfig) -> None:
+    """One job: run it and show its table; in a sweep, go on past a failure and leave a line about it."""
+    config = plain(composed)
+    state = HydraConfig.get()
+    choices = {g: state.runtime.choices.get(g) or "" for g in GROUPS}
+    overrides = [o for o in state.overrides.task if not o.startswith(("force=", "paths."))]
+    command = shlex.join(["python", "run.py", *overrides])
+    sweep = os.environ.get(SWEEP, "")
+    if not sweep:
+        show(execute(config, choices, command, None), full=True)
+        return
+    name = f"{state.job.num} {' '.join(state.overrides.task)}"
+    try:
+        folder = execute(config, choices, command, sweep)
+        print(f"{name}: ", end="")
+        show(folder, full=False)
+        outcome = {"job": state.job.num, "run": str(folder)}
+    except Exception as error:  # the sweep goes on; the failure is listed at its end and decides the exit code
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        if not isinstance(error, UserError):
+            traceback.print_exc()
+        print(f"{name}: FAILED: {reason}", flush=True)
+        outcome = {"job": state.job.num, "failed": reason, "overrides": list(state.overrides.task)}
+    record = sweep_folder(config["paths"]["runs"], sweep) / f"{state.job.num}.json"
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(json.dumps(outcome))
+
+
+def execute(config: dict[str, Any], choices: dict[str, str], command: str, sweep: str | None) -> Path:
+    """``pipeline.run``, imported only here: it brings torch."""
+    from .pipeline import run
+
+    quiet()
+    return run(config, choices, command, sweep)
+
+
+def quiet() -> None:
+    """Keep the libraries' advice off the screen; their errors still come through as exceptions."""
+    import warnings
+
+    warnings.filterwarnings("ignore", module=r"lightning|torch\.(jit|utils)|mlflow|hydra")
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def show(folder: Path, full: bool) -> None:
+    from .table import one_line, run_table
+
+    results = json.loads((folder / "results.json").read_text())
+    if full:
+        run_table(results)
+        print(folder / "results.json")
+    else:
+        print(one_line(results), flush=True)
+
+
+def sweep_folder(runs: str, sweep: str) -> Path:
+    return Path(runs) / ".hydra" / sweep
+
+
+class SweepSummary(Callback):
+    """At the end of a sweep: the table over its runs, and the failures; exit code 1 if there were any."""
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        from . import report
+
+        runs = str(config.paths.runs)
+        outcomes = [json.loads(f.read_text()) for f in sweep_folder(runs, os.environ[SWEEP]).glob("*.json")]
+        outcomes.sort(key=lambda outcome: outcome["job"])
+        report.show([Path(outcome["run"]) for outcome in outcomes if "run" in outcome])
+        failed = [outcome for outcome in outcomes if "failed" in outcome]
+        if failed:
+            print(f"{len(failed)} of {len(outcomes)} runs failed:")
+            for outcome in failed:
+                print(f"  {' '.join(outcome['overrides'])}: {outcome['failed']}")
+            sys.stdout.flush()
+            raise SystemExit(1)

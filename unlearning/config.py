@@ -1,0 +1,166 @@
+"""The composed configuration: its types, the key of a run, and what to say when composing fails. Imports no torch."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import (
+    InterpolationResolutionError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
+
+from .digests import file_digest, folder_digest
+from .errors import nearest
+
+ROOT = Path(__file__).resolve().parents[1]
+GROUPS = ("model", "dataset", "scenario", "pretrain", "method", "addon", "evaluation", "trainer", "tracking")
+DECIDES = ("model", "dataset", "scenario", "pretrain", "method", "addon", "evaluation", "seed", "split", "retrained")
+
+
+@dataclass
+class Split:
+    """``split.*``: how validation (and, without an official one, test) samples are held out, as shares."""
+
+    seed: int = MISSING
+    validation: float = MISSING
+    test: float = MISSING
+
+
+@dataclass
+class Paths:
+    """``paths.*``: where things are."""
+
+    root: str = MISSING
+    data: str = MISSING
+    store: str = MISSING
+    runs: str = MISSING
+
+
+@dataclass
+class Schema:
+    """The types of the top-level keys; the groups are checked against the signatures of what they build."""
+
+    seed: int = MISSING
+    retrained: bool = MISSING
+    force: bool = MISSING
+    split: Split = MISSING
+    paths: Paths = MISSING
+    model: Any = MISSING
+    dataset: Any = MISSING
+    scenario: Any = MISSING
+    pretrain: Any = MISSING
+    method: Any = MISSING
+    addon: Any = None
+    evaluation: Any = MISSING
+    trainer: Any = MISSING
+    tracking: Any = MISSING
+
+
+def register() -> None:
+    """Make the schema and the ``${project_root:}`` resolver known to Hydra."""
+    ConfigStore.instance().store("schema", Schema)
+    OmegaConf.register_new_resolver("project_root", lambda: str(ROOT), replace=True)
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """The composed configuration as plain dicts and lists, interpolations resolved, paths absolute."""
+    found = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    found["addon"] = found["addon"] or {}
+    found["paths"] = {name: os.path.abspath(os.path.expanduser(p)) for name, p in found["paths"].items()}
+    return found
+
+
+# The key of a run
+
+
+def run_key(config: Mapping[str, Any]) -> str:
+    """SHA-256 over what decides the result: the settings, the content of the user's files and the code they name.
+
+    Where things are, the device and the tracking server are left out.
+    """
+    decides = {name: config[name] for name in DECIDES}
+    decides["dataset"] = {k: v for k, v in config["dataset"].items() if k not in ("root", "cache")}
+    if config["dataset"].get("name") == "image_folder":
+        decides["dataset"]["content"] = folder_digest(Path(config["dataset"]["root"]))
+    if checkpoint := config["pretrain"]["checkpoint"]:
+        decides["pretrain"] = config["pretrain"] | {"checkpoint": file_digest(Path(checkpoint))}
+    code = {target: source_digest(target) for target in sorted(targets(decides)) if target.startswith("unlearning.")}
+    return hashlib.sha256(json.dumps([decides, code], sort_keys=True).encode()).hexdigest()
+
+
+def targets(node: Any) -> Iterator[str]:
+    """Every ``_target_`` below a node."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield node["_target_"]
+        node = list(node.values())
+    if isinstance(node, list):
+        for child in node:
+            yield from targets(child)
+
+
+def source_digest(target: str) -> str:
+    """SHA-256 of the code that a ``_target_`` depends on: its module and all it imports from this package.
+
+    Comments and layout do not count.
+    """
+    digest, seen, pending = hashlib.sha256(), set(), [target.rpartition(".")[0]]
+    while pending:
+        name = pending.pop()
+        spec = None if name in seen else importlib.util.find_spec(name)
+        seen.add(name)
+        if spec is None or spec.origin is None or spec.submodule_search_locations:
+            continue
+        tree = ast.parse(Path(spec.origin).read_text())
+        digest.update(ast.dump(tree).encode())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                base = name.rsplit(".", node.level)[0]
+                pending.append(f"{base}.{node.module}" if node.module else base)
+    return digest.hexdigest()
+
+
+# What to say when composing fails
+
+
+def explain(error: BaseException, keys: list[str] | None = None) -> str:
+    """One line for an error of composition: what was wrong, and the nearest that would be right."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        return f"there is no {group or 'config'} named {name!r}: {nearest(name, error.options or [])}"
+    text = str(error)
+    if match := re.search(r"Could not override '([^']+)'", text):
+        key = match[1].split("@")[0]
+        return f"there is no key {key!r}: {nearest(key, keys or GROUPS)}"
+    if isinstance(error, MissingMandatoryValue) or "Missing mandatory value" in text:
+        key = re.search(r"(?:full_key|value): (\S+)", text)
+        return f"{key[1] if key else 'a value'} must be given"
+    if isinstance(error, InterpolationResolutionError) and (match := re.search(r"Environment variable '(\w+)'", text)):
+        return f"the environment variable {match[1]} is not set"
+    where = re.search(r"full_key: (\S+)", text)
+    first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    return f"{where[1]}: {first}" if where and where[1] not in first else first
+
+
+def known_keys(node: Any, prefix: str = "") -> list[str]:
+    """Every key of a configuration, dotted."""
+    if not isinstance(node, Mapping):
+        return []
+    keys = [f"{prefix}{key}" for key in node]
+    return keys + [k for key, child in node.items() for k in known_keys(child, f"{prefix}{key}.")]
+
+
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)

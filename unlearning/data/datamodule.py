@@ -1,0 +1,138 @@
+"""The data as Lightning sees it: the streams that a method declares, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import lightning as L
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from lightning.pytorch.utilities.combined_loader import CombinedLoader
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from ..types import Batch, Split, Task
+from .datasets import Dataset
+
+STREAMS = ("forget", "retain", "train")
+
+
+class Rows(TorchDataset):
+    """The samples ``ids`` of a data set, fetched a whole batch at a time: one gather instead of B items."""
+
+    def __init__(self, dataset: Dataset, ids: Tensor, is_forget: Tensor, labels: bool = True) -> None:
+        self.dataset, self.ids, self.is_forget, self.labels = dataset, ids, is_forget, labels
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitems__(self, positions: list[int]) -> Batch:
+        rows = self.ids[torch.tensor(positions)]
+        labels = self.dataset.labels[rows] if self.labels else None
+        return Batch(self.dataset.inputs[rows], labels, rows, self.is_forget[rows])
+
+
+def as_is(batch: Batch) -> Batch:
+    """Collate function for a data set that already returns whole batches."""
+    return batch
+
+
+class Transform:
+    """uint8 (B, H, W, C) to normalised float (B, C, H, W) in channels-last memory, augmented sample by sample.
+
+    Runs on whichever device the batch is on.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        mean, std = torch.tensor(dataset.mean), torch.tensor(dataset.std)
+        self.scale, self.shift = 1 / (255 * std), -mean / std
+        self.crop, self.flip = dataset.crop, dataset.flip
+
+    def __call__(self, images: Tensor, augment: bool = False) -> Tensor:
+        if images.dtype != torch.uint8:
+            return images
+        if augment and (self.crop or self.flip):
+            images = self.augmented(images)
+        device = images.device
+        return torch.addcmul(self.shift.to(device), images.float(), self.scale.to(device)).permute(0, 3, 1, 2)
+
+    def augmented(self, images: Tensor) -> Tensor:
+        """Each image padded with zeros, cropped at its own offset and flipped by its own coin: one gather."""
+        b, h, w, c = images.shape
+        device, p = images.device, self.crop
+        padded = nn.functional.pad(images, (0, 0, p, p, p, p))
+        top, left = torch.randint(0, 2 * p + 1, (2, b, 1), device=device)
+        flip = torch.rand(b, 1, device=device) < (0.5 if self.flip else 0.0)
+        rows = torch.arange(h, device=device) + top
+        columns = torch.arange(w, device=device).expand(b, w)
+        columns = torch.where(flip, w - 1 - columns, columns) + left
+        image = torch.arange(b, device=device)[:, None, None]
+        pixels = (image * (h + 2 * p) + rows[:, :, None]) * (w + 2 * p) + columns[:, None, :]
+        return padded.view(-1, c).index_select(0, pixels.view(-1)).view(b, h, w, c)
+
+
+class UnlearningData(L.LightningDataModule):
+    """Hands each method the streams it declares: forget, retain or train, with labels only if it may see them.
+
+    The method (the trainer's LightningModule) says what it draws from by ``streams``, ``pairing``, ``batch_sizes``,
+    ``shuffle``, ``augment``, ``sees_labels``, ``retain_share`` and ``needs_full_batches``; see ``methods.base.Method``.
+    """
+
+    def __init__(self, dataset: Dataset, split: Split, task: Task, eval_batch_size: int = 512) -> None:
+        super().__init__()
+        self.dataset, self.split, self.task, self.eval_batch_size = dataset, split, task, eval_batch_size
+        self.transform = Transform(dataset)
+        self.share_seed = torch.initial_seed() % 2**63
+        self.is_forget = torch.zeros(len(dataset.labels), dtype=torch.bool)
+        self.is_forget[split.forget] = True
+
+    def stream(self, name: str, retain_share: float = 1.0) -> Tensor:
+        """Ids of a stream; ``retain_share`` < 1 keeps that random part of the retain samples."""
+        if name not in STREAMS:
+            raise ValueError(f"a method may draw from {', '.join(STREAMS)}; it asks for {name!r}")
+        if name == "forget":
+            return self.split.forget
+        retain = self.split.retain
+        if retain_share < 1:  # the same part in every epoch
+            order = torch.randperm(len(retain), generator=torch.Generator().manual_seed(self.share_seed))
+            retain = retain[order[: max(1, round(retain_share * len(retain)))]]
+        return retain if name == "retain" else torch.cat([self.split.forget, retain])
+
+    def train_dataloader(self) -> CombinedLoader | list:
+        method = self.trainer.lightning_module
+        loaders = {name: self.loader(name, method) for name in method.streams}
+        return CombinedLoader(loaders, method.pairing) if loaders else []
+
+    def loader(self, name: str, method: L.LightningModule) -> DataLoader:
+        ids = self.stream(name, method.retain_share)
+        size = min(method.batch_sizes[name], len(ids))
+        per_process = -(-len(ids) // self.trainer.world_size)  # the distributed sampler pads to equal shares
+        lone_tail = per_process % size == 1 and per_process > 1  # BatchNorm cannot train on a batch of one
+        return DataLoader(
+            Rows(self.dataset, ids, self.is_forget, method.sees_labels),
+            batch_size=size,
+            shuffle=method.shuffle,
+            drop_last=method.needs_full_batches and lone_tail,
+            collate_fn=as_is,
+        )
+
+    def batches(self, name: str, device: torch.device) -> Iterator[Batch]:
+        """One pass over a stream outside the training loop, un-augmented and in order: for masks and searches."""
+        ids = self.stream(name)
+        for batch in DataLoader(Rows(self.dataset, ids, self.is_forget), batch_size=self.eval_batch_size, collate_fn=as_is):
+            yield self.prepare(move_data_to_device(batch, device), augment=False)
+
+    def predict_dataloader(self) -> DataLoader:
+        """Every sample once, in order, as it is."""
+        ids = torch.arange(len(self.dataset.labels))
+        return DataLoader(Rows(self.dataset, ids, self.is_forget), batch_size=self.eval_batch_size, collate_fn=as_is)
+
+    def on_after_batch_transfer(self, batch: Batch | dict[str, Batch | None], _: int) -> Batch | dict[str, Batch | None]:
+        if isinstance(batch, dict):
+            augment = self.trainer.lightning_module.augment
+            return {name: None if part is None else self.prepare(part, augment) for name, part in batch.items()}
+        return self.prepare(batch, augment=False)
+
+    def prepare(self, batch: Batch, augment: bool) -> Batch:
+        return batch._replace(images=self.transform(batch.images, augment))

@@ -1,0 +1,87 @@
+"""What is to be forgotten: a scenario turns a data set into index sets."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from ..types import Split
+from .datasets import Dataset
+
+
+def assemble(dataset: Dataset, forget: Tensor, like_forget: Tensor, forget_classes: Sequence[int] = ()) -> Split:
+    """The split for a forget set; ``like_forget`` (N,) bool marks the samples of the same kind (for test)."""
+    forget = forget.sort().values
+    retain = dataset.train[~torch.isin(dataset.train, forget)]
+    if len(forget) == 0:
+        raise UserError("the forget set is empty: name a class that has training samples, or a larger count")
+    if len(retain) == 0:
+        raise UserError("the forget set is the whole training set: nothing is left to retain")
+    test = dataset.test
+    return Split(
+        train=dataset.train,
+        forget=forget,
+        retain=retain,
+        validation=dataset.validation,
+        test=test,
+        test_forget=test[like_forget[test]],
+        test_retain=test[~like_forget[test]],
+        forget_classes=tuple(forget_classes),
+    )
+
+
+def draw(pool: Tensor, count: int | None, fraction: float | None, seed: int, what: str) -> Tensor:
+    """``count`` samples, or a ``fraction``, of ``pool`` at random; all of it where neither is given."""
+    if count is not None and fraction is not None:
+        raise UserError("scenario.count and scenario.fraction are both given: choose one (set the other to null)")
+    if fraction is not None:
+        if not 0 < fraction <= 1:
+            raise UserError(f"scenario.fraction must lie in (0, 1], not {fraction}")
+        count = round(fraction * len(pool))
+    if count is None:
+        return pool
+    if not 1 <= count <= len(pool):
+        raise UserError(f"scenario.count={count} cannot be drawn: {what} has {len(pool)} training samples")
+    order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))
+    return pool[order[:count]]
+
+
+class ClassForgetting:
+    """Forget whole classes, given by name or number; or, with a count or fraction, a random part of them.
+
+    Test splits by the same classes. With only a part forgotten the rest of the class stays in the retain set.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        classes: Sequence[int | str],
+        count: int | None = None,
+        fraction: float | None = None,
+    ) -> None:
+        self.seed, self.classes, self.count, self.fraction = seed, classes, count, fraction
+
+    def split(self, dataset: Dataset) -> Split:
+        if len(self.classes) == 0:
+            raise UserError("scenario.classes is empty: name at least one class, such as scenario.classes=[0]")
+        numbers = sorted({dataset.class_number(c) for c in self.classes})
+        of_class = torch.isin(dataset.labels, torch.tensor(numbers))
+        pool = dataset.train[of_class[dataset.train]]
+        names = ", ".join(dataset.classes[n] for n in numbers)
+        forget = draw(pool, self.count, self.fraction, self.seed, f"class {names} of {dataset.name}")
+        whole = len(forget) == len(pool)
+        return assemble(dataset, forget, of_class, numbers if whole else ())
+
+
+class RandomForgetting:
+    """Forget training samples drawn at random over all classes, by count or by fraction."""
+
+    def __init__(self, seed: int, count: int | None = None, fraction: float | None = None) -> None:
+        self.seed, self.count, self.fraction = seed, count, fraction
+
+    def split(self, dataset: Dataset) -> Split:
+        if self.count is None and self.fraction is None:
+            raise UserError("scenario=random needs scenario.count or scenario.fraction")
+        forget = draw(dataset.train, self.count, self.fraction, self.seed, dataset.name)
+        return assemble(dataset, forget, torch.zeros(len(dataset.labels), dtype=torch.bool))

@@ -1,0 +1,246 @@
+"""What every unlearning method is: a trained classifier that ``Trainer.fit`` changes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from math import ceil
+from typing import Literal
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..addons.base import Addon, trainable
+from ..cost import Meter
+from ..errors import UserError
+from ..schedules import Schedule
+from ..types import Batch, Task
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+
+class Method(L.LightningModule):
+    """A first-order method: descend ``forget_weight * forget_loss + retain_weight * retain_loss``.
+
+    A subclass writes one or both losses. Its class attributes declare what data it is handed, and it gets no other:
+    ``streams`` names the training sets that a step draws from (``forget``, ``retain``, ``train``; a property may let
+    them depend on ``current_epoch``), ``sees_labels = False`` withholds the labels.
+
+    Args:
+        model: the trained classifier to change, (B, C, H, W) to logits (B, num_classes).
+        optimizer: makes the optimiser from the parameters.
+        schedule: makes the learning-rate schedule; see ``unlearning.schedules``.
+        epochs: passes over the longest stream.
+        batch_size: of every stream, unless ``forget_batch_size`` gives that of the forget stream.
+        forget_weight, retain_weight: factors of the two losses.
+        batch_norm: whether BatchNorm layers normalise by batch and move their running statistics (``train``), or use
+            the running statistics as they are (``eval``).
+        addons: change how each step is taken; see ``addons.base.Addon``.
+    """
+
+    streams: Sequence[str] = ("forget", "retain")
+    pairing = "max_size_cycle"  # an epoch is as long as the longest stream; "max_size": each sample once, then None
+    sees_labels = True
+    retain_share = 1.0  # the part of the retain set that the method is handed
+    augment = True  # whether training images are augmented, where the data set has an augmentation
+    shuffle = True
+    needs_forget_classes = False  # True: only for requests to forget whole classes
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: MakeOptimizer | None = None,
+        schedule: Schedule | None = None,
+        epochs: int = 1,
+        batch_size: int = 64,
+        forget_batch_size: int | None = None,
+        forget_weight: float = 1.0,
+        retain_weight: float = 1.0,
+        batch_norm: Literal["train", "eval"] = "train",
+        addons: Sequence[Addon] = (),
+    ) -> None:
+        super().__init__()
+        self.model, self.epochs, self.addons = model, epochs, list(addons)
+        self.make_optimizer, self.schedule = optimizer, schedule
+        self.batch_sizes = {"forget": forget_batch_size or batch_size, "retain": batch_size, "train": batch_size}
+        self.weights = {"forget": forget_weight, "retain": retain_weight, "train": 1.0}
+        self.batch_norm = batch_norm
+        self.automatic_optimization = not any(addon.splits_gradients for addon in self.addons)
+        self.meter = Meter()
+        self.curves: dict[str, list[Tensor]] = defaultdict(list)
+
+    # What a method writes
+
+    def forget_loss(self, batch: Batch) -> Tensor:
+        """Scalar loss of a forget batch."""
+        raise AttributeError(f"{type(self).__name__} draws from forget and must define forget_loss")
+
+    def retain_loss(self, batch: Batch) -> Tensor:
+        """Scalar loss of a retain batch; cross-entropy unless a method says otherwise."""
+        return F.cross_entropy(self.model(batch.images), batch.labels)
+
+    def train_loss(self, batch: Batch) -> Tensor:
+        """Scalar loss of a batch of forget and retain samples together; ``batch.forget`` tells which is which."""
+        return F.cross_entropy(self.model(batch.images), batch.labels)
+
+    # What it can use
+
+    @property
+    def task(self) -> Task:
+        """The facts of the task that any method may know."""
+        return self.trainer.datamodule.task
+
+    @property
+    def needs_full_batches(self) -> bool:
+        """BatchNorm in training mode cannot take a batch of one sample."""
+        return self.batch_norm == "train"
+
+    @property
+    def passes(self) -> int:
+        """Lightning epochs of a whole run: one pass over the current streams each."""
+        return self.epochs
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps of one of ``epochs``."""
+        return self.steps_over(self.streams)
+
+    def steps_over(self, streams: Sequence[str]) -> int:
+        """Batches of the longest of some streams, for each process."""
+        return max(ceil(self.task.sizes[s] / (self.batch_sizes[s] * self.trainer.world_size)) for s in streams)
+
+    # How a step is taken
+
+    def training_step(self, batch: dict[str, Batch], _: int) -> Tensor | None:
+        losses = {name: getattr(self, f"{name}_loss")(part) for name, part in batch.items() if part is not None}
+        for name, loss in losses.items():
+            self.curves[f"{name}_loss"].append(loss.detach())
+        if self.automatic_optimization:
+            return sum(self.weights[name] * loss for name, loss in losses.items()) + self.penalty()
+        self.step_with(self.split_gradients(losses))
+        return None
+
+    def penalty(self) -> Tensor | float:
+        """The add-ons' terms of the loss."""
+        return sum(addon.penalty(self) for addon in self.addons)
+
+    def split_gradients(self, losses: dict[str, Tensor]) -> dict[str, list[Tensor]]:
+        """One gradient per stream, averaged over processes: what gradient add-ons choose from."""
+        parameters = trainable(self.model)
+        rows = [torch.autograd.grad(loss, parameters, materialize_grads=True) for loss in losses.values()]
+        if self.trainer.world_size > 1:
+            sizes = [p.numel() for p in parameters]
+            flat = torch.stack([torch.cat([g.flatten() for g in row]) for row in rows])
+            flat = self.trainer.strategy.reduce(flat, reduce_op="mean")
+            rows = [[g.view_as(p) for g, p in zip(r.split(sizes), parameters, strict=True)] for r in flat]
+        return dict(zip(losses, map(list, rows), strict=True))
+
+    def step_with(self, gradients: dict[str, list[Tensor]]) -> None:
+        """One optimiser step on the weighted sum of the gradients, as the add-ons edit it."""
+        parameters = trainable(self.model)
+        parts = [torch._foreach_mul(gradients[name], self.weights[name]) for name in gradients]
+        combined = parts[0] if len(parts) == 1 else torch._foreach_add(*parts)
+        for addon in self.addons:
+            combined = addon.combine(combined, gradients)
+        if isinstance(penalty := self.penalty(), Tensor):
+            torch._foreach_add_(combined, torch.autograd.grad(penalty, parameters))
+        for parameter, gradient in zip(parameters, combined, strict=True):
+            parameter.grad = gradient
+        self.optimizers().step()
+        self.optimizers().zero_grad()
+        if (scheduler := self.lr_schedulers()) is not None:
+            self.lr_scheduler_step(scheduler, None)
+
+    # How Lightning runs it
+
+    def configure_callbacks(self) -> list[L.Callback]:
+        return [self.meter, *self.addons]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer | dict:
+        if self.make_optimizer is None:
+            raise UserError(f"{type(self).__name__} needs an optimizer")
+        optimizer = self.make_optimizer(trainable(self.model))
+        for addon in self.addons:
+            optimizer = addon.wrap_optimizer(optimizer)
+        if self.schedule is None:
+            return optimizer
+        scheduler = self.schedule(optimizer, self.steps_per_epoch, self.epochs)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_fit_start(self) -> None:
+        for network in self.children():
+            self.meter.watch(network)
+
+    def on_train_epoch_start(self) -> None:
+        self.model.train()
+        if self.batch_norm == "eval":
+            for module in self.model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+
+    def on_train_epoch_end(self) -> None:
+        lost = [name for name, values in self.curves.items() if not torch.stack(values[-1:]).isfinite().all()]
+        if lost:
+            raise UserError(
+                f"{type(self).__name__}: {lost[0]} is not finite after epoch {self.current_epoch + 1}: "
+                "the run diverged; a smaller method.optimizer.lr or forget weight is the usual remedy"
+            )
+
+    def on_train_end(self) -> None:
+        self.model.eval()
+
+
+class OneShot(Method):
+    """A method that looks at its streams once, without training, and then edits the weights.
+
+    ``observe`` is called with every batch and adds to ``self.observations``, tensors that depend on nothing but the
+    model, the data and the options named in ``observes_with``: so they are cached, and a sweep over the other options
+    looks at the data once. ``edit`` then changes the weights from them.
+    """
+
+    pairing = "max_size"  # every sample once; None where a stream is exhausted
+    augment = False
+    observes_with: tuple[str, ...] = ()  # attributes that ``observations`` depend on, besides streams and batch sizes
+
+    def __init__(self, model: nn.Module, **options: object) -> None:
+        super().__init__(model, **options)
+        if self.addons:
+            raise UserError(f"add-ons change the steps of first-order methods; {type(self).__name__} takes no steps")
+        self.automatic_optimization = False
+        self.observations: dict[str, Tensor] = {}
+
+    needs_full_batches = False
+
+    def observation_key(self) -> dict[str, object]:
+        """What besides model, data and seed decides the observations."""
+        options = {name: getattr(self, name) for name in self.observes_with}
+        return {"method": type(self).__name__, "streams": list(self.streams), "batch_sizes": self.batch_sizes} | options
+
+    def observe(self, stream: str, batch: Batch) -> None:
+        """Add what one batch tells to ``self.observations``."""
+        raise NotImplementedError
+
+    def add(self, name: str, value: Tensor) -> None:
+        """Add to the observation of that name, which starts at zero."""
+        self.observations[name] = self.observations[name].add_(value) if name in self.observations else value
+
+    def edit(self) -> None:
+        """Change the weights of ``self.model`` from ``self.observations``; runs under ``no_grad``."""
+        raise NotImplementedError
+
+    def training_step(self, batch: dict[str, Batch | None], _: int) -> None:
+        for stream, part in batch.items():
+            if part is not None:
+                self.observe(stream, part)
+
+    def on_train_epoch_start(self) -> None:
+        self.model.eval()
+
+    def on_train_epoch_end(self) -> None:
+        if self.trainer.world_size > 1:
+            self.observations = {n: self.trainer.strategy.reduce(t, reduce_op="sum") for n, t in self.observations.items()}
+
+    def configure_optimizers(self) -> None:
+        return None

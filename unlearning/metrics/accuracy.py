@@ -1,0 +1,54 @@
+"""Accuracy on each set and on each class."""
+
+import torch
+
+from .base import Evidence, Metric
+
+
+class Accuracy(Metric):
+    """Share of samples classified correctly, in [0, 1], on each index set; an empty set gives no number.
+
+    The field's abbreviations: RA is ``retain/acc``, TA is ``test/acc``, and UA, the unlearning accuracy, is
+    ``forget/ua`` = 1 - ``forget/acc``. Neither forgetting too little nor too much is right, so the numbers on what
+    is forgotten are read against the retrained model.
+    """
+
+    directions = {
+        "forget/acc": "to-retrained",
+        "forget/ua": "to-retrained",
+        "test_forget/acc": "to-retrained",
+        "retain/acc": "up",
+        "val/acc": "up",
+        "test/acc": "up",
+        "test_retain/acc": "up",
+    }
+
+    def __call__(self, evidence: Evidence) -> dict[str, float]:
+        correct = (evidence.logits.argmax(-1) == evidence.labels).double()
+        split = evidence.split
+        sets = {
+            "forget": split.forget,
+            "retain": split.retain,
+            "val": split.validation,
+            "test": split.test,
+            "test_forget": split.test_forget,
+            "test_retain": split.test_retain,
+        }
+        found = {f"{name}/acc": correct[ids].mean().item() for name, ids in sets.items() if len(ids)}
+        if "forget/acc" in found:
+            found["forget/ua"] = 1 - found["forget/acc"]
+        return found
+
+
+class ClassAccuracy(Metric):
+    """``class_acc/<class name>``: accuracy on the test samples of each class; a class without any gives no number."""
+
+    directions = {"class_acc/*": "to-retrained"}
+
+    def __call__(self, evidence: Evidence) -> dict[str, float]:
+        predicted, labels = evidence.logits[evidence.split.test].argmax(-1), evidence.labels[evidence.split.test]
+        count = len(evidence.classes)
+        total = torch.bincount(labels, minlength=count)
+        right = torch.bincount(labels[predicted == labels], minlength=count)
+        rates = (right.double() / total).tolist()
+        return {f"class_acc/{evidence.classes[c]}": rates[c] for c in range(count) if total[c]}

@@ -1,0 +1,117 @@
+"""One picture of a run: what was forgotten, what it cost, and whether the forgetting shows."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from .accuracy import Accuracy, ClassAccuracy
+from .base import Evidence, evaluate
+from .membership import auc, member_score, non_members
+
+COLOURS = {"original": "#8c8c8c", "retrained": "#0072b2", "unlearned": "#d55e00"}  # told apart by the colour-blind
+MARKERS = {"original": "s", "retrained": "o", "unlearned": "D"}
+SETS = ("forget", "retain", "test")
+NAMED_CLASSES = 20  # of more classes, only the forgotten ones are named
+
+Values = dict[str, dict[str, float]]  # numbers of each model
+
+
+def summary_figure(rows: Mapping[str, Evidence]) -> Figure:
+    """Accuracy by set, test accuracy by class, and the margins of the forget set beside those of unseen samples.
+
+    ``rows`` holds the evidence of any of ``original``, ``retrained`` and ``unlearned``. Numbers that do not exist (an
+    empty set, logits that are not finite) leave a gap. No window is opened: ``figure.savefig(path)`` writes it.
+    """
+    rows = {name: rows[name] for name in COLOURS if name in rows}
+    first = next(iter(rows.values()))
+    metrics = {"sets": Accuracy(), "classes": ClassAccuracy()}
+    values = {name: evaluate(metrics, row)[0] for name, row in rows.items()}
+    attacked = [name for name in rows if name != "original"] or list(rows)
+
+    figure = Figure(figsize=(15, 4.8), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplot_mosaic([["sets", "classes", name] for name in attacked], width_ratios=(4, 6.5, 4.5))
+    draw_sets(axes["sets"], values)
+    draw_classes(axes["classes"], values, first.classes, {first.classes[c] for c in first.split.forget_classes})
+    draw_margins({name: axes[name] for name in attacked}, rows)
+    figure.legend(*axes["sets"].get_legend_handles_labels(), loc="outside upper center", ncols=len(rows), frameon=False)
+    for panel in figure.axes:
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.title.set_fontsize(11)
+    return figure
+
+
+def draw_sets(axes: Axes, values: Values) -> None:
+    """Grouped bars with their numbers: accuracy on the forget set, the retain set and test."""
+    width = 0.86 / len(values)
+    for place, (name, found) in enumerate(values.items()):
+        heights = [found.get(f"{s}/acc", np.nan) for s in SETS]
+        x = np.arange(len(SETS)) + (place - (len(values) - 1) / 2) * width
+        bars = axes.bar(x, heights, 0.94 * width, color=COLOURS[name], label=name)
+        axes.bar_label(bars, ["" if np.isnan(h) else f"{100 * h:.1f}" for h in heights], padding=2, fontsize=8)
+    axes.set(title="Accuracy (%)", xlim=(-0.6, len(SETS) - 0.4))
+    axes.set_xticks(range(len(SETS)), SETS)
+    draw_rates(axes)
+
+
+def draw_classes(axes: Axes, values: Values, classes: tuple[str, ...], forgotten: set[str]) -> None:
+    """A marker for each model and class of test; many classes are ordered by the first model's accuracy."""
+    accuracy = {
+        name: np.array([found.get(f"class_acc/{c}", np.nan) for c in classes]) for name, found in values.items()
+    }
+    many = len(classes) > NAMED_CLASSES
+    order = np.argsort(-next(iter(accuracy.values())), kind="stable") if many else np.arange(len(classes))
+    for place, (name, heights) in enumerate(accuracy.items()):
+        shift = 0 if many else 0.2 * (place - (len(values) - 1) / 2)
+        style = {"color": COLOURS[name], "ms": 4 if many else 7, "alpha": 0.85, "mew": 0, "clip_on": False}
+        axes.plot(np.arange(len(order)) + shift, heights[order], MARKERS[name], **style)
+    named = [x for x, number in enumerate(order) if not many or classes[number] in forgotten]
+    names = [classes[order[x]] for x in named]
+    turned = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if max(map(len, names), default=0) > 3 else {}
+    axes.set_xticks(named, names, **turned)
+    for x, label in zip(named, axes.get_xticklabels(), strict=True):
+        if classes[order[x]] in forgotten:
+            label.set_fontweight("bold")
+            axes.axvspan(x - 0.5, x + 0.5, color="#f0e442", alpha=0.5, lw=0)
+    title = f"Test accuracy (%) of {len(order)} classes, best first" if many else "Test accuracy (%) by class"
+    axes.set(title=title + "; forgotten shaded" * bool(forgotten), xlim=(-0.6, len(order) - 0.4))
+    draw_rates(axes)
+
+
+def draw_rates(axes: Axes) -> None:
+    """A vertical axis from 0 to 100 with light lines."""
+    axes.set_ylim(0, 1.06)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))
+    axes.grid(axis="y", color="#e5e5e5")
+    axes.set_axisbelow(True)
+
+
+def draw_margins(panels: Mapping[str, Axes], rows: Mapping[str, Evidence]) -> None:
+    """A histogram of the margin for each model: the forget set filled, unseen samples of its kind as a line."""
+    margins = {}
+    for name in panels:
+        row, ids = rows[name], (rows[name].split.forget, non_members(rows[name].split))
+        margins[name] = [v[v.isfinite()] for v in (member_score("margin", row.logits[i], row.labels[i]) for i in ids)]
+    pooled = np.concatenate([v for pair in margins.values() for v in pair])
+    low, high = np.percentile(pooled, (0.2, 99.8)) if len(pooled) else (0, 0)
+    low, high = low - 0.5, high + 0.5
+    smallest = min((len(v) for pair in margins.values() for v in pair if len(v)), default=1)
+    bins = np.linspace(low, high, int(np.clip(2 * np.sqrt(smallest), 10, 40)) + 1)
+    for name, axes in panels.items():
+        forget, unseen = margins[name]
+        note = f"{name}: nothing to compare"
+        if len(forget) and len(unseen):
+            note = f"{name}\nAUC {auc(forget, unseen):.2f}"
+            axes.hist(np.clip(forget, low, high), bins, density=True, color=COLOURS[name], alpha=0.55)
+            axes.hist(np.clip(unseen, low, high), bins, density=True, histtype="step", color="black", lw=1.2)
+        axes.text(0.01, 0.97, note, transform=axes.transAxes, va="top", color=COLOURS[name], fontweight="bold")
+        axes.axvline(0, color="#8c8c8c", lw=0.8, ls=":")
+        axes.set(xlim=(low, high), ylim=(0, 1.3 * axes.get_ylim()[1]), yticks=[])
+        axes.spines["left"].set_visible(False)
+    stack = list(panels.values())
+    stack[0].set_title("Margins: forget set filled, unseen samples as a line")
+    stack[-1].set_xlabel("ln p(label) - ln(1 - p(label)); right of 0: classified correctly")

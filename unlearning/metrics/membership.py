@@ -1,0 +1,134 @@
+"""Membership inference by thresholding one number a sample: does the forget set still look like training data?
+
+The features follow Yeom et al. (2018), Song & Mittal (2021) and Carlini et al. (2022); each maps logits (N, C) and
+labels (N,) to (N,). They want float64 and avoid ``1 - p``: the confident samples, on which p rounds to 1, are those
+that tell members from non-members.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..errors import UserError, nearest
+from ..types import Split
+from .base import Evidence, Metric
+
+
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """Logit-scaled confidence ``ln p_y - ln(1 - p_y) = z_y - logsumexp_{i != y} z_i``."""
+    label = labels.unsqueeze(-1)
+    others = logits.scatter(-1, label, -torch.inf).logsumexp(-1)
+    return logits.gather(-1, label).squeeze(-1) - others
+
+
+def loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy ``-ln p_y``."""
+    return -F.logsigmoid(margin(logits, labels))
+
+
+def confidence(logits: Tensor, labels: Tensor) -> Tensor:
+    """Probability ``p_y`` of the label."""
+    return margin(logits, labels).sigmoid()
+
+
+def entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Entropy ``-sum_i p_i ln p_i`` of the prediction, in nats; the label plays no part."""
+    return torch.special.entr(logits.softmax(-1)).sum(-1)
+
+
+def modified_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """``-(1 - p_y) ln p_y - sum_{i != y} p_i ln(1 - p_i)`` (Song & Mittal, 2021); 0 if right and sure."""
+    log_p, label = logits.log_softmax(-1), labels.unsqueeze(-1)
+    top = logits.argmax(-1, keepdim=True)
+    rest = log_p.scatter(-1, top, -torch.inf).logsumexp(-1, keepdim=True)
+    log_not_p = torch.log1p(-log_p.exp()).scatter(-1, top, rest)  # only the largest p can be near 1
+    of_label = log_not_p.gather(-1, label).exp() * log_p.gather(-1, label)
+    of_others = (log_p.exp() * log_not_p).scatter(-1, label, 0).sum(-1)
+    return -of_label.squeeze(-1) - of_others
+
+
+FEATURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    f.__name__: f for f in (loss, confidence, entropy, modified_entropy, margin)
+}
+LOW_FOR_MEMBERS = {"loss", "entropy", "modified_entropy"}
+
+
+def member_score(feature: str, logits: Tensor, labels: Tensor) -> Tensor:
+    """The named feature, (N,) float64, its sign chosen so that higher means more like a member."""
+    values = FEATURES[feature](logits.double(), labels)
+    return -values if feature in LOW_FOR_MEMBERS else values
+
+
+def non_members(split: Split) -> Tensor:
+    """Ids of the test samples to hold against the forget set: those of its kind where the scenario has a kind.
+
+    Against the whole of test a perfectly retrained model would be called leaky (or the reverse): it is bad on a class
+    it has not seen, members and non-members alike.
+    """
+    return split.test_forget if split.forget_classes or len(split.test_forget) else split.test
+
+
+def require_two(members: Tensor, others: Tensor) -> None:
+    """Raise ValueError unless there are at least two members and two non-members."""
+    if len(members) < 2 or len(others) < 2:
+        raise ValueError(
+            f"membership inference needs at least 2 members and 2 non-members, not {len(members)} and {len(others)}"
+        )
+
+
+def auc(members: Tensor, others: Tensor) -> float:
+    """Area under the ROC curve: P(member scores higher) + P(tie) / 2, exact over all pairs of (M,) and (N,) scores."""
+    ordered = others.sort().values
+    lower = torch.searchsorted(ordered, members)
+    lower_or_tied = torch.searchsorted(ordered, members, right=True)
+    return (lower + lower_or_tied).double().mean().item() / (2 * len(others))
+
+
+def tpr_at(members: Tensor, others: Tensor, fpr: float) -> float:
+    """Largest share of members above a threshold that at most the share ``fpr`` of non-members exceed."""
+    allowed = int(fpr * len(others) + 1e-9)  # .29 * 100 is 28.999...
+    threshold = others.sort(descending=True).values[allowed]
+    return (members > threshold).double().mean().item()
+
+
+class MembershipInference(Metric):
+    """Threshold attacks on the forget set (members) against unseen test samples (non-members).
+
+    * ``mia/<feature>_auc``: area under the ROC curve, in [0, 1].
+    * ``mia/<feature>_tpr_at_<fpr>``: share of the forget set that is recognised when at most that share of
+      non-members is mistaken for members (Carlini et al., 2022). N non-members resolve no rate below 1/N: for a
+      smaller ``fpr`` the number is that of an attack without a single false alarm.
+
+    Polarity: a score is always turned so that higher means more like training data. An AUC above .5 says the forget
+    set still looks trained on, below .5 that it looks *less* familiar than unseen data, which betrays it as well;
+    ideal is the retrained model's value, about .5.
+
+    Non-members are of the forgotten kind where the scenario has one (see ``non_members``). Loss, confidence and margin
+    are increasing functions of one another, so their numbers agree; entropies bring something new.
+
+    Raises ValueError with fewer than two members or non-members.
+    """
+
+    directions = {"mia/*_auc": "to-retrained", "mia/*_tpr_at_*": "to-retrained"}
+
+    def __init__(self, features: Sequence[str] = ("loss", "entropy"), fprs: Sequence[float] = (0.01,)) -> None:
+        for feature in features:
+            if feature not in FEATURES:
+                raise UserError(f"membership inference has no feature {feature!r}: {nearest(feature, FEATURES)}")
+        for fpr in fprs:
+            if not 0 < fpr < 1:
+                raise UserError(f"a false positive rate must lie between 0 and 1, such as 0.01, not {fpr}")
+        self.features, self.fprs = tuple(features), tuple(fprs)
+
+    def __call__(self, evidence: Evidence) -> dict[str, float]:
+        sets = evidence.split.forget, non_members(evidence.split)
+        require_two(*sets)
+        found = {}
+        for feature in self.features:
+            members, others = (member_score(feature, evidence.logits[ids], evidence.labels[ids]) for ids in sets)
+            found[f"mia/{feature}_auc"] = auc(members, others)
+            for fpr in self.fprs:
+                found[f"mia/{feature}_tpr_at_{100 * fpr:g}pct"] = tpr_at(members, others, fpr)
+        return found

@@ -1,0 +1,201 @@
+"""One run, top to bottom: data, original and retrained model, unlearning, predictions, metrics, records."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from . import build, records
+from .config import run_key, source_digest
+from .data.datamodule import UnlearningData
+from .data.datasets import Dataset
+from .errors import UserError
+from .methods.base import Method, OneShot
+from .metrics.base import Evidence, directions_of, evaluate, gaps
+from .predict import predict
+from .progress import Progress
+from .store import Store, exclusive
+from .types import Split
+
+Config = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the table: its network, its logits by sample id, and what making it cost."""
+
+    network: nn.Module
+    logits: Tensor
+    cost: dict[str, float]
+
+
+def run(config: Config, choices: Mapping[str, str], command: str, sweep: str | None = None) -> Path:
+    """The folder of a finished run: found by its key if it was done before, else made now.
+
+    Raises ``UserError`` for what the user can mend; the folder of a run that failed holds ``FAILED`` and the reason.
+    """
+    key = run_key(config)
+    folder = Path(config["paths"]["runs"]) / records.folder_name(config, choices, key)
+    started = time.time()
+    with exclusive(folder):
+        if (folder / "DONE").exists() and not config["force"]:
+            return folder
+        records.clear(folder)
+        tracking = build.build(config["tracking"], "tracking")
+        about = records.about(config, choices, command, key)
+        try:
+            results, curves = Run(config, folder).results()
+        except BaseException as error:
+            records.fail(folder, about, error, tracking, sweep, started)
+            raise
+        records.finish(folder, about | results, curves, tracking, sweep, started)
+    return folder
+
+
+class Run:
+    """The steps of one run; what they share are the data, the store and the folder."""
+
+    def __init__(self, config: Config, folder: Path) -> None:
+        self.config, self.folder = config, folder
+        self.store = Store(Path(config["paths"]["store"]))
+        self.data: Dataset = build.dataset(config)
+        self.split: Split = build.split(config, self.data)
+        self.task = build.task(config, self.data, self.split)
+        self.metrics = build.metrics(config)
+
+    def results(self) -> tuple[dict[str, Any], dict[str, list[tuple[int, float]]]]:
+        """What goes to ``results.json``, and the curves of the unlearning."""
+        models = {"original": self.reference("original")}
+        if self.config["retrained"]:
+            models["retrained"] = self.reference("retrained")
+        method = build.method(self.config, copy.deepcopy(models["original"].network))
+        models["unlearned"] = self.unlearned(method, models["original"])
+
+        logits = {name: model.logits for name, model in models.items()}
+        parts = Evidence(
+            logits["original"], self.data.labels, self.split, self.data.classes, logits["original"], logits.get("retrained")
+        )
+        evidence = {name: parts.of(model.logits, model.network) for name, model in models.items()}
+        rows, failed = {}, {}
+        for name, one in evidence.items():
+            rows[name], errors = evaluate(self.metrics, one)
+            failed |= {f"{name}: {metric}": why for metric, why in errors.items()}
+        directions = directions_of(self.metrics, sorted({metric for row in rows.values() for metric in row}))
+        found = gaps(rows["unlearned"], rows["retrained"], directions) if "retrained" in rows else {}
+        for name, model in models.items():
+            rows[name] |= {f"cost/{what}": model.cost[f"cost/{what}"] for what in ("seconds", "passes") if model.cost}
+        results = {
+            "rows": rows,
+            "gaps": found,
+            "cost": models["unlearned"].cost,
+            "directions": directions,
+            "failed": failed,
+            "sizes": {name: len(ids) for name, ids in self.split.sets.items()},
+            "data": {"dataset": self.data.digest, "split": self.split.digest},
+            "weights": records.state_digest(models["unlearned"].network.state_dict()),
+        }
+        records.artefacts(self.folder, results, evidence, self.split, self.data)
+        return results, method_curves(method)
+
+    # Models
+
+    def reference(self, name: str) -> Model:
+        """The original or the retrained model, trained once for all runs that share data, recipe, seed and forget set."""
+        stream = {"original": "train", "retrained": "retain"}[name]
+        network = build.model(self.config, self.data)
+        checkpoint = self.config["pretrain"]["checkpoint"]
+        if name == "original" and checkpoint:
+            build.load_checkpoint(network, checkpoint)
+            return Model(network, self.predictions(network, name), {})
+        recipe = {k: v for k, v in self.config["pretrain"].items() if k != "checkpoint"}
+        key = {
+            "data": self.data.digest,
+            "trained on": records.ids_digest(self.split.sets[stream]),
+            "model": self.config["model"],
+            "code": source_digest(self.config["model"]["_target_"]),
+            "recipe": recipe,
+            "precision": self.config["trainer"].get("precision"),
+        }
+
+        def train() -> tuple[dict[str, Tensor], dict[str, float]]:
+            L.seed_everything(recipe["seed"], verbose=False)
+            method = build.pretraining(self.config, copy.deepcopy(network), stream)
+            self.fit(method, f"Training the {name} model")
+            return state_of(method.model), method.meter.metrics()
+
+        entry = self.store.get_or_create("models", key, train)
+        network.load_state_dict(entry.tensors)
+        return Model(network, self.predictions(network, name), dict(entry.facts))
+
+    def unlearned(self, method: Method, original: Model) -> Model:
+        """The model after the method; a one-shot method's look at the data is made once for all that share it."""
+        L.seed_everything(self.config["seed"], verbose=False)
+        cost = {}
+        if isinstance(method, OneShot):
+            key = {
+                "data": self.data.digest,
+                "split": self.split.digest,
+                "model": records.state_digest(original.network.state_dict()),
+                "seed": self.config["seed"],
+                "observes": method.observation_key(),
+                "code": source_digest(self.config["method"]["_target_"]),
+            }
+
+            def observe() -> tuple[dict[str, Tensor], dict[str, float]]:
+                self.fit(method, "Observing")
+                return method.observations, method.meter.metrics()
+
+            entry = self.store.get_or_create("observations", key, observe)
+            method.observations, observed = entry.tensors, dict(entry.facts)
+            run_now = method.meter.forward + method.meter.backward
+            method.meter = type(method.meter).resumed(observed, "observe")
+            with method.meter.running(), torch.no_grad():
+                method.edit()
+            cost = {"cost/passes_run": float(run_now)}
+        else:
+            self.fit(method, "Unlearning")
+        method.model.eval()
+        if bad := [n for n, t in method.model.state_dict().items() if t.is_floating_point() and not t.isfinite().all()]:
+            raise UserError(f"{type(method).__name__} diverged: {bad[0]} holds values that are not finite")
+        return Model(method.model, predict(method.model, self.trainer(), self.datamodule()), method.meter.metrics() | cost)
+
+    def fit(self, method: Method, title: str) -> None:
+        self.trainer(method.passes, [Progress(title)]).fit(method, datamodule=self.datamodule())
+
+    def trainer(self, epochs: int = 0, callbacks: list[L.Callback] | None = None) -> L.Trainer:
+        return build.trainer(self.config, epochs, callbacks or [])
+
+    def datamodule(self) -> UnlearningData:
+        return UnlearningData(self.data, self.split, self.task)
+
+    def predictions(self, network: nn.Module, name: str) -> Tensor:
+        """A reference model's logits on every sample, computed once for all runs that share model and data."""
+        key = {
+            "data": self.data.digest,
+            "model": records.state_digest(network.state_dict()),
+            "architecture": self.config["model"],
+            "precision": self.config["trainer"].get("precision"),
+        }
+
+        def make() -> tuple[dict[str, Tensor], dict[str, float]]:
+            return {"logits": predict(network, self.trainer(), self.datamodule())}, {}
+
+        return self.store.get_or_create("predictions", key, make).tensors["logits"]
+
+
+def state_of(network: nn.Module) -> dict[str, Tensor]:
+    """A network's parameters and buffers, detached and on the CPU."""
+    return {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+
+
+def method_curves(method: Method) -> dict[str, list[tuple[int, float]]]:
+    """``unlearn/<name>``: (step, value) of what the method recorded at each step."""
+    return {f"unlearn/{name}": list(enumerate(torch.stack(v).float().tolist())) for name, v in method.curves.items()}

@@ -1,0 +1,36 @@
+"""Logits of every sample, once: all but the metrics that need weights are functions of them."""
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from .data.datamodule import UnlearningData
+from .types import Batch
+
+
+class Predictor(L.LightningModule):
+    """Fills ``logits`` (N, C) by sample id, so that neither order nor a sampler's padding can matter."""
+
+    def __init__(self, network: nn.Module, samples: int, num_classes: int) -> None:
+        super().__init__()
+        self.network = network
+        self.logits = torch.zeros(samples, num_classes)
+        self.seen = torch.zeros(samples, dtype=torch.bool)
+
+    def predict_step(self, batch: Batch, _: int) -> None:
+        ids = batch.ids.cpu()
+        self.logits[ids] = self.network(batch.images).float().cpu()
+        self.seen[ids] = True
+
+    def on_predict_end(self) -> None:
+        if self.trainer.world_size > 1:
+            gathered = zip(self.all_gather(self.logits.to(self.device)), self.all_gather(self.seen.to(self.device)))
+            for logits, seen in gathered:
+                self.logits[seen.cpu()] = logits.cpu()[seen.cpu()]
+
+
+def predict(network: nn.Module, trainer: L.Trainer, data: UnlearningData) -> Tensor:
+    """(N, C) float32 logits of every sample of the data set, un-augmented, in eval mode."""
+    predictor = Predictor(network.eval(), len(data.dataset.labels), data.task.num_classes)
+    trainer.predict(predictor, datamodule=data, return_predictions=False)
+    return predictor.logits

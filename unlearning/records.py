@@ -1,0 +1,198 @@
+"""What a run leaves behind: its folder, its MLflow run, and the table on the screen."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from .config import ROOT
+from .data.datasets import Dataset
+from .errors import UserError
+from .metrics.base import Evidence
+from .store import write_atomic
+from .types import Split
+
+PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "timm", "torchmetrics", "scikit-learn", "mlflow", "numpy")
+HINT = "set paths.runs=DIR"
+
+
+def label(choices: Mapping[str, str]) -> str:
+    """The method and its add-ons, as they are called in tables: ``neggrad_plus+focus+l1``."""
+    return "+".join([choices["method"], *addon_names(choices)])
+
+
+def addon_names(choices: Mapping[str, str]) -> list[str]:
+    return [name.strip(" '") for name in choices.get("addon", "").strip("[]").split(",") if name.strip(" '")]
+
+
+def folder_name(config: Mapping[str, Any], choices: Mapping[str, str], key: str) -> str:
+    """A readable name that is unique for a run key."""
+    return f"{choices['dataset']}-{choices['scenario']}-{label(choices)}-s{config['seed']}-{key[:12]}"
+
+
+def clear(folder: Path) -> None:
+    """An empty folder: what an unfinished or superseded run left is removed, its DONE first."""
+    (folder / "DONE").unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"cannot make the run folder {folder}: {error.strerror}; {HINT}") from None
+
+
+def about(config: Mapping[str, Any], choices: Mapping[str, str], command: str, key: str) -> dict[str, Any]:
+    """Everything needed to make the run again."""
+    return {
+        "run_key": key,
+        "command": command,
+        "config": dict(config) | {"choices": dict(choices)},
+        "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "git": git_revision(),
+    }
+
+
+def git_revision() -> str | None:
+    """The commit of the code, with ``+changes`` where the tree differs from it; None outside a checkout."""
+    try:
+        ask = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"]
+        return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def write(folder: Path, name: str, content: str | bytes) -> Path:
+    write_atomic(folder / name, content if isinstance(content, bytes) else content.encode(), HINT)
+    return folder / name
+
+
+def artefacts(
+    folder: Path, results: Mapping[str, Any], evidence: Mapping[str, Evidence], split: Split, data: Dataset
+) -> None:
+    """The figure, the split, the unlearned model's logits and weights, and its model card."""
+    from .metrics.figure import summary_figure
+
+    image = io.BytesIO()
+    summary_figure(evidence).savefig(image, format="png", dpi=150)
+    write(folder, "summary.png", image.getvalue())
+    write(folder, "split.safetensors", save({name: ids.contiguous() for name, ids in split.sets.items()}))
+    write(folder, "predictions.safetensors", save({"logits": evidence["unlearned"].logits, "labels": data.labels}))
+    state = {n: t.detach().cpu().contiguous() for n, t in evidence["unlearned"].model.state_dict().items()}
+    write(folder, "unlearned.safetensors", save(state))
+
+
+def model_card(results: Mapping[str, Any]) -> str:
+    """What was forgotten, how and how well, for whoever receives the weights."""
+    config, sizes = results["config"], results["sizes"]
+    choices = config["choices"]
+    unlearned = results["rows"]["unlearned"]
+    settings = {k: v for k, v in config["scenario"].items() if k != "_target_" and v is not None}
+    lines = [
+        f"# {choices['model']} on {choices['dataset']}, unlearned by {label(choices)}",
+        "",
+        f"* Forgotten: {sizes['forget']} of {sizes['train']} training samples; scenario `{choices['scenario']}`, {settings}",
+        f"* Data digest `{results['data']['dataset']}`, split digest `{results['data']['split']}`",
+        f"* Weights `unlearned.safetensors`, SHA-256 over its tensors `{results['weights']}`",
+        f"* Made by `{results['command']}`",
+        f"* Code {results['git'] or 'not under version control'}; {results['versions']}",
+        f"* Run key `{results['run_key']}`",
+        "",
+        "| metric | unlearned | gap to retrained |",
+        "|---|---|---|",
+    ]
+    for name, value in unlearned.items():
+        gap = results["gaps"].get(f"gap/{name}")
+        lines.append(f"| {name} | {value:.4f} | {'' if gap is None else f'{gap:+.4f}'} |")
+    lines += [f"| {name} | failed: {why} | |" for name, why in results["failed"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def finish(folder: Path, results: dict[str, Any], curves: Mapping, tracking: Any, sweep: str | None, start: float) -> None:
+    """Write the results, log them, and mark the run as done, last."""
+    write(folder, "MODEL_CARD.md", model_card(results))
+    write(folder, "curves.json", json.dumps(curves))
+    write(folder, "results.json", json.dumps(results, indent=1))
+    finals = results["rows"]["unlearned"] | results["gaps"] | results["cost"]
+    references = {
+        f"{row}/{name}": value for row in ("original", "retrained") for name, value in results["rows"].get(row, {}).items()
+    }
+    names = ("results.json", "summary.png", "split.safetensors", "unlearned.safetensors", "MODEL_CARD.md")
+    log(results, tracking, sweep, start, finals | references, curves, [folder / name for name in names], "FINISHED")
+    write(folder, "DONE", "")
+
+
+def fail(folder: Path, about: dict[str, Any], error: BaseException, tracking: Any, sweep: str | None, start: float) -> None:
+    """Mark the run as failed, with the reason; nothing that it half made stays."""
+    reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    clear(folder)
+    write(folder, "FAILED", reason + "\n")
+    if not isinstance(error, KeyboardInterrupt):
+        log(about | {"reason": reason}, tracking, sweep, start, {}, {}, [folder / "FAILED"], "FAILED")
+
+
+def log(
+    results: Mapping[str, Any],
+    tracking: Any,
+    sweep: str | None,
+    start: float,
+    metrics: Mapping[str, float],
+    curves: Mapping,
+    files: list[Path],
+    status: str,
+) -> None:
+    config = results["config"]
+    choices = config["choices"]
+    tags = {"run_key": results["run_key"], "command": results["command"], "git": results["git"] or "none"}
+    tracking.log_run(
+        name=f"{label(choices)} {choices['dataset']} s{config['seed']}",
+        params=comparable(config),
+        tags=tags | ({"reason": results["reason"]} if "reason" in results else {}),
+        metrics=metrics,
+        curves=curves,
+        artifacts=files,
+        dataset_digest=results.get("data", {}).get("split", ""),
+        status=status,
+        sweep=sweep,
+        started=start,
+    )
+
+
+def comparable(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters worth comparing between runs: the choices, the seeds, and the settings by dotted name."""
+    groups = ("method", "addon", "scenario", "pretrain", "split")
+    found = {name: choice for name, choice in config["choices"].items() if choice} | {"seed": config["seed"]}
+    for group in groups:
+        found |= flat(config[group], f"{group}.")
+    return {name: value for name, value in found.items() if not name.endswith(("_target_", "_partial_"))}
+
+
+def flat(node: Any, prefix: str) -> dict[str, Any]:
+    if isinstance(node, Mapping):
+        return {k: v for name, child in node.items() for k, v in flat(child, f"{prefix}{name}.").items()}
+    return {prefix[:-1]: node}
+
+
+def ids_digest(ids: Tensor) -> str:
+    """SHA-256 of an index set."""
+    return hashlib.sha256(ids.contiguous().numpy()).hexdigest()
+
+
+def state_digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of a state dict: names, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        tensor = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,233 @@
+"""Finished runs as MLflow runs. The only file that imports mlflow, and only once a run is logged: it takes seconds."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from filelock import FileLock
+
+from .errors import UserError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+V = TypeVar("V")
+
+SQLITE = "sqlite:///"
+PATIENCE = 20.0  # seconds to wait for a database that another program holds
+# MLflow's limits, in characters and in things per request
+NAME_LENGTH, PARAM_LENGTH, TAG_LENGTH, DIGEST_LENGTH = 250, 6000, 8000, 36
+METRICS, PARAMS, TAGS = 800, 100, 100  # 1000 metrics would do, but 1000 is also the limit for all three together
+
+
+class NoTracking:
+    """The interface of :class:`Tracking` for who wants no MLflow."""
+
+    def log_run(self, **_run: object) -> str:
+        return ""
+
+
+class Tracking:
+    """Logs each run in one call, when it is over, so that MLflow is never inside what is timed.
+
+    ``uri`` is ``sqlite:////absolute/path.db``, which needs no server and is created where missing, or that of a
+    server (``http://host:5000``). ``artifacts`` is the folder for artifacts; None leaves the choice to the server.
+    Any number of processes may log to one database. Raises :class:`UserError` for a URI that cannot work.
+    """
+
+    def __init__(self, uri: str | None, experiment: str, artifacts: str | None) -> None:
+        example = "tracking.uri=sqlite:////absolute/path.db or tracking.uri=http://host:5000"
+        if not uri:
+            raise UserError(f"tracking.uri is not set: give {example}, or set MLFLOW_TRACKING_URI")
+        self.database = Path(uri.removeprefix(SQLITE).partition("?")[0]) if uri.startswith("sqlite:") else None
+        if "://" not in uri or uri.startswith("file:") or (self.database and not self.database.is_absolute()):
+            raise UserError(f"tracking.uri={uri} is no absolute database or server URI: give {example}")
+        self.uri = uri
+        self.experiment = experiment
+        self.artifacts = artifacts
+
+    def log_run(
+        self,
+        *,
+        name: str,
+        params: Mapping[str, object],
+        tags: Mapping[str, str],
+        metrics: Mapping[str, float],
+        curves: Mapping[str, Sequence[tuple[int, float]]],
+        artifacts: Sequence[Path],
+        dataset_digest: str,
+        status: Literal["FINISHED", "FAILED"],
+        sweep: str | None,
+        started: float,
+    ) -> str:
+        """Log one run and return its MLflow id; a run that is done again is a new MLflow run.
+
+        ``metrics`` are final values, logged at step 0; ``curves`` are (step, value) points; ``artifacts`` are files
+        and folders; ``started`` is in seconds since the epoch. Runs of the same ``sweep`` become children of one
+        parent run. In names, characters that MLflow does not permit become underscores. Raises :class:`UserError`
+        if MLflow cannot be reached or written.
+        """
+        with _explained(self.uri):
+            client = _client(self.uri)
+            with self._alone():
+                self._ready()
+                ended = _milliseconds(time.time())
+                experiment = self._experiment(client)
+                parent = self._parent(client, experiment, sweep, started) if sweep else None
+                kinship = {"mlflow.parentRunId": parent} if parent else {}
+                run = client.create_run(experiment, _milliseconds(started), kinship, name).info.run_id
+                try:
+                    points = [*((key, [(0, value)]) for key, value in metrics.items()), *curves.items()]
+                    _log(client, run, params, tags, points, ended, dataset_digest)
+                    for path in artifacts:
+                        client.log_artifact(run, str(path))
+                except BaseException:  # half a run must neither pass for a whole one nor seem to go on for ever
+                    with suppress(Exception):
+                        client.set_terminated(run, "FAILED", ended)
+                    raise
+                client.set_terminated(run, status, ended)
+                if parent:  # it ends with its last child
+                    client.set_terminated(parent, "FINISHED", ended)
+        return run
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep out other processes (for a server: those of this machine), so that each thing is created once."""
+        if self.database:
+            self.database.parent.mkdir(parents=True, exist_ok=True)
+            lock = self.database.with_name(f".{self.database.name}.lock")
+        else:
+            server = hashlib.sha256(f"{Path.home()} {self.uri}".encode()).hexdigest()[:16]
+            lock = Path(tempfile.gettempdir(), f"unlearning-{server}.lock")
+        with FileLock(lock):
+            yield
+
+    def _ready(self) -> None:
+        """Create the database where it is missing; notice at once if it is damaged, locked or read-only.
+
+        MLflow itself would retry for a hundred seconds. A new one gets its name when it is whole: MLflow's migrations
+        cannot go on where a killed process left them.
+        """
+        if not self.database:
+            return
+        if not self.database.exists() or self.database.stat().st_size == 0:
+            from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+            new = self.database.with_name(f".{self.database.name}.new")
+            for stale in new.parent.glob(f"{new.name}*"):
+                stale.unlink()
+            SqlAlchemyStore(f"{SQLITE}{new}", str(self._artifact_root())).engine.dispose()
+            os.replace(new, self.database)
+        with closing(sqlite3.connect(self.database, timeout=PATIENCE, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("SELECT count(*) FROM sqlite_master")
+            connection.rollback()
+
+    def _artifact_root(self) -> Path | None:
+        if self.artifacts:
+            return Path(self.artifacts)
+        return self.database.with_name("mlruns") if self.database else None
+
+    def _experiment(self, client: MlflowClient) -> str:
+        """The id of the experiment, which is created where missing."""
+        if found := client.get_experiment_by_name(self.experiment):
+            return found.experiment_id
+        root = self._artifact_root()
+        return client.create_experiment(self.experiment, str(root / _permitted(self.experiment)) if root else None)
+
+    def _parent(self, client: MlflowClient, experiment: str, sweep: str, started: float) -> str:
+        """The id of the sweep's parent run, which is created where missing."""
+        tag = {"unlearning.sweep": hashlib.sha256(sweep.encode()).hexdigest()}  # no quotes to escape in a filter
+        ((key, value),) = tag.items()
+        if found := client.search_runs([experiment], f"tags.`{key}` = '{value}'", max_results=1):
+            return found[0].info.run_id
+        return client.create_run(experiment, _milliseconds(started), tag, sweep).info.run_id
+
+
+def _client(uri: str) -> MlflowClient:
+    """A client that is quiet and keeps to itself; who has set these variables knows better."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # MLflow's own 7 take minutes to give up
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    from mlflow import MlflowClient
+
+    # importing mlflow sets up its logger, so this comes after; all errors reach us as exceptions besides
+    for logger in ("mlflow", "alembic", "urllib3.connectionpool"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
+    return MlflowClient(uri)
+
+
+def _log(
+    client: MlflowClient,
+    run: str,
+    params: Mapping[str, object],
+    tags: Mapping[str, str],
+    points: Iterable[tuple[str, Sequence[tuple[int, float]]]],
+    timestamp: int,
+    dataset_digest: str,
+) -> None:
+    """All that is in the database, in requests as few and as large as MLflow takes them."""
+    from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
+
+    entities = (
+        [Metric(key, float(value), timestamp, step) for key, curve in _named(points) for step, value in curve],
+        [Param(key, str(value)[:PARAM_LENGTH]) for key, value in _named(params.items())],
+        [RunTag(key, str(value)[:TAG_LENGTH]) for key, value in _named(tags.items())],
+    )
+    chunks = (
+        [items[at : at + size] for at in range(0, len(items), size)]
+        for items, size in zip(entities, (METRICS, PARAMS, TAGS), strict=True)
+    )
+    for request in zip_longest(*chunks, fillvalue=()):
+        client.log_batch(run, *request)
+    split = Dataset("split", dataset_digest[:DIGEST_LENGTH], source_type="local", source="{}")
+    client.log_inputs(run, [DatasetInput(split)])
+
+
+def _named(items: Iterable[tuple[str, V]]) -> Iterator[tuple[str, V]]:
+    """The same under names that MLflow permits, still all different: C+ and C# are C_ and C__."""
+    taken: set[str] = set()
+    for name, value in items:
+        name = _permitted(name)
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        yield name, value
+
+
+def _permitted(name: str) -> str:
+    """``name`` as MLflow's names and a path below a folder may be: no odd characters, no empty or dotted parts."""
+    parts = re.sub(r"[^\w.\- /]", "_", name).split("/")
+    return "/".join(part for part in parts if part not in ("", ".", ".."))[: NAME_LENGTH - 10] or "_"
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)
+
+
+@contextmanager
+def _explained(uri: str) -> Iterator[None]:
+    """MLflow's, the database's, the network's and the disk's errors, as the one line that the user needs."""
+    try:
+        yield
+    except Exception as error:
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        if not isinstance(error, MlflowException | SQLAlchemyError | sqlite3.Error | OSError):
+            raise
+        reason = str(error).strip().splitlines()[0]
+        message = f"MLflow at {uri} failed ({reason}); the results on disk are kept: check tracking.uri or use "
+        # a URI may hold a password
+        raise UserError(re.sub(r"//[^/@\s]*@", "//***@", message) + "tracking=none") from error
