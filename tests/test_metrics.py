@@ -89,6 +89,11 @@ def test_accuracy_by_hand(tiny):
     )
 
 
+def test_unlearning_accuracy_is_the_share_of_the_forget_set_got_wrong(tiny):
+    found = Accuracy()(replace(tiny, split=replace(tiny.split, forget=ids(1, 2, 5))))
+    assert found["forget/ua"] == pytest.approx(1 / 3)
+
+
 def test_an_empty_set_gives_no_number(tiny):
     empty = replace(tiny, split=replace(tiny.split, validation=ids(), test_forget=ids(), forget=ids()))
     assert set(Accuracy()(empty)) == {"retain/acc", "test/acc", "test_retain/acc"}
@@ -162,6 +167,12 @@ def test_features_stay_finite_and_ordered_for_very_sure_predictions(name):
         assert scores.diff().lt(0).all()
 
 
+def test_modified_entropy_of_a_sure_and_wrong_prediction_by_hand():
+    # p_0 = e^-90, p_1 = 1, 1 - p_1 = 2 e^-90: -ln p_0 - ln(1 - p_1)
+    logits = torch.tensor([[0.0, 90.0, 0.0]], dtype=torch.float64)
+    assert FEATURES["modified_entropy"](logits, ids(0)).item() == pytest.approx(90 + 90 - math.log(2))
+
+
 @pytest.mark.parametrize("name", FEATURES)
 def test_a_higher_score_is_more_like_a_member(name):
     sure_and_right, unsure = torch.tensor([[6.0, 0.0, 0.0]]), torch.tensor([[0.5, 0.0, 0.0]])
@@ -187,6 +198,8 @@ def test_tpr_at_fpr_against_every_threshold():
     assert tpr_at(members, others, 0.1) == pytest.approx(3 / 6)  # one false alarm: all above 4
     assert tpr_at(members, others, 0.2) == pytest.approx(3 / 6)  # the tie at 4 would make three false alarms
     assert tpr_at(members, others, 0.3) == pytest.approx(5 / 6)  # three false alarms: all above 3
+    hundred = torch.arange(100.0)
+    assert tpr_at(hundred + 0.5, hundred, 0.29) == pytest.approx(0.3)  # .29 * 100 is below 29 in floating point
     for fpr in (0.01, 0.29, 0.3, 0.6, 0.99):
         rates = [
             ((members >= t).double().mean().item(), (others >= t).double().mean().item())
@@ -391,6 +404,7 @@ def test_figure_shows_the_numbers_and_marks_the_forgotten_class(tmp_path):
     assert (tmp_path / "summary.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.filterwarnings("error")
 def test_figure_leaves_a_gap_for_a_collapsed_model_and_stands_a_single_row():
     evidence = synthetic(False)
     collapsed = summary_figure({"original": evidence, "unlearned": evidence.of(evidence.logits * torch.nan)})

@@ -227,6 +227,12 @@ def test_timm_resizes_inside_the_network():
     assert model.training
 
 
+def test_timm_starts_with_fresh_statistics():
+    statistics = [value for key, value in TimmModel(CIFAR, 5, "test_resnet").named_buffers() if "running_mean" in key]
+    assert statistics
+    assert not any(value.any() for value in statistics)
+
+
 def test_timm_blocks_of_other_families():
     for name in ("test_efficientnet", "test_resnet", "test_vit_relpos", "test_nfnet"):
         test_blocks_hold_every_parameter_once(TimmModel((3, 64, 64), 7, name))

@@ -103,7 +103,7 @@ def test_hyper_parameters_separate_groups_and_tell_them_apart(runs):
 
 def test_parameters_that_all_share_are_not_in_the_label(runs):
     root = runs(result(config={"method.lam": 1.0}), result(config={"method.lam": 1}, seed=1), result(method="jit"))
-    assert [r.method for r in table(root).values() if r.row == "unlearned"] == ["jit", "ssd"]
+    assert [(r.method, r.n) for r in table(root).values() if r.row == "unlearned"] == [("jit", 1), ("ssd", 2)]
 
 
 def test_addons_are_part_of_the_label(runs):
@@ -217,7 +217,9 @@ def test_failed_metrics_are_shown_and_never_imputed(runs, capsys):
     out = capsys.readouterr().out
     assert "0.550*" in out
     assert "failed: jit: membership: ValueError: needs at least 2 members (1 run)" in out
-    row = next(line for line in (root / "report.md").read_text().splitlines() if line.startswith("| jit"))
+    text = (root / "report.md").read_text()
+    assert "- \\* not in all n runs" in text  # a bullet, not a second one inside it
+    row = next(line for line in text.splitlines() if line.startswith("| jit"))
     assert row == "| jit | 0.100 | failed | 0.100† | 2.000 | 1 |"
 
 

@@ -6,6 +6,7 @@ import copy
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -154,18 +155,27 @@ class Run:
                 return method.observations, method.meter.metrics()
 
             entry = self.store.get_or_create("observations", key, observe)
-            method.observations, observed = entry.tensors, dict(entry.facts)
             run_now = method.meter.forward + method.meter.backward
-            method.meter = type(method.meter).resumed(observed, "observe")
-            with method.meter.running(), torch.no_grad():
-                method.edit()
-            cost = {"cost/passes_run": float(run_now)}
+            method.meter = method.meter.resumed(entry.facts, "observe")
+            self.edit(method, entry.tensors)
+            cost = {"cost/passes_run": run_now + method.meter.metrics()["cost/passes"] - entry.facts["cost/passes"]}
         else:
             self.fit(method, "Unlearning")
         method.model.eval()
         if bad := [n for n, t in method.model.state_dict().items() if t.is_floating_point() and not t.isfinite().all()]:
             raise UserError(f"{type(method).__name__} diverged: {bad[0]} holds values that are not finite")
         return Model(method.model, predict(method.model, self.trainer(), self.datamodule()), method.meter.metrics() | cost)
+
+    def edit(self, method: OneShot, observations: dict[str, Tensor]) -> None:
+        """Let a one-shot method change its weights, on the device of the trainer."""
+        device = self.trainer().strategy.root_device
+        method.to(device).model.eval()
+        method.observations = {name: tensor.to(device) for name, tensor in observations.items()}
+        method.look = partial(self.datamodule().batches_for, method)
+        method.count_passes()
+        with method.meter.running(), torch.no_grad():
+            method.edit()
+        method.cpu()
 
     def fit(self, method: Method, title: str) -> None:
         self.trainer(method.passes, [Progress(title)]).fit(method, datamodule=self.datamodule())

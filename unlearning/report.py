@@ -142,7 +142,7 @@ def _leaves(node: Any, path: str = "") -> Iterable[tuple[str, Any]]:
         for key, value in node.items():
             yield from _leaves(value, f"{path}.{key}" if path else str(key))
     else:
-        yield path, node  # 10 and 10.0 are the same setting
+        yield path, float(node) if type(node) is int else node  # 10 and 10.0 are the same setting
 
 
 def _relative(value: Any, paths: Sequence[str]) -> Any:

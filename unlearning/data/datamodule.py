@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import lightning as L
 import torch
@@ -99,10 +100,12 @@ class UnlearningData(L.LightningDataModule):
             retain = retain[order[: max(1, round(retain_share * len(retain)))]]
         return retain if name == "retain" else torch.cat([self.split.forget, retain])
 
-    def train_dataloader(self) -> CombinedLoader | list:
+    def train_dataloader(self) -> CombinedLoader | DataLoader:
         method = self.trainer.lightning_module
         loaders = {name: self.loader(name, method) for name in method.streams}
-        return CombinedLoader(loaders, method.pairing) if loaders else []
+        if not loaders:  # a method that makes its own inputs: its batches are step numbers
+            return DataLoader(range(method.free_steps), batch_size=None)
+        return CombinedLoader(loaders, method.pairing)
 
     def loader(self, name: str, method: L.LightningModule) -> DataLoader:
         ids = self.stream(name, method.retain_share)
@@ -117,22 +120,28 @@ class UnlearningData(L.LightningDataModule):
             collate_fn=as_is,
         )
 
-    def batches(self, name: str, device: torch.device) -> Iterator[Batch]:
+    def batches(self, name: str, device: torch.device, labels: bool = True) -> Iterator[Batch]:
         """One pass over a stream outside the training loop, un-augmented and in order: for masks and searches."""
-        ids = self.stream(name)
-        for batch in DataLoader(Rows(self.dataset, ids, self.is_forget), batch_size=self.eval_batch_size, collate_fn=as_is):
+        rows = Rows(self.dataset, self.stream(name), self.is_forget, labels)
+        for batch in DataLoader(rows, batch_size=self.eval_batch_size, collate_fn=as_is):
             yield self.prepare(move_data_to_device(batch, device), augment=False)
+
+    def batches_for(self, method: L.LightningModule, name: str) -> Iterator[Batch]:
+        """``batches`` of a stream that the method declares, with labels only if it may see them."""
+        if name not in method.streams:
+            raise ValueError(f"{type(method).__name__} declares the streams {method.streams} and asks for {name!r}")
+        return self.batches(name, method.device, method.sees_labels)
 
     def predict_dataloader(self) -> DataLoader:
         """Every sample once, in order, as it is."""
         ids = torch.arange(len(self.dataset.labels))
         return DataLoader(Rows(self.dataset, ids, self.is_forget), batch_size=self.eval_batch_size, collate_fn=as_is)
 
-    def on_after_batch_transfer(self, batch: Batch | dict[str, Batch | None], _: int) -> Batch | dict[str, Batch | None]:
+    def on_after_batch_transfer(self, batch: Any, _: int) -> Any:
         if isinstance(batch, dict):
             augment = self.trainer.lightning_module.augment
             return {name: None if part is None else self.prepare(part, augment) for name, part in batch.items()}
-        return self.prepare(batch, augment=False)
+        return self.prepare(batch, augment=False) if isinstance(batch, Batch) else batch
 
     def prepare(self, batch: Batch, augment: bool) -> Batch:
         return batch._replace(images=self.transform(batch.images, augment))

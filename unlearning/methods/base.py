@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import ceil
 from typing import Literal
 
@@ -17,6 +17,7 @@ from ..cost import Meter
 from ..errors import UserError
 from ..schedules import Schedule
 from ..types import Batch, Task
+from .teacher import Teacher
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
@@ -46,7 +47,8 @@ class Method(L.LightningModule):
     retain_share = 1.0  # the part of the retain set that the method is handed
     augment = True  # whether training images are augmented, where the data set has an augmentation
     shuffle = True
-    needs_forget_classes = False  # True: only for requests to forget whole classes
+    needs_forget_classes = False  # True: only for requests to forget whole classes (see ``task.forget_classes``)
+    free_steps = 0  # training steps of an epoch in which the method draws from no stream; their batch is the step number
 
     def __init__(
         self,
@@ -169,9 +171,13 @@ class Method(L.LightningModule):
         scheduler = self.schedule(optimizer, self.steps_per_epoch, self.epochs)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def on_fit_start(self) -> None:
-        for network in self.children():
+    def count_passes(self) -> None:
+        """Have the meter count what passes through the model and the teachers."""
+        for network in (self.model, *(m.network for m in self.modules() if isinstance(m, Teacher))):
             self.meter.watch(network)
+
+    def on_fit_start(self) -> None:
+        self.count_passes()
 
     def on_train_epoch_start(self) -> None:
         self.model.train()
@@ -197,7 +203,8 @@ class OneShot(Method):
 
     ``observe`` is called with every batch and adds to ``self.observations``, tensors that depend on nothing but the
     model, the data and the options named in ``observes_with``: so they are cached, and a sweep over the other options
-    looks at the data once. ``edit`` then changes the weights from them.
+    looks at the data once. ``edit`` then changes the weights from them; where it must try its edits out, ``look(stream)``
+    passes over one of the method's streams.
     """
 
     pairing = "max_size"  # every sample once; None where a stream is exhausted
@@ -210,6 +217,7 @@ class OneShot(Method):
             raise UserError(f"add-ons change the steps of first-order methods; {type(self).__name__} takes no steps")
         self.automatic_optimization = False
         self.observations: dict[str, Tensor] = {}
+        self.look: Callable[[str], Iterator[Batch]] | None = None  # given before ``edit``; un-augmented, in order
 
     needs_full_batches = False
 

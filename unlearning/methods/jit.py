@@ -40,6 +40,7 @@ class JiT(Method):
         with torch.no_grad():
             targets = self.model(noisy).unflatten(0, (self.copies, -1))
             distances = (clean - noisy).flatten(1).norm(dim=1).unflatten(0, (self.copies, -1))
-        ratios = (self.model(images) - targets).norm(dim=2) / distances  # (n, B)
+        # A copy that the clamp left as it was has distance 0 and tells nothing: its ratio is 0 / tiny = 0.
+        ratios = (self.model(images) - targets).norm(dim=2) / distances.clamp_min(1e-12)  # (n, B)
         estimate = ratios.mean(0)
         return estimate.sum() if self.reduction == "sum" else estimate.mean()

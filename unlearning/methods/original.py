@@ -12,3 +12,6 @@ class Original(Method):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model, epochs=0)
+
+    def configure_optimizers(self) -> None:
+        return None

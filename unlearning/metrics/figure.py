@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -96,7 +97,7 @@ def draw_margins(panels: Mapping[str, Axes], rows: Mapping[str, Evidence]) -> No
     for name in panels:
         row, ids = rows[name], (rows[name].split.forget, non_members(rows[name].split))
         margins[name] = [v[v.isfinite()] for v in (member_score("margin", row.logits[i], row.labels[i]) for i in ids)]
-    pooled = np.concatenate([v for pair in margins.values() for v in pair])
+    pooled = torch.cat([v for pair in margins.values() for v in pair])
     low, high = np.percentile(pooled, (0.2, 99.8)) if len(pooled) else (0, 0)
     low, high = low - 0.5, high + 0.5
     smallest = min((len(v) for pair in margins.values() for v in pair if len(v)), default=1)
@@ -106,8 +107,8 @@ def draw_margins(panels: Mapping[str, Axes], rows: Mapping[str, Evidence]) -> No
         note = f"{name}: nothing to compare"
         if len(forget) and len(unseen):
             note = f"{name}\nAUC {auc(forget, unseen):.2f}"
-            axes.hist(np.clip(forget, low, high), bins, density=True, color=COLOURS[name], alpha=0.55)
-            axes.hist(np.clip(unseen, low, high), bins, density=True, histtype="step", color="black", lw=1.2)
+            axes.hist(forget.clamp(low, high).numpy(), bins, density=True, color=COLOURS[name], alpha=0.55)
+            axes.hist(unseen.clamp(low, high).numpy(), bins, density=True, histtype="step", color="black", lw=1.2)
         axes.text(0.01, 0.97, note, transform=axes.transAxes, va="top", color=COLOURS[name], fontweight="bold")
         axes.axvline(0, color="#8c8c8c", lw=0.8, ls=":")
         axes.set(xlim=(low, high), ylim=(0, 1.3 * axes.get_ylim()[1]), yticks=[])

@@ -1,0 +1,92 @@
+"""Fixtures made from the real configuration: tests compose what users compose."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # many small processes: more threads only get in each other's way
+
+import lightning as L
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from torch import nn
+
+from unlearning import build, cli
+from unlearning.config import GROUPS, ROOT, plain, register
+from unlearning.data.datamodule import UnlearningData
+from unlearning.data.datasets import Dataset
+from unlearning.data.scenarios import assemble
+from unlearning.types import Task
+
+torch.set_num_threads(1)
+cli.quiet()
+
+
+def names(group: str) -> list[str]:
+    """The choices of a configuration group."""
+    return sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
+
+
+def composed(*overrides: str) -> tuple[dict, dict[str, str]]:
+    """(configuration, choices) as the command line would compose them."""
+    register()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("config", list(overrides), return_hydra_config=True)
+    choices = {group: config.hydra.runtime.choices.get(group) or "" for group in GROUPS}
+    return plain({key: value for key, value in config.items() if key != "hydra"}), choices
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One store for the whole session, so that each reference model is trained once."""
+    return tmp_path_factory.mktemp("shared")
+
+
+@pytest.fixture
+def places(shared: Path, tmp_path: Path) -> list[str]:
+    """Overrides that keep a test's files in its own folder, with the session's store."""
+    return [f"paths.root={tmp_path}", f"paths.store={shared}/store", f"paths.data={tmp_path}/data"]
+
+
+class Tiny:
+    """Four one-pixel images, two classes, and softmax regression: small enough to derive every step by hand.
+
+    Samples 0 and 1 are to be forgotten, 2 and 3 to be retained; pixels are x in [0, 1].
+    """
+
+    pixels = (51, 255, 102, 204)  # x = .2, 1, .4, .8
+    labels = (0, 1, 0, 1)
+
+    def __init__(self, weight: tuple[float, float] = (0.5, -1.0), crop: int = 0) -> None:
+        inputs = torch.tensor(self.pixels, dtype=torch.uint8).view(4, 1, 1, 1)
+        ids = torch.arange(4)
+        self.data = Dataset("tiny", inputs, torch.tensor(self.labels), ("a", "b"), ids, ids[:0], ids, (0.0,), (1.0,), crop)
+        self.split = assemble(self.data, ids[:2], torch.zeros(4, dtype=torch.bool))
+        self.model = nn.Sequential(nn.Flatten(), nn.Linear(1, 2, bias=False))
+        nn.init._no_grad_fill_(self.model[1].weight, 0.0)
+        with torch.no_grad():
+            self.model[1].weight.copy_(torch.tensor(weight)[:, None])
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """(2,) the weights as they are now."""
+        return self.model[1].weight.detach().flatten().clone()
+
+    def task(self) -> Task:
+        sizes = {name: len(self.split.sets[name]) for name in ("forget", "retain", "train")}
+        ends = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
+
+        def fresh() -> nn.Module:
+            return nn.Sequential(nn.Flatten(), nn.Linear(1, 2, bias=False))
+
+        return Task(2, (), sizes, (1, 1, 1), *ends, augmented=False, fresh_model=fresh)
+
+    def fit(self, method: L.LightningModule, steps: int = -1) -> None:
+        data = UnlearningData(self.data, self.split, self.task())
+        config = {"trainer": {"_target_": "lightning.Trainer", "accelerator": "cpu", "max_steps": steps}}
+        build.trainer(config, method.passes, []).fit(method, datamodule=data)
+
+
+@pytest.fixture
+def tiny() -> Tiny:
+    return Tiny()

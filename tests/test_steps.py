@@ -1,0 +1,195 @@
+"""One step of every method, derived by hand on softmax regression with one weight a class.
+
+With ``f(x) = w x`` the gradient of the mean cross-entropy is ``mean_b (softmax(w x_b) - onehot(y_b)) x_b``.
+"""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_softmax, softmax
+
+from tests.conftest import Tiny
+from unlearning.addons.l1 import L1
+from unlearning.addons.saliency import Saliency
+from unlearning.methods.finetune import FineTune
+from unlearning.methods.gradient_ascent import GradientAscent
+from unlearning.methods.jit import JiT
+from unlearning.methods.neggrad_plus import NegGradPlus
+from unlearning.methods.original import Original
+from unlearning.methods.retrain import Retrain
+from unlearning.methods.scrub import Scrub
+from unlearning.methods.ssd import SSD
+from unlearning.types import Batch
+
+W = np.array([0.5, -1.0])
+FORGET = np.array([0.2, 1.0]), np.array([0, 1])
+RETAIN = np.array([0.4, 0.8]), np.array([0, 1])
+LR = 0.5
+SGD = functools.partial(torch.optim.SGD, lr=LR)
+
+
+def gradient(w: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """(2,) gradient of the mean cross-entropy of softmax regression."""
+    residual = softmax(np.outer(x, w), axis=1) - np.eye(2)[y]
+    return (residual * x[:, None]).mean(0)
+
+
+def close(tiny: Tiny, expected: np.ndarray) -> None:
+    np.testing.assert_allclose(tiny.weight.numpy(), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_finetune_descends_on_retain_alone(tiny: Tiny) -> None:
+    tiny.fit(FineTune(tiny.model, SGD))
+    close(tiny, W - LR * gradient(W, *RETAIN))
+
+
+def test_gradient_ascent_ascends_on_forget_alone(tiny: Tiny) -> None:
+    tiny.fit(GradientAscent(tiny.model, SGD))
+    close(tiny, W + LR * gradient(W, *FORGET))
+
+
+def test_neggrad_plus_weighs_both(tiny: Tiny) -> None:
+    tiny.fit(NegGradPlus(tiny.model, SGD, forget_weight=0.2, retain_weight=0.8))
+    close(tiny, W - LR * (0.8 * gradient(W, *RETAIN) - 0.2 * gradient(W, *FORGET)))
+
+
+def test_l1_adds_the_sign_of_each_weight(tiny: Tiny) -> None:
+    tiny.fit(FineTune(tiny.model, SGD, addons=[L1(0.3)]))
+    close(tiny, W - LR * (gradient(W, *RETAIN) + 0.3 * np.sign(W)))
+
+
+def test_l1_falls_linearly_and_then_is_free() -> None:
+    schedule = L1(weight=0.4, free=2)
+    assert [schedule.weight_at(t, 6) for t in range(6)] == pytest.approx([0.4, 0.3, 0.2, 0.1, 0, 0])
+
+
+def test_saliency_moves_only_the_salient_weight() -> None:
+    # With softmax over two classes both weights have the same |gradient|, so a third class with a weight of its own
+    # is needed for a mask: class 2 never occurs and, with a very negative weight, hardly matters.
+    tiny = Tiny()
+    tiny.model[1] = torch.nn.Linear(1, 3, bias=False)
+    with torch.no_grad():
+        tiny.model[1].weight.copy_(torch.tensor([[0.5], [-1.0], [-9.0]]))
+    momentum = functools.partial(torch.optim.SGD, lr=LR, momentum=0.9, weight_decay=0.1)
+    tiny.fit(FineTune(tiny.model, momentum, epochs=5, addons=[Saliency(keep=2 / 3)]))
+    assert tiny.weight[2] == -9.0
+    assert abs(tiny.weight[0] - 0.5) > 1e-3
+    assert abs(tiny.weight[1] + 1.0) > 1e-3
+
+
+def kl(teacher: np.ndarray, student: np.ndarray, x: np.ndarray, temperature: float) -> float:
+    t, s = (log_softmax(np.outer(x, w) / temperature, axis=1) for w in (teacher, student))
+    return temperature**2 * float((np.exp(t) * (t - s)).sum(1).mean())
+
+
+def test_scrub_losses_are_divergences_from_a_teacher_that_stays(tiny: Tiny) -> None:
+    method = Scrub(tiny.model, optimizer=SGD, alpha=0.5, gamma=2.0, temperature=3.0, msteps=1, epochs=1)
+    tiny.fit(method)  # the forget pass starts at the teacher, where the gradient of KL is 0; then a retain pass
+    after = W - LR * 2.0 * gradient(W, *RETAIN)
+    close(tiny, after)
+    assert kl(W, after, FORGET[0], 3.0) > 1e-4  # the teacher shares no weights with the student
+    batch = next(method.trainer.datamodule.batches("forget", torch.device("cpu")))
+    assert method.forget_loss(batch).item() == pytest.approx(-kl(W, after, FORGET[0], 3.0), rel=1e-4)
+    batch = next(method.trainer.datamodule.batches("retain", torch.device("cpu")))
+    x, y = RETAIN
+    cross_entropy = -log_softmax(np.outer(x, after), axis=1)[np.arange(2), y].mean()
+    expected = 2.0 * cross_entropy + 0.5 * kl(W, after, x, 3.0)
+    assert method.retain_loss(batch).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_scrub_alternates_and_then_only_retains(tiny: Tiny) -> None:
+    method = Scrub(tiny.model, optimizer=SGD, msteps=2, epochs=3)
+    seen = []
+    method.on_train_batch_start = lambda batch, _: seen.append("".join(batch))
+    tiny.fit(method)
+    assert seen == ["forget", "retain", "forget", "retain", "retain"]
+
+
+def test_jit_loss_of_a_linear_map_is_its_lipschitz_constant() -> None:
+    # |3 Q x - 3 Q x'| = 3 |x - x'| for an orthogonal Q, whatever the noise; summed over 5 images.
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 4))
+    torch.nn.init.orthogonal_(model[1].weight, gain=3.0)
+    method = JiT(model, optimizer=SGD, sigma=0.1, copies=7)
+    batch = Batch(torch.rand(5, 1, 2, 2), None, torch.arange(5), torch.ones(5, dtype=torch.bool))
+    assert method.forget_loss(batch).item() == pytest.approx(15, rel=1e-4)
+    method.reduction = "mean"
+    assert method.forget_loss(batch).item() == pytest.approx(3, rel=1e-4)
+
+
+def test_jit_gradient_stops_at_the_noisy_copies(tiny: Tiny) -> None:
+    method = JiT(tiny.model, optimizer=SGD, sigma=0.1, copies=1)
+    x = torch.tensor([0.3, 0.0, 1.0, 0.6])
+    batch = Batch(x.view(4, 1, 1, 1), None, torch.arange(4), torch.ones(4, dtype=torch.bool))
+    torch.manual_seed(3)
+    method.forget_loss(batch).backward()
+    torch.manual_seed(3)
+    noisy = (x + 0.1 * torch.randn(4, 1, 1, 1).flatten()).clamp(0, 1)
+    x, noisy = x[x != noisy].numpy(), noisy[x != noisy].numpy()  # a copy on the clamp's edge counts for nothing
+    # d/dw |w x - c| / |x - x'| at c = w x' is w sign(x - x') x / (|w| |x - x'|)
+    expected = W / np.linalg.norm(W) * (np.sign(x - noisy) * x / np.abs(x - noisy)).sum()
+    np.testing.assert_allclose(tiny.model[1].weight.grad.flatten().numpy(), expected, rtol=1e-3)
+
+
+def dampened(alpha: float, lam: float, reference: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """SSD with one batch a set: I = gradient of the batch mean, squared."""
+    forget, other = gradient(W, *FORGET) ** 2, gradient(W, *reference) ** 2
+    return np.where(forget > alpha * other, W * np.minimum(lam * other / forget, 1), W)
+
+
+TRAIN = np.concatenate([FORGET[0], RETAIN[0]]), np.concatenate([FORGET[1], RETAIN[1]])
+
+
+@pytest.mark.parametrize(("alpha", "lam"), [(0.1, 0.5), (0.1, 100.0), (100.0, 0.5)])
+@pytest.mark.parametrize("reference", ["train", "retain"])
+def test_ssd_dampens_what_matters_more_to_the_forget_set(alpha: float, lam: float, reference: str) -> None:
+    tiny = Tiny()
+    method = SSD(tiny.model, alpha=alpha, lam=lam, reference=reference)
+    tiny.fit(method)
+    close(tiny, W)  # looking changes nothing
+    with torch.no_grad():
+        method.edit()
+    close(tiny, dampened(alpha, lam, {"train": TRAIN, "retain": RETAIN}[reference]))
+    changed = not np.allclose(tiny.weight.numpy(), W)
+    assert changed == (alpha == 0.1 and lam == 0.5)  # lam = 100 is capped at 1, alpha = 100 selects nothing
+
+
+def test_ssd_importance_is_the_mean_over_batches(tiny: Tiny) -> None:
+    method = SSD(tiny.model, batch_size=1, reference="retain")
+    tiny.fit(method)
+    singles = [gradient(W, RETAIN[0][i : i + 1], RETAIN[1][i : i + 1]) ** 2 for i in range(2)]
+    mean = method.observations["retain"] / method.observations["retain_batches"]
+    np.testing.assert_allclose(mean.numpy(), np.mean(singles, axis=0), rtol=1e-5)
+
+
+def test_original_is_the_identity(tiny: Tiny) -> None:
+    method = Original(tiny.model)
+    tiny.fit(method)
+    close(tiny, W)
+    assert method.meter.metrics()["cost/passes"] == 0
+
+
+def test_retrain_starts_from_new_weights_and_trains_on_retain(tiny: Tiny) -> None:
+    torch.manual_seed(5)
+    fresh = tiny.task().fresh_model()[1].weight.detach().flatten().numpy()
+    torch.manual_seed(5)
+    tiny.fit(Retrain(tiny.model, optimizer=SGD))
+    close(tiny, fresh - LR * gradient(fresh, *RETAIN))
+
+
+def test_the_meter_counts_sample_passes(tiny: Tiny) -> None:
+    method = Scrub(tiny.model, optimizer=SGD, msteps=1, epochs=2)
+    tiny.fit(method)
+    # student: 1 forget and 2 retain passes of 2 samples, forward and backward; teacher: each sample once
+    assert (method.meter.forward, method.meter.backward) == (6 + 4, 6)
+
+
+def test_full_schedule_is_stepped_after_every_step(tiny: Tiny) -> None:
+    from unlearning.schedules import multistep
+
+    schedule = functools.partial(multistep, milestones=[1], gamma=0.1)
+    tiny.fit(FineTune(tiny.model, SGD, schedule=schedule, epochs=2))
+    first = W - LR * gradient(W, *RETAIN)
+    close(tiny, first - 0.1 * LR * gradient(first, *RETAIN))

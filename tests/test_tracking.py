@@ -1,0 +1,287 @@
+"""Tracking against real MLflow databases, written by real processes."""
+
+import multiprocessing
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from omegaconf import OmegaConf
+
+from unlearning import tracking
+from unlearning.errors import UserError
+from unlearning.tracking import NoTracking, Tracking
+
+# forked, so that the children start at the same moment with mlflow already imported: the hardest case for a database
+CONTEXT = multiprocessing.get_context("fork")
+CONF = Path(__file__).parent.parent / "conf" / "tracking"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "my project #1"  # a path as people have them
+
+
+def tracker(root: Path) -> Tracking:
+    return Tracking(f"sqlite:///{root}/mlflow.db", "unlearning", f"{root}/mlruns")
+
+
+def log(tracking: Tracking, **changes: object) -> str:
+    run = {
+        "name": "scrub",
+        "params": {"lr": 0.001, "method": "scrub"},
+        "tags": {"run_key": "abc"},
+        "metrics": {"forget/acc": 0.25, "mia/loss_auc": 0.5},
+        "curves": {},
+        "artifacts": [],
+        "dataset_digest": "d" * 64,
+        "status": "FINISHED",
+        "sweep": None,
+        "started": time.time(),
+    }
+    return tracking.log_run(**(run | changes))
+
+
+def runs(root: Path) -> list[Run]:
+    client = MlflowClient(f"sqlite:///{root}/mlflow.db")
+    return client.search_runs([client.get_experiment_by_name("unlearning").experiment_id])
+
+
+def client(root: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{root}/mlflow.db")
+
+
+def test_a_run_is_logged_whole_and_quietly(root: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "a.svg").write_text("<svg/>")
+    (tmp_path / "results.json").write_text("{}")
+    points = [(epoch, 1.0 / (epoch + 1)) for epoch in range(3)]
+    started = time.time() - 60
+    made = log(
+        tracker(root),
+        curves={"unlearn/forget_loss": points},
+        artifacts=[tmp_path / "results.json", tmp_path / "figures"],
+        started=started,
+    )
+    assert capfd.readouterr() == ("", "")
+    run = client(root).get_run(made)
+    assert run.info.run_name == "scrub"
+    assert run.info.status == "FINISHED"
+    assert run.info.start_time == int(started * 1000)
+    assert 60_000 <= run.info.end_time - run.info.start_time < 62_000  # without the time that logging takes
+    assert run.data.params == {"lr": "0.001", "method": "scrub"}
+    assert run.data.tags == {"run_key": "abc", "mlflow.runName": "scrub"}
+    assert run.data.metrics == {"forget/acc": 0.25, "mia/loss_auc": 0.5, "unlearn/forget_loss": points[-1][1]}
+    history = client(root).get_metric_history
+    assert [(m.step, m.value) for m in history(made, "forget/acc")] == [(0, 0.25)]
+    assert [(m.step, m.value) for m in history(made, "unlearn/forget_loss")] == points
+    (split,) = run.inputs.dataset_inputs
+    assert (split.dataset.name, split.dataset.digest) == ("split", "d" * 36)
+    assert run.info.artifact_uri == f"{root}/mlruns/unlearning/{made}/artifacts"
+    assert Path(run.info.artifact_uri, "figures", "a.svg").read_text() == "<svg/>"
+    assert sorted(artifact.path for artifact in client(root).list_artifacts(made)) == ["figures", "results.json"]
+
+
+def test_the_same_run_again_is_a_new_run_and_a_failed_one_is_failed(root: Path) -> None:
+    first, second = log(tracker(root)), log(tracker(root), status="FAILED", metrics={"unlearn/loss": float("nan")})
+    assert {run.info.run_id: run.info.status for run in runs(root)} == {first: "FINISHED", second: "FAILED"}
+    value = client(root).get_run(second).data.metrics["unlearn/loss"]
+    assert value != value  # NaN
+
+
+def test_names_become_permitted_and_stay_apart(root: Path) -> None:
+    names = ["class_acc/a b", "class_acc/C+", "class_acc/C#", "class_acc//x/../y/", "/", "ü.-:", "n" * 300]
+    metrics = {name: float(number) for number, name in enumerate(names)}
+    made = log(tracker(root), metrics=metrics, params={"a@b": 1}, tags={"c\nd": "t"})
+    data = client(root).get_run(made).data
+    assert data.metrics.pop("n" * 240) == 6
+    assert data.metrics == {
+        "class_acc/a b": 0,
+        "class_acc/C_": 1,
+        "class_acc/C__": 2,
+        "class_acc/x/y": 3,
+        "_": 4,
+        "ü.-_": 5,
+    }
+    assert data.params == {"a_b": "1"}
+    assert data.tags["c_d"] == "t"
+
+
+def test_more_than_a_request_holds(root: Path) -> None:
+    curve = [(step, float(step)) for step in range(2100)]
+    made = log(
+        tracker(root),
+        params={f"p{n}": "x" * 7000 for n in range(150)},
+        tags={f"t{n}": "x" * 9000 for n in range(150)},
+        curves={"unlearn/loss": curve},
+    )
+    data = client(root).get_run(made).data
+    assert {len(value) for value in data.params.values()} == {6000}
+    assert len(data.params) == 150
+    assert sum(len(value) == 8000 for value in data.tags.values()) == 150
+    assert [(m.step, m.value) for m in client(root).get_metric_history(made, "unlearn/loss")] == curve
+
+
+# --- several processes
+
+
+def start(act: Callable, *arguments: object) -> multiprocessing.Process:
+    process = CONTEXT.Process(target=act, args=arguments)
+    process.start()
+    return process
+
+
+def log_two(root: Path, me: int) -> None:
+    for number in range(2):
+        log(tracker(root), name=f"{me}-{number}", sweep='it\'s a "sweep"', started=1000.0 + me)
+
+
+def test_processes_that_start_together_on_a_fresh_database_share_one_parent(root: Path) -> None:
+    processes = [start(log_two, root, me) for me in range(4)]
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    (parent,) = [run for run in runs(root) if "mlflow.parentRunId" not in run.data.tags]
+    assert parent.info.run_name == 'it\'s a "sweep"'
+    children = [run for run in runs(root) if run.info.run_id != parent.info.run_id]
+    assert sorted(run.info.run_name for run in children) == [f"{me}-{n}" for me in range(4) for n in range(2)]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
+    assert parent.info.end_time in {run.info.end_time for run in children}
+    assert all(run.data.metrics == {"forget/acc": 0.25, "mia/loss_auc": 0.5} for run in children)
+    log(tracker(root), sweep="another")
+    assert sum("mlflow.parentRunId" not in run.data.tags for run in runs(root)) == 2
+
+
+def hang_before_the_database_is_there(root: Path) -> None:
+    def hang(*_: object) -> None:
+        (root / "ready").touch()
+        time.sleep(60)
+
+    os.replace = hang
+    log(tracker(root))
+
+
+def test_a_process_killed_as_it_creates_the_database_does_no_harm(root: Path) -> None:
+    process = start(hang_before_the_database_is_there, root)
+    deadline = time.monotonic() + 60
+    while not (root / "ready").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert not (root / "mlflow.db").exists()
+    log(tracker(root))
+    assert len(runs(root)) == 1
+    assert sorted(path.name for path in root.iterdir()) == [".mlflow.db.lock", "mlflow.db", "ready"]
+
+
+# --- what goes wrong
+
+
+def failure(tracking: Tracking, **changes: object) -> str:
+    """The message of the failure, which must come soon and in one line."""
+    began = time.monotonic()
+    with pytest.raises(UserError) as caught:
+        log(tracking, **changes)
+    assert time.monotonic() - began < 10
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "; the results on disk are kept: check tracking.uri or use tracking=none" in message
+    return message
+
+
+def test_a_file_that_is_no_database(root: Path) -> None:
+    root.mkdir()
+    (root / "mlflow.db").write_bytes(b"garbage" * 1000)
+    assert f"MLflow at sqlite:///{root}/mlflow.db failed (file is not a database)" in failure(tracker(root))
+
+
+def test_a_damaged_database(root: Path) -> None:
+    log(tracker(root))
+    data = bytearray((root / "mlflow.db").read_bytes())
+    data[4096:] = bytes(len(data) - 4096)  # all pages but the first
+    (root / "mlflow.db").write_bytes(data)
+    assert "malformed" in failure(tracker(root))
+
+
+def test_a_database_that_another_program_holds(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log(tracker(root))
+    monkeypatch.setattr(tracking, "PATIENCE", 0.1)
+    with sqlite3.connect(root / "mlflow.db") as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        assert "database is locked" in failure(tracker(root))
+        holder.rollback()
+    holder.close()
+    log(tracker(root))
+    assert len(runs(root)) == 2
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "file" in failure(tracker(tmp_path / "file"))
+
+
+def test_an_unreachable_server_without_showing_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with socket.socket() as unused:  # bound, but nobody listens
+        unused.bind(("127.0.0.1", 0))
+        uri = f"http://me:secret@127.0.0.1:{unused.getsockname()[1]}"
+        message = failure(Tracking(uri, "unlearning", None))
+    assert message.startswith("MLflow at http://***@127.0.0.1:")
+    assert "secret" not in message
+    assert "refused" in message
+
+
+def test_a_run_that_could_not_be_logged_whole_is_failed(root: Path) -> None:
+    assert "nowhere.json" in failure(tracker(root), artifacts=[root / "nowhere.json"])
+    (run,) = runs(root)
+    assert run.info.status == "FAILED"
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///mlflow.db", "sqlite:///:memory:", "sqlite://", "./mlruns", "file:///x"])
+def test_a_uri_that_cannot_work(uri: str) -> None:
+    with pytest.raises(UserError) as caught:
+        Tracking(uri, "unlearning", None)
+    assert str(caught.value) == (
+        f"tracking.uri={uri} is no absolute database or server URI: "
+        "give tracking.uri=sqlite:////absolute/path.db or tracking.uri=http://host:5000"
+    )
+
+
+# --- configuration
+
+
+def configured(name: str) -> Tracking | NoTracking:
+    config = OmegaConf.create({"paths": {"root": "/project"}, "tracking": OmegaConf.load(CONF / f"{name}.yaml")})
+    return instantiate(config.tracking)
+
+
+def test_the_configurations(monkeypatch: pytest.MonkeyPatch) -> None:
+    local = configured("sqlite")
+    assert (local.uri, local.experiment, local.artifacts) == (
+        "sqlite:////project/mlflow.db",
+        "unlearning",
+        "/project/mlruns",
+    )
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:5000")
+    assert (configured("server").uri, configured("server").artifacts) == ("http://host:5000", None)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    with pytest.raises(InstantiationException, match=r"tracking\.uri is not set: give"):
+        configured("server")
+    assert log(configured("none")) == ""
+
+
+def test_mlflow_is_not_imported_before_a_run_is_logged() -> None:
+    code = "import sys, unlearning.tracking as t; t.Tracking('http://h', 'e', None); sys.exit('mlflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
