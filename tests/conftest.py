@@ -79,7 +79,7 @@ class Tiny:
         def fresh() -> nn.Module:
             return nn.Sequential(nn.Flatten(), nn.Linear(1, 2, bias=False))
 
-        return Task(2, (), sizes, (1, 1, 1), *ends, augmented=False, fresh_model=fresh)
+        return Task(2, (), sizes, (1, 1, 1), *ends, augmented=False, fresh_model=fresh, starting_model=fresh)
 
     def fit(self, method: L.LightningModule, steps: int = -1) -> None:
         data = UnlearningData(self.data, self.split, self.task())

@@ -199,7 +199,7 @@ def test_failed_metrics_are_shown_and_never_imputed(runs, capsys):
     def with_attack(seed, auc):
         found = result(0.1, seed, method="scrub")
         if auc is None:
-            found["failed"] = {"membership": "ValueError: needs at least\n2 members"}
+            found["failed"] = {"unlearned: membership": "ValueError: needs at least\n2 members"}
         else:
             found["rows"]["unlearned"]["mia/loss_auc"] = auc
         return found
@@ -221,6 +221,44 @@ def test_failed_metrics_are_shown_and_never_imputed(runs, capsys):
     assert "- \\* not in all n runs" in text  # a bullet, not a second one inside it
     row = next(line for line in text.splitlines() if line.startswith("| jit"))
     assert row == "| jit | 0.100 | failed | 0.100† | 2.000 | 1 |"
+
+
+def test_a_reference_can_fail_too_and_takes_the_gap_with_it(runs):
+    def with_attack(seed, **parts):
+        rows = {row: {"forget/acc": 0.5, "mia/loss_auc": 0.5} for row in ("original", "retrained", "unlearned")}
+        return result(seed=seed) | {"rows": rows, "gaps": {"gap/mia/loss_auc": 0.0, "gap/mean": 0.1}} | parts
+
+    blind = with_attack(1, gaps={"gap/mean": 0.1}, failed={"retrained: membership": "ValueError: why"})
+    del blind["rows"]["retrained"]["mia/loss_auc"]
+    root = runs(with_attack(0), blind)
+    found = table(root, ["mia/loss_auc", "gap/mia/loss_auc", "cost/peak_mib"])
+    counts = {key[1:]: (r.n, r.failed) for key, r in found.items()}
+    assert counts == {
+        ("original", "mia/loss_auc"): (2, 0),
+        ("retrained", "mia/loss_auc"): (1, 1),
+        ("ssd", "mia/loss_auc"): (2, 0),
+        ("ssd", "gap/mia/loss_auc"): (1, 1),
+    }
+    assert main([str(root)]) == 0
+    text = (root / "report.md").read_text()
+    assert "0.100† ±0.000" in text
+    assert "- failed: retrained: membership: ValueError: why (1 run)" in text
+
+
+def test_a_run_without_a_metric_that_it_was_not_asked_for_has_not_failed(runs):
+    asked = result(method="jit", config={"evaluation.membership._target_": "m.MIA"})
+    asked["rows"]["unlearned"]["mia/loss_auc"] = 0.5
+    found = table(runs(asked, result(failed={"unlearned: accuracy": "ValueError: why"})), ["mia/loss_auc"])
+    assert [key[1:] for key in found] == [("jit evaluation.membership._target_=m.MIA", "mia/loss_auc")]
+
+
+def test_runs_of_different_code_are_pointed_out(runs, capsys):
+    root = runs(result(git="abc"), result(seed=1, git="abc"))
+    main([str(root)])
+    assert "revisions" not in capsys.readouterr().out
+    runs(result(seed=2, git="def+changes"))
+    main([str(root)])
+    assert "made by different code: revisions abc, def+changes." in capsys.readouterr().out
 
 
 def test_a_number_that_is_not_finite_is_a_failure(runs):

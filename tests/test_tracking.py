@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -28,8 +29,24 @@ CONF = Path(__file__).parent.parent / "conf" / "tracking"
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "my project #1"  # a path as people have them
+def fresh(tmp_path: Path) -> Path:
+    """A project without a database, at a path as people have them."""
+    return tmp_path / "my project #1"
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("empty")
+    tracker(root)._ready()
+    return root / "mlflow.db"
+
+
+@pytest.fixture
+def root(fresh: Path, empty: Path) -> Path:
+    """A project with a database that is empty as yet: creating one takes most of a second."""
+    fresh.mkdir()
+    shutil.copy(empty, fresh)
+    return fresh
 
 
 def tracker(root: Path) -> Tracking:
@@ -61,20 +78,20 @@ def client(root: Path) -> MlflowClient:
     return MlflowClient(f"sqlite:///{root}/mlflow.db")
 
 
-def test_a_run_is_logged_whole_and_quietly(root: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+def test_a_run_is_logged_whole_and_quietly(fresh: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "a.svg").write_text("<svg/>")
     (tmp_path / "results.json").write_text("{}")
     points = [(epoch, 1.0 / (epoch + 1)) for epoch in range(3)]
     started = time.time() - 60
     made = log(
-        tracker(root),
+        tracker(fresh),
         curves={"unlearn/forget_loss": points},
         artifacts=[tmp_path / "results.json", tmp_path / "figures"],
         started=started,
     )
     assert capfd.readouterr() == ("", "")
-    run = client(root).get_run(made)
+    run = client(fresh).get_run(made)
     assert run.info.run_name == "scrub"
     assert run.info.status == "FINISHED"
     assert run.info.start_time == int(started * 1000)
@@ -82,14 +99,14 @@ def test_a_run_is_logged_whole_and_quietly(root: Path, tmp_path: Path, capfd: py
     assert run.data.params == {"lr": "0.001", "method": "scrub"}
     assert run.data.tags == {"run_key": "abc", "mlflow.runName": "scrub"}
     assert run.data.metrics == {"forget/acc": 0.25, "mia/loss_auc": 0.5, "unlearn/forget_loss": points[-1][1]}
-    history = client(root).get_metric_history
+    history = client(fresh).get_metric_history
     assert [(m.step, m.value) for m in history(made, "forget/acc")] == [(0, 0.25)]
     assert [(m.step, m.value) for m in history(made, "unlearn/forget_loss")] == points
     (split,) = run.inputs.dataset_inputs
     assert (split.dataset.name, split.dataset.digest) == ("split", "d" * 36)
-    assert run.info.artifact_uri == f"{root}/mlruns/unlearning/{made}/artifacts"
+    assert run.info.artifact_uri == f"{fresh}/mlruns/unlearning/{made}/artifacts"
     assert Path(run.info.artifact_uri, "figures", "a.svg").read_text() == "<svg/>"
-    assert sorted(artifact.path for artifact in client(root).list_artifacts(made)) == ["figures", "results.json"]
+    assert sorted(artifact.path for artifact in client(fresh).list_artifacts(made)) == ["figures", "results.json"]
 
 
 def test_the_same_run_again_is_a_new_run_and_a_failed_one_is_failed(root: Path) -> None:
@@ -146,21 +163,21 @@ def log_two(root: Path, me: int) -> None:
         log(tracker(root), name=f"{me}-{number}", sweep='it\'s a "sweep"', started=1000.0 + me)
 
 
-def test_processes_that_start_together_on_a_fresh_database_share_one_parent(root: Path) -> None:
-    processes = [start(log_two, root, me) for me in range(4)]
+def test_processes_that_start_together_on_a_fresh_database_share_one_parent(fresh: Path) -> None:
+    processes = [start(log_two, fresh, me) for me in range(4)]
     for process in processes:
         process.join(60)
         assert process.exitcode == 0
-    (parent,) = [run for run in runs(root) if "mlflow.parentRunId" not in run.data.tags]
+    (parent,) = [run for run in runs(fresh) if "mlflow.parentRunId" not in run.data.tags]
     assert parent.info.run_name == 'it\'s a "sweep"'
-    children = [run for run in runs(root) if run.info.run_id != parent.info.run_id]
+    children = [run for run in runs(fresh) if run.info.run_id != parent.info.run_id]
     assert sorted(run.info.run_name for run in children) == [f"{me}-{n}" for me in range(4) for n in range(2)]
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
     assert parent.info.end_time in {run.info.end_time for run in children}
     assert all(run.data.metrics == {"forget/acc": 0.25, "mia/loss_auc": 0.5} for run in children)
-    log(tracker(root), sweep="another")
-    assert sum("mlflow.parentRunId" not in run.data.tags for run in runs(root)) == 2
+    log(tracker(fresh), sweep="another")
+    assert sum("mlflow.parentRunId" not in run.data.tags for run in runs(fresh)) == 2
 
 
 def hang_before_the_database_is_there(root: Path) -> None:
@@ -172,18 +189,19 @@ def hang_before_the_database_is_there(root: Path) -> None:
     log(tracker(root))
 
 
-def test_a_process_killed_as_it_creates_the_database_does_no_harm(root: Path) -> None:
-    process = start(hang_before_the_database_is_there, root)
+def test_a_process_killed_as_it_creates_the_database_does_no_harm(fresh: Path) -> None:
+    process = start(hang_before_the_database_is_there, fresh)
     deadline = time.monotonic() + 60
-    while not (root / "ready").exists():
+    while not (fresh / "ready").exists():
+        assert process.is_alive()
         assert time.monotonic() < deadline
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    assert not (root / "mlflow.db").exists()
-    log(tracker(root))
-    assert len(runs(root)) == 1
-    assert sorted(path.name for path in root.iterdir()) == [".mlflow.db.lock", "mlflow.db", "ready"]
+    assert not (fresh / "mlflow.db").exists()
+    log(tracker(fresh))
+    assert len(runs(fresh)) == 1
+    assert sorted(path.name for path in fresh.iterdir()) == [".mlflow.db.lock", "mlflow.db", "ready"]
 
 
 # --- what goes wrong
@@ -201,10 +219,10 @@ def failure(tracking: Tracking, **changes: object) -> str:
     return message
 
 
-def test_a_file_that_is_no_database(root: Path) -> None:
-    root.mkdir()
-    (root / "mlflow.db").write_bytes(b"garbage" * 1000)
-    assert f"MLflow at sqlite:///{root}/mlflow.db failed (file is not a database)" in failure(tracker(root))
+def test_a_file_that_is_no_database(fresh: Path) -> None:
+    fresh.mkdir()
+    (fresh / "mlflow.db").write_bytes(b"garbage" * 1000)
+    assert f"MLflow at sqlite:///{fresh}/mlflow.db failed (file is not a database)" in failure(tracker(fresh))
 
 
 def test_a_damaged_database(root: Path) -> None:

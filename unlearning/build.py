@@ -58,8 +58,14 @@ def task(config: Config, data: Dataset, parts: Split) -> Task:
         low=-mean / std,
         high=(1 - mean) / std,
         augmented=bool(data.crop or data.flip),
-        fresh_model=lambda: model(config, data),
+        fresh_model=lambda: model({"model": without_published_weights(config["model"])}, data),
+        starting_model=lambda: model(config, data),
     )
+
+
+def without_published_weights(node: Config) -> Config:
+    """The same architecture, initialised at random."""
+    return {name: False if name == "pretrained" else value for name, value in node.items()}
 
 
 def pretraining(config: Config, network: nn.Module, stream: str) -> Method:

@@ -158,7 +158,7 @@ def listing(kind: str, conf: Path = CONF) -> list[tuple[str, str]]:
     shared = Counter(targets.values())
     found = []
     for file, target in targets.items():
-        comment = _comment(file) 
+        comment = _comment(file) if shared[target] > 1 else ""
         found.append((file.stem, comment or _sentence(target)))
     return found
 

@@ -78,10 +78,14 @@ class Run:
         return {row: {m: float(v) for m, v in found.items() if _finite(v)} for row, found in rows.items()}
 
     @cached_property
-    def failed(self) -> dict[str, str]:
-        """Why a metric, or a family of metrics, has no value."""
-        unlearned = self.result["rows"]["unlearned"]
-        return {m: "not finite" for m, v in unlearned.items() if not _finite(v)} | self.result.get("failed", {})
+    def failed(self) -> dict[str, dict[str, str]]:
+        """By row, why a metric or a family of metrics has no value."""
+        rows = self.result["rows"]
+        found = {row: {m: "not finite" for m, v in rows[row].items() if not _finite(v)} for row in self.values}
+        for key, why in self.result.get("failed", {}).items():
+            row, _, name = key.rpartition(": ")  # "unlearned: membership"; without a row it is the unlearned model's
+            found.setdefault(row or "unlearned", {})[name] = str(why)
+        return found
 
     @cached_property
     def method(self) -> str:
@@ -320,7 +324,7 @@ def aggregate(runs: Iterable[Run], metrics: Sequence[str], by: Sequence[str] = (
         order = (group.setting, ROWS.index(group.row), gap, group.label)
         for metric in metrics:
             having = [run for run in group.runs if metric in run.values[group.row]]
-            failed = [run for run in group.runs if group.row == "unlearned" and _failed(run, metric, reported)]
+            failed = [run for run in group.runs if _failed(run, group.row, metric, reported)]
             values = np.array([run.values[group.row][metric] for run in having])
             n = len(values)
             if not n and not failed:
@@ -348,11 +352,16 @@ def _evaluation(run: Run) -> str:
     return _frozen({k: v for k, v in run.decisive.items() if _group(k) in ("evaluation", "retrained")})
 
 
-def _failed(run: Run, metric: str, reported: Mapping[str, set[str]]) -> bool:
+def _failed(run: Run, row: str, metric: str, reported: Mapping[str, set[str]]) -> bool:
     """A run names what failed by metric or by family; a family's metrics are those that its like report."""
-    if metric in run.values["unlearned"] or not run.failed:
+    if row not in run.values or metric in run.values[row] or metric.startswith("cost/"):
         return False
-    return bool({metric, metric.partition("/")[0]} & run.failed.keys()) or metric in reported[_evaluation(run)]
+    if metric.startswith("gap/"):  # a gap needs both rows, their mean needs one of the gaps
+        parts = AVERAGED if metric == "gap/mean" else (metric.removeprefix("gap/"),)
+        needed = ("unlearned", "retrained") if row == "unlearned" and "retrained" in run.values else ()
+        return any(_failed(run, needs, part, reported) for needs in needed for part in parts)
+    failed = run.failed.get(row, {})
+    return bool({metric, metric.partition("/")[0]} & failed.keys() or (failed and metric in reported[_evaluation(run)]))
 
 
 def directions(runs: Iterable[Run]) -> dict[str, str]:
@@ -384,8 +393,8 @@ def lines(table: pd.DataFrame, columns: Sequence[str]) -> list[Line]:
     for (label, row), part in table.groupby(["method", "row"], sort=False):
         n = int((part.n + part.failed).max())
         cells = {record.metric: _cell(record, n) for record in part.itertuples()}
-        if "gap/mean" in cells and part[part.failed > 0].metric.isin(AVERAGED).any():
-            mean, half = cells["gap/mean"]
+        mean, half = cells.get("gap/mean", ("failed", ""))
+        if mean != "failed" and part[part.failed > 0].metric.str.removeprefix("gap/").isin(AVERAGED).any():
             cells["gap/mean"] = (mean + "†", half)
         found.append(Line(label, row in REFERENCES, n, {c: cells.get(c, ("-", "")) for c in columns}))
     return found
@@ -405,7 +414,7 @@ def _style(mean: float) -> str:
     return ".1e" if 0 < size < 0.001 else ".3f" if size < 10 else ",.1f" if size < 1000 else ",.0f"
 
 
-def notes(table: pd.DataFrame, found: list[Line], runs: Sequence[Run]) -> list[str]:
+def notes(table: pd.DataFrame, found: list[Line], groups: Sequence[Group]) -> list[str]:
     """What the reader of one table must know besides its numbers."""
     over: dict[str, list[str]] = defaultdict(list)
     main = table.sort_values("n", ascending=False, kind="stable").drop_duplicates(["method", "row"])
@@ -420,9 +429,12 @@ def notes(table: pd.DataFrame, found: list[Line], runs: Sequence[Run]) -> list[s
         texts.append("* not in all n runs: over those that have a value.")
     if "†" in marks:
         texts.append("† over the metrics that did not fail: not comparable with the other rows.")
-    reasons = Counter((label, metric, why) for label, run in runs for metric, why in run.failed.items())
+    failures = ((g.label, item) for g in groups for run in g.runs for item in run.failed[g.row].items())
+    reasons = Counter((label, metric, why) for label, (metric, why) in failures)
     for (label, metric, why), count in reasons.items():
-        texts.append(f"failed: {label}: {metric}: {' '.join(str(why).split())} ({_count(count, 'run')})")
+        texts.append(f"failed: {label}: {metric}: {' '.join(why.split())} ({_count(count, 'run')})")
+    if len(revisions := {str(run.result.get("git")) for group in groups for run in group.runs}) > 1:
+        texts.append(f"made by different code: revisions {', '.join(sorted(revisions))}.")
     return texts
 
 
@@ -585,8 +597,9 @@ def _report(args: argparse.Namespace) -> int:
         return 1
     done = _filtered(done, args.filter)
     by = [_known_key(done, key) for key in args.by.split(",") if key]
-    failures = {metric for run in done for metric in run.failed if "/" in metric}
-    known = sorted({m for run in done for row in run.values.values() for m in row} | failures)
+    reported = {metric for run in done for row in run.values.values() for metric in row}
+    failed = {name for run in done for names in run.failed.values() for name in names if "/" in name}
+    known = sorted(reported | failed)
     columns = _columns(args.metrics, known)
     groups, repeats = group_runs(done, by)
     frame, arrows = aggregate(done, known, by), directions(done)
@@ -594,8 +607,7 @@ def _report(args: argparse.Namespace) -> int:
     for setting, table in frame.groupby("setting", sort=False):
         there = [c for c in columns if c in set(table.metric)]
         found = lines(table, there)
-        members = [(g.label, run) for g in groups if g.setting == setting and g.row == "unlearned" for run in g.runs]
-        below = notes(table[table.metric.isin(there)], found, members)
+        below = notes(table[table.metric.isin(there)], found, [g for g in groups if g.setting == setting])
         console.print(layout(found, there, arrows, setting, console.width))
         for text in below:
             console.print(Padding(Text(text), (0, 0, 0, 1), expand=False))

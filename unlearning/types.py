@@ -59,3 +59,4 @@ class Task:
     high: Tensor  # (C, 1, 1): the largest
     augmented: bool  # training images are augmented, so one sample's pixels differ from pass to pass
     fresh_model: Callable[[], nn.Module]  # a new randomly initialised network of the original's architecture
+    starting_model: Callable[[], nn.Module]  # what the original was trained from: fresh, or with published weights

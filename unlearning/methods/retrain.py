@@ -20,4 +20,4 @@ class Retrain(Method):
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
-        self.model.load_state_dict(self.task.fresh_model().state_dict())
+        self.model.load_state_dict(self.task.starting_model().state_dict())

@@ -5,8 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from ..importance import assign, dampened, flatten
 from ..types import Batch
 from .base import OneShot
 
@@ -38,12 +38,11 @@ class SSD(OneShot):
 
     def observe(self, stream: str, batch: Batch) -> None:
         gradients = torch.autograd.grad(self.importance_loss(batch), list(self.model.parameters()))
-        self.add(stream, parameters_to_vector(gradients).square_())
+        self.add(stream, flatten(gradients).square_())
         self.add(f"{stream}_batches", torch.ones((), device=self.device))
 
     def edit(self) -> None:
         seen = self.observations
         forget, reference = (seen[s] / seen[f"{s}_batches"] for s in self.streams)
-        weights = parameters_to_vector(self.model.parameters())
-        damped = weights * (self.lam * reference / forget).clamp(max=1)
-        vector_to_parameters(torch.where(forget > self.alpha * reference, damped, weights), self.model.parameters())
+        parameters = list(self.model.parameters())
+        assign(parameters, dampened(flatten(parameters), forget, reference, self.alpha, self.lam))
