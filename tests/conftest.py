@@ -9,6 +9,7 @@ import lightning as L
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import open_dict
 from torch import nn
 
 from unlearning import build, cli
@@ -33,7 +34,9 @@ def composed(*overrides: str) -> tuple[dict, dict[str, str]]:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose("config", list(overrides), return_hydra_config=True)
     choices = {group: config.hydra.runtime.choices.get(group) or "" for group in GROUPS}
-    return plain({key: value for key, value in config.items() if key != "hydra"}), choices
+    with open_dict(config):
+        del config["hydra"]
+    return plain(config), choices
 
 
 @pytest.fixture(scope="session")

@@ -168,13 +168,23 @@ def test_an_older_repeat_does_not_count(runs, capsys):
     found = only(root, "ssd")
     assert (found.mean, found.n) == (0.5, 1)
     main([str(root)])
-    assert "1 older run left out" in capsys.readouterr().out
+    assert "1 run left out" in capsys.readouterr().out
 
 
 def test_without_retrained_model_there_is_no_row_of_it(runs):
     bare = result(0.2, config={"retrained": False})
     del bare["rows"]["retrained"], bare["gaps"]
     assert {key[0] for key in table(runs(bare))} == {"original", "unlearned"}
+
+
+def test_a_run_with_the_retrained_model_stands_for_the_same_without(runs):
+    bare = result(0.2, config={"retrained": False})
+    del bare["rows"]["retrained"], bare["gaps"]
+    found = table(runs(result(0.2), bare), ["forget/acc", "gap/mean"])
+    assert [(key[1:], r.n) for key, r in found.items() if key[0] == "unlearned"] == [
+        (("ssd", "forget/acc"), 1),
+        (("ssd", "gap/mean"), 1),
+    ]
 
 
 def test_references_first_then_by_gap(runs):
@@ -253,12 +263,12 @@ def test_a_run_without_a_metric_that_it_was_not_asked_for_has_not_failed(runs):
 
 
 def test_runs_of_different_code_are_pointed_out(runs, capsys):
-    root = runs(result(git="abc"), result(seed=1, git="abc"))
+    root = runs(result(git="0123456789"), result(seed=1, git="0123456789"))
     main([str(root)])
     assert "revisions" not in capsys.readouterr().out
-    runs(result(seed=2, git="def+changes"))
+    runs(result(seed=2, git="abcdefabcdef+changes"))
     main([str(root)])
-    assert "made by different code: revisions abc, def+changes." in capsys.readouterr().out
+    assert "made by different code: revisions 01234567, abcdefab+changes." in capsys.readouterr().out
 
 
 def test_a_number_that_is_not_finite_is_a_failure(runs):

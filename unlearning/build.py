@@ -13,6 +13,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from pydantic import ConfigDict, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
 from safetensors.torch import load_file
@@ -31,7 +32,10 @@ Config = Mapping[str, Any]
 def build(node: Config, where: str, **given: Any) -> Any:
     """Instantiate a node, after a check of its keys and types; ``given`` are arguments that the code supplies."""
     check(node, where, given)
-    return instantiate(dict(node), **given, _convert_="all")
+    try:
+        return instantiate(dict(node), **given, _convert_="all")
+    except InstantiationException as error:  # Hydra's wrapping of what the constructor raised
+        raise error.__cause__ or error from None
 
 
 def dataset(config: Config) -> Dataset:

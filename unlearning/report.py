@@ -32,7 +32,7 @@ REFERENCES = ("original", "retrained")
 ROWS = (*REFERENCES, "unlearned")
 SETTING = ("dataset", "model", "scenario")  # one table for each combination
 METHOD = ("method", "addon")  # what the reference models do not depend on, as they do not on the unlearning seed
-IGNORED = ("choices", "paths", "trainer", "tracking", "launch", "experiment", "force")  # these decide no result
+IGNORED = ("choices", "paths", "trainer", "tracking", "launch", "experiment", "force", "retrained")  # decide no result
 SEEDS = {"seed": "unlearning", "split.seed": "split", "scenario.seed": "scenario", "pretrain.seed": "pretraining"}
 ARROWS = {"up": "↑", "down": "↓", "to-retrained": "→retrained"}
 LEGEND = "↑ more is better · ↓ less is better · → the nearer to the retrained model (gap: to zero) the better"
@@ -197,13 +197,14 @@ class Group:
 def group_runs(runs: Iterable[Run], by: Sequence[str] = ()) -> tuple[list[Group], int]:
     """Groups with their labels, and how many runs were left out as repeats.
 
-    Of runs with the same configuration and seeds only the last finished counts. A reference model counts once however
+    Of runs with the same configuration and seeds one counts: the last finished, before any without a retrained model. A
+    reference model counts once however
     many methods started from it. ``by`` names further keys, seeds included, whose values are groups of their own.
     """
     groups: dict[tuple, Group] = {}
     counted: set[tuple] = set()
     repeats = 0
-    for run in sorted((r for r in runs if r.state == "done"), key=lambda r: -r.finished):
+    for run in sorted((r for r in runs if r.state == "done"), key=_worth, reverse=True):
         for row in run.values:
             reference = row in REFERENCES
             keep = _decides_reference if reference else _always
@@ -224,12 +225,16 @@ def group_runs(runs: Iterable[Run], by: Sequence[str] = ()) -> tuple[list[Group]
     return found, repeats
 
 
+def _worth(run: Run) -> tuple[bool, float]:
+    return "retrained" in run.values, run.finished
+
+
 def _always(_: str) -> bool:
     return True
 
 
 def _decides_reference(key: str) -> bool:
-    if key in ("seed", "retrained") or _group(key) in METHOD:
+    if key == "seed" or _group(key) in METHOD:
         return False
     return not (_is_seed(key) and _group(key) == "evaluation")  # which follows the unlearning seed
 
@@ -349,7 +354,7 @@ def _reported(groups: Iterable[Group]) -> dict[str, set[str]]:
 
 
 def _evaluation(run: Run) -> str:
-    return _frozen({k: v for k, v in run.decisive.items() if _group(k) in ("evaluation", "retrained")})
+    return _frozen({k: v for k, v in run.config.items() if _group(k) in ("evaluation", "retrained")})
 
 
 def _failed(run: Run, row: str, metric: str, reported: Mapping[str, set[str]]) -> bool:
@@ -433,7 +438,9 @@ def notes(table: pd.DataFrame, found: list[Line], groups: Sequence[Group]) -> li
     reasons = Counter((label, metric, why) for label, (metric, why) in failures)
     for (label, metric, why), count in reasons.items():
         texts.append(f"failed: {label}: {metric}: {' '.join(why.split())} ({_count(count, 'run')})")
-    if len(revisions := {str(run.result.get("git")) for group in groups for run in group.runs}) > 1:
+    made_by = {run.result.get("git") or "unknown" for group in groups for run in group.runs}
+    if len(made_by) > 1:
+        revisions = {commit[:8] + plus + changes for commit, plus, changes in (git.partition("+") for git in made_by)}
         texts.append(f"made by different code: revisions {', '.join(sorted(revisions))}.")
     return texts
 
@@ -459,7 +466,8 @@ def layout(found: list[Line], columns: Sequence[str], arrows: Mapping[str, str],
             break
         beside, shown = False, shown if beside else shown[:-1]
     left_out = [c for c in columns if c not in shown]
-    caption = f"too narrow for {', '.join(left_out)}: see report.md" if left_out else None
+    named = ", ".join(left_out[:6]) + (f" and {len(left_out) - 6} more" if len(left_out) > 6 else "")
+    caption = f"too narrow for {named}: see report.md" if left_out else None
     table = Table(box=box.SIMPLE_HEAD, title=Text(title, "bold"), caption=caption, pad_edge=False)
     table.title_justify = table.caption_justify = "left"
     lowest = "\n" * texts[shown[0]][0].count("\n")
@@ -576,7 +584,7 @@ def _others(runs: Iterable[Run], repeats: int) -> list[str]:
         if there:
             texts += [f"{_count(len(there), f'{state} run')}:", *there]
     if repeats:
-        texts.append(f"{_count(repeats, 'older run')} left out: a later one has the same configuration and seeds")
+        texts.append(f"{_count(repeats, 'run')} left out: each repeats the configuration and seeds of another")
     return texts
 
 

@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from itertools import zip_longest
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -27,9 +26,8 @@ V = TypeVar("V")
 
 SQLITE = "sqlite:///"
 PATIENCE = 20.0  # seconds to wait for a database that another program holds
-# MLflow's limits, in characters and in things per request
-NAME_LENGTH, PARAM_LENGTH, TAG_LENGTH, DIGEST_LENGTH = 250, 6000, 8000, 36
-METRICS, PARAMS, TAGS = 800, 100, 100  # 1000 metrics would do, but 1000 is also the limit for all three together
+NAME_LENGTH = 240  # characters; MLflow's limit is 250, and _named may add some
+DIGEST_LENGTH = 36  # MLflow's limit
 
 
 class NoTracking:
@@ -82,6 +80,8 @@ class Tracking:
         ended = _milliseconds(time.time())
         with _explained(self.uri):
             mlflow = _mlflow()
+            from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
+
             with self._alone():
                 self._ready()
                 client = mlflow.MlflowClient(self.uri)
@@ -91,7 +91,14 @@ class Tracking:
                 run = client.create_run(experiment, _milliseconds(started), kinship, name).info.run_id
                 try:
                     points = [*((key, [(0, value)]) for key, value in metrics.items()), *curves.items()]
-                    _log(client, run, params, tags, points, ended, dataset_digest)
+                    client.log_batch(  # in as many requests as it takes; long values are cut
+                        run,
+                        [Metric(key, float(y), ended, step) for key, curve in _named(points) for step, y in curve],
+                        [Param(key, str(value)) for key, value in _named(params.items())],
+                        [RunTag(key, str(value)) for key, value in _named(tags.items())],
+                    )
+                    split = Dataset("split", dataset_digest[:DIGEST_LENGTH], source_type="local", source="{}")
+                    client.log_inputs(run, [DatasetInput(split)])
                     for path in artifacts:
                         client.log_artifact(run, str(path))
                 except BaseException:  # half a run must neither pass for a whole one nor seem to go on for ever
@@ -163,6 +170,7 @@ class Tracking:
 def _mlflow() -> ModuleType:
     """MLflow, quiet and keeping to itself; who has set these variables knows better."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # MLflow's own 7 take minutes to give up
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     import mlflow
@@ -171,33 +179,6 @@ def _mlflow() -> ModuleType:
     for logger in ("mlflow", "alembic", "urllib3.connectionpool"):
         logging.getLogger(logger).setLevel(logging.CRITICAL)
     return mlflow
-
-
-def _log(
-    client: MlflowClient,
-    run: str,
-    params: Mapping[str, object],
-    tags: Mapping[str, str],
-    points: Iterable[tuple[str, Sequence[tuple[int, float]]]],
-    timestamp: int,
-    dataset_digest: str,
-) -> None:
-    """All that is in the database, in requests as few and as large as MLflow takes them."""
-    from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
-
-    entities = (
-        [Metric(key, float(value), timestamp, step) for key, curve in _named(points) for step, value in curve],
-        [Param(key, str(value)[:PARAM_LENGTH]) for key, value in _named(params.items())],
-        [RunTag(key, str(value)[:TAG_LENGTH]) for key, value in _named(tags.items())],
-    )
-    chunks = (
-        [items[at : at + size] for at in range(0, len(items), size)]
-        for items, size in zip(entities, (METRICS, PARAMS, TAGS), strict=True)
-    )
-    for request in zip_longest(*chunks, fillvalue=()):
-        client.log_batch(run, *request)
-    split = Dataset("split", dataset_digest[:DIGEST_LENGTH], source_type="local", source="{}")
-    client.log_inputs(run, [DatasetInput(split)])
 
 
 def _named(items: Iterable[tuple[str, V]]) -> Iterator[tuple[str, V]]:
@@ -214,7 +195,7 @@ def _named(items: Iterable[tuple[str, V]]) -> Iterator[tuple[str, V]]:
 def _permitted(name: str) -> str:
     """``name`` as MLflow's names and a path below a folder may be: no odd characters, no empty or dotted parts."""
     parts = re.sub(r"[^\w.\- /]", "_", name).split("/")
-    return "/".join(part for part in parts if part not in ("", ".", ".."))[: NAME_LENGTH - 10] or "_"
+    return "/".join(part for part in parts if part not in ("", ".", ".."))[:NAME_LENGTH] or "_"
 
 
 def _milliseconds(seconds: float) -> int:

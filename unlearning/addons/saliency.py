@@ -4,6 +4,7 @@ import lightning as L
 import torch
 from torch.nn import functional as F
 
+from ..errors import UserError
 from .base import Addon, trainable
 
 
@@ -17,7 +18,7 @@ class Saliency(Addon):
 
     def __init__(self, keep: float = 0.5) -> None:
         if not 0 < keep <= 1:
-            raise ValueError(f"keep is the share of weights that may change, in (0, 1], not {keep}")
+            raise UserError(f"keep is the share of weights that may change, in (0, 1], not {keep}")
         self.keep = keep
 
     def on_fit_start(self, trainer: L.Trainer, method: L.LightningModule) -> None:

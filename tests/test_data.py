@@ -1,0 +1,153 @@
+"""Data sets, the transform, and the datamodule's batches."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.conftest import Tiny, composed
+from unlearning import build
+from unlearning.data.datamodule import Transform, UnlearningData
+from unlearning.data.datasets import Dataset, coarsened, digits, image_folder
+from unlearning.errors import UserError
+from unlearning.methods.finetune import FineTune
+
+
+def test_digits_are_split_by_class_and_disjoint() -> None:
+    data = digits(seed=0)
+    parts = torch.cat([data.train, data.validation, data.test])
+    assert len(parts) == len(parts.unique()) == 1797
+    shares = torch.stack([data.labels[ids].bincount(minlength=10) / len(ids) for ids in (data.train, data.test)])
+    assert (shares[0] - shares[1]).abs().max() < 0.01
+    assert digits(seed=0).digest == data.digest
+    assert digits(seed=1).digest != data.digest
+
+
+def test_digits_declare_the_statistics_of_their_pixels() -> None:
+    data = digits(seed=0)
+    pixels = data.inputs.float() / 255
+    assert pixels.mean().item() == pytest.approx(data.mean[0], abs=2e-4)
+    assert pixels.std().item() == pytest.approx(data.std[0], abs=2e-4)
+
+
+def image_data(crop: int = 0, flip: bool = False) -> Dataset:
+    inputs = torch.arange(2 * 5 * 4 * 3, dtype=torch.uint8).view(2, 5, 4, 3)
+    ids = torch.arange(2)
+    return Dataset("x", inputs, ids, ("a", "b"), ids, ids[:0], ids, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3), crop, flip)
+
+
+def test_the_transform_normalises_by_channel() -> None:
+    data = image_data()
+    found = Transform(data)(data.inputs)
+    assert found.shape == (2, 3, 5, 4)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert found[1, 2, 3, 1].item() == pytest.approx((int(data.inputs[1, 3, 1, 2]) / 255 - 0.3) / 0.3, rel=1e-5)
+
+
+def test_augmentation_crops_and_flips_each_sample_by_itself() -> None:
+    data = image_data(crop=1, flip=True)
+    torch.manual_seed(0)
+    many = data.inputs[:1].expand(300, -1, -1, -1)
+    found = Transform(data).augmented(many)
+    padded = torch.nn.functional.pad(data.inputs[0], (0, 0, 1, 1, 1, 1))
+    windows = [padded[y : y + 5, x : x + 4] for y in range(3) for x in range(3)]
+    expected = [w.flatten().tolist() for window in windows for w in (window, window.flip(1))]
+    counts = [sum(image.flatten().tolist() == e for image in found) for e in expected]
+    assert sum(counts) == 300  # every image is one of the 18 crops and mirrored crops
+    assert min(counts) > 0  # and each of them occurs
+
+
+def test_without_flip_nothing_is_mirrored() -> None:
+    data = image_data(crop=0, flip=False)
+    assert torch.equal(Transform(data)(data.inputs, augment=True), Transform(data)(data.inputs))
+
+
+def test_no_batch_of_one_reaches_batchnorm(tiny: Tiny) -> None:
+    method = FineTune(tiny.model, batch_size=3)
+    data = UnlearningData(tiny.data, tiny.split, tiny.task())
+    data.trainer = type("T", (), {"world_size": 1})()
+    assert [len(b.ids) for b in data.loader("train", method)] == [3]  # 4 = 3 + a lone 1, which is left out
+    method.batch_norm = "eval"
+    assert sorted(len(b.ids) for b in data.loader("train", method)) == [1, 3]
+
+
+def test_a_share_of_retain_is_the_same_every_time(tiny: Tiny) -> None:
+    data = UnlearningData(tiny.data, tiny.split, tiny.task())
+    share = data.stream("retain", 0.5)
+    assert len(share) == 1
+    assert torch.equal(share, data.stream("retain", 0.5))
+    assert data.stream("train", 0.5).tolist() == [0, 1, *share.tolist()]
+
+
+def test_superclasses_relabel_and_keep_the_fine_classes() -> None:
+    data = digits(seed=0)
+    found = coarsened(data, {"round": [0, 6, 8, 9], "straight": ["one", 4, 7], "curved": [2, 3, 5]})
+    assert found.classes == ("round", "straight", "curved")
+    assert torch.equal(found.fine_labels, data.labels)
+    assert set(found.labels[data.labels == 4].tolist()) == {1}
+    with pytest.raises(UserError, match="each of the 10 classes"):
+        coarsened(data, {"round": [0], "rest": [1, 2, 3]})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for part, count in (("train", 10), ("test", 4)):
+        for label, value in (("cat", 40), ("dog", 200)):
+            (tmp_path / "pets" / part / label).mkdir(parents=True)
+            for i in range(count):
+                image = np.full((20, 30, 3), value + i, np.uint8)
+                Image.fromarray(image).save(tmp_path / "pets" / part / label / f"{i}.png")
+    return tmp_path / "pets"
+
+
+def load(folder: Path, **options: object) -> Dataset:
+    options = {"seed": 0, "size": 16, "mean": [0.5] * 3, "std": [0.25] * 3, "validation": 0.2} | options
+    return image_folder("image_folder", str(folder), str(folder.parent / "cache"), **options)
+
+
+def test_an_image_folder_is_decoded_once(folder: Path) -> None:
+    data = load(folder)
+    assert data.inputs.shape == (28, 16, 16, 3)
+    assert data.classes == ("cat", "dog")
+    assert [len(ids) for ids in (data.train, data.validation, data.test)] == [16, 4, 8]
+    assert data.inputs[3].unique().tolist() == [43]
+    array = next((folder.parent / "cache").glob("*.npy"))
+    stamp = array.stat().st_mtime_ns
+    assert load(folder).digest == data.digest
+    assert array.stat().st_mtime_ns == stamp
+    array.write_bytes(array.read_bytes()[:-100])  # a truncated cache is decoded again
+    assert load(folder).digest == data.digest
+
+
+def test_limit_takes_some_of_each_training_class(folder: Path) -> None:
+    data = load(folder, limit=5, validation=0.0)
+    assert data.labels[data.train].tolist() == [0] * 5 + [1] * 5
+    assert len(data.test) == 8
+
+
+def test_a_changed_image_is_decoded_anew(folder: Path) -> None:
+    before = load(folder).digest
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(folder / "train" / "cat" / "0.png")
+    assert load(folder).digest != before
+
+
+def test_a_broken_image_is_named(folder: Path) -> None:
+    (folder / "train" / "cat" / "0.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"cat/0\.png is not a readable image"):
+        load(folder)
+
+
+def test_missing_data_says_what_to_put_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="put them in"):
+        load(tmp_path / "nowhere")
+    import urllib.request
+
+    def offline(*_: object, **__: object) -> None:
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(urllib.request, "urlopen", offline)
+    config, _ = composed("dataset=cifar100", f"paths.root={tmp_path}")
+    with pytest.raises(UserError, match=r"put cifar-100-python/ .* there, or set dataset\.root"):
+        build.dataset(config)
