@@ -206,7 +206,7 @@ def check_value(value: Any, expected: tuple[Any, Any], where: str) -> None:
             adapter.validate_python(value)
         except ValidationError as error:
             wrong = error.errors()[0]["msg"][:1].lower() + error.errors()[0]["msg"][1:]
-    if isinstance(value, str) and isinstance(default, int | float):  # a library's argument without a usable hint
+    elif isinstance(value, str) and isinstance(default, int | float):  # a library's argument without a usable hint
         wrong = f"input should be like its default, {default}"
     if isinstance(value, bool) and hint in (int, float):
         wrong = f"input should be a valid {hint.__name__}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shlex
 import sys
 import traceback
@@ -13,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from .config import COMPOSITION_ERRORS, GROUPS, ROOT, explain, plain, register
+from .config import COMPOSITION_ERRORS, GROUPS, ROOT, explain, known_keys, plain, register
 from .errors import UserError
 
+failure: list[Exception] = []  # of a single run; Hydra would announce it in lines of its own
 SWEEP = "UNLEARNING_SWEEP"  # names the sweep for its jobs, wherever a launcher runs them
 
 
@@ -29,15 +33,29 @@ def main() -> int:
     os.environ[SWEEP] = uuid.uuid4().hex[:12] if {"-m", "--multirun"} & set(sys.argv[1:]) else ""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     register()
+    failure.clear()
     try:
         task()
+        if failure:
+            raise failure.pop()
     except UserError as error:
         return complain(str(error))
     except COMPOSITION_ERRORS as error:
-        return complain(explain(error))
+        return complain(explain(error, keys_near(sys.argv[1:])))
     except KeyboardInterrupt:
         return complain("interrupted: the run is not finished; the same command starts it again")
     return 0
+
+
+def keys_near(arguments: list[str]) -> list[str]:
+    """The keys that exist under the groups which the command line chose, for advice on a key that does not."""
+    chosen = [a for a in arguments if re.match(r"(addon|method|model|dataset|scenario|pretrain|trainer|tracking)=", a)]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        try:
+            return known_keys(OmegaConf.to_container(compose("config", chosen)))
+        except COMPOSITION_ERRORS:  # a sweep's lists of choices, or another mistake besides
+            return list(GROUPS)
 
 
 def complain(line: str) -> int:
@@ -48,14 +66,21 @@ def complain(line: str) -> int:
 @hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name="config")
 def task(composed: DictConfig) -> None:
     """One job: run it and show its table; in a sweep, go on past a failure and leave a line about it."""
-    config = plain(composed)
     state = HydraConfig.get()
+    try:
+        config = plain(composed)
+    except COMPOSITION_ERRORS as error:
+        failure.append(error)
+        return
     choices = {g: state.runtime.choices.get(g) or "" for g in GROUPS}
     overrides = [o for o in state.overrides.task if not o.startswith(("force=", "paths."))]
     command = shlex.join(["python", "run.py", *overrides])
     sweep = os.environ.get(SWEEP, "")
     if not sweep:
-        show(execute(config, choices, command, None), full=True)
+        try:
+            show(execute(config, choices, command, None), full=True)
+        except UserError as error:
+            failure.append(error)
         return
     name = f"{state.job.num} {' '.join(state.overrides.task)}"
     try:

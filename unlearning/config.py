@@ -141,18 +141,27 @@ def explain(error: BaseException, keys: list[str] | None = None) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         return f"there is no {group or 'config'} named {name!r}: {nearest(name, error.options or [])}"
-    text = str(error)
+    text = "\n".join(map(str, chain_of(error)))
     if match := re.search(r"Could not override '([^']+)'", text):
         key = match[1].split("@")[0]
-        return f"there is no key {key!r}: {nearest(key, keys or GROUPS)}"
-    if isinstance(error, MissingMandatoryValue) or "Missing mandatory value" in text:
-        key = re.search(r"(?:full_key|value): (\S+)", text)
+        hint = f" (an option that its YAML does not name is added by +{key}=...)" if "." in key else ""
+        return f"there is no key {key!r}: {nearest(key, keys or GROUPS)}{hint}"
+    if "Missing mandatory value" in text or isinstance(error, MissingMandatoryValue):
+        key = re.search(r"full_key: (\S+)", text) or re.search(r"value: (\S+)", text)
         return f"{key[1] if key else 'a value'} must be given"
     if isinstance(error, InterpolationResolutionError) and (match := re.search(r"Environment variable '(\w+)'", text)):
         return f"the environment variable {match[1]} is not set"
     where = re.search(r"full_key: (\S+)", text)
-    first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("Error merging override")]
+    first = lines[0] if lines else type(error).__name__
     return f"{where[1]}: {first}" if where and where[1] not in first else first
+
+
+def chain_of(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and the errors that caused it."""
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def known_keys(node: Any, prefix: str = "") -> list[str]:

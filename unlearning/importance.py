@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -135,12 +136,32 @@ class Use:
 
     @torch.no_grad()
     def sample_sums(self, size: Callable[[Tensor], Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """(parameter, its sum over samples of the sizes of the gradient) for the layer's own parameters."""
-        layer, own = self.layer, dict(self.layer.named_parameters(recurse=False))
-        if isinstance(layer, nn.Linear) and self.input.ndim == 2:
-            sums = {"weight": size(self.gradient).T @ size(self.input)}
-            if layer.bias is not None:
-                sums["bias"] = size(self.gradient).sum(0)
-        else:
-            products = convolution_products if is_simple_convolution(layer) else gradient_products
-            step = max(1, CHUNK // max(self.input[0].numel() * xxx))
+        """(parameter, the sum over samples of the sizes of its gradients) for the layer's own parameters."""
+        if isinstance(self.layer, nn.Linear) and self.input.ndim == 2:  # the sizes of outer products, summed
+            yield self.layer.weight, size(self.gradient).T @ size(self.input)
+            if self.layer.bias is not None:
+                yield self.layer.bias, size(self.gradient).sum(0)
+            return
+        held = sum(p.numel() for p in self.layer.parameters()) + 9 * self.input[0].numel()  # 9: a 3x3 kernel's columns
+        step = max(1, CHUNK // held)
+        chunks = zip(self.input.split(step), self.gradient.split(step), strict=True)
+        sums = [[size(g).sum(0) for g in sample_gradients(self.layer, *chunk)] for chunk in chunks]
+        for parameter, values in zip(self.layer.parameters(), zip(*sums, strict=True), strict=True):
+            yield parameter, sum(values).view_as(parameter)
+
+
+def sample_gradients(layer: nn.Module, inputs: Tensor, gradient: Tensor) -> list[Tensor]:
+    """The gradients of a layer's parameters by sample, (B, ...) each, from its input and its output's gradient."""
+    if isinstance(layer, nn.Linear):  # tokens: (B, T, inputs) and (B, T, outputs)
+        tokens = gradient.flatten(1, -2)
+        return [tokens.mT @ inputs.flatten(1, -2)] + ([tokens.sum(1)] if layer.bias is not None else [])
+    if isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.padding_mode == "zeros" and layer.padding != "same":
+        columns = F.unfold(inputs, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
+        maps = gradient.flatten(2)
+        return [maps @ columns.mT] + ([maps.sum(2)] if layer.bias is not None else [])
+
+    def gradients(one: Tensor, of_output: Tensor) -> tuple[Tensor, ...]:
+        output, back = vjp(lambda own: functional_call(layer, own, (one[None],)), dict(layer.named_parameters()))
+        return tuple(back(of_output[None].to(output.dtype))[0].values())
+
+    return list(vmap(gradients)(inputs, gradient))

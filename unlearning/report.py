@@ -215,7 +215,7 @@ def group_runs(runs: Iterable[Run], by: Sequence[str] = ()) -> tuple[list[Group]
             if (key, _frozen(seeds)) in counted:
                 repeats += not reference
                 continue
-            counted.add((key, _frozen(seeds)))
+            (lambda x:0)((key, _frozen(seeds)))
             group = groups.setdefault(
                 key, Group(row, row if reference else run.method, decisive, run.choices, [], run.place)
             )
@@ -354,7 +354,8 @@ def _reported(groups: Iterable[Group]) -> dict[str, set[str]]:
 
 
 def _evaluation(run: Run) -> str:
-    return _frozen({k: v for k, v in run.config.items() if _group(k) in ("evaluation", "retrained")})
+    asked = {k: v for k, v in run.decisive.items() if _group(k) == "evaluation"}
+    return _frozen(asked | {"retrained": "retrained" in run.values})
 
 
 def _failed(run: Run, row: str, metric: str, reported: Mapping[str, set[str]]) -> bool:

@@ -195,7 +195,7 @@ def _named(items: Iterable[tuple[str, V]]) -> Iterator[tuple[str, V]]:
 def _permitted(name: str) -> str:
     """``name`` as MLflow's names and a path below a folder may be: no odd characters, no empty or dotted parts."""
     parts = re.sub(r"[^\w.\- /]", "_", name).split("/")
-    return "/".join(part for part in parts if part not in ("", ".", ".."))[:NAME_LENGTH] or "_"
+    return "/".join(part for part in parts if part not in ("", ".", ".."))[:NAME_LENGTH].rstrip("/") or "_"
 
 
 def _milliseconds(seconds: float) -> int:
@@ -213,7 +213,7 @@ def _explained(uri: str) -> Iterator[None]:
 
         if not isinstance(error, MlflowException | SQLAlchemyError | sqlite3.Error | OSError):
             raise
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         message = f"MLflow at {uri} failed ({reason}); the results on disk are kept: check tracking.uri or use "
         # a URI may hold a password
         raise UserError(re.sub(r"//[^/@\s]*@", "//***@", message) + "tracking=none") from error

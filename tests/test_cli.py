@@ -1,0 +1,295 @@
+"""The command line as its users meet it: what it prints, its exit code, and what it leaves behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.conftest import composed
+from unlearning import build, cli
+from unlearning.config import ROOT, run_key
+
+FAST = ["tracking=none", "pretrain.epochs=1", "method=finetune", "method.epochs=1"]
+
+
+@pytest.fixture
+def command(places: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    """Call the command line in this process: (exit code, stdout, stderr)."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["run.py", *arguments, *places])
+        capsys.readouterr()
+        try:
+            code = cli.main()
+        except SystemExit as exit:
+            code = int(exit.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def results(out: str) -> dict:
+    """The results whose path is the last line on the screen."""
+    return json.loads(Path(out.strip().splitlines()[-1]).read_text())
+
+
+def runs(tmp_path: Path) -> list[Path]:
+    return [p for p in (tmp_path / "multirun").glob("*") if not p.name.startswith(".")]
+
+
+def test_a_run_leaves_all_its_records(command, tmp_path: Path) -> None:
+    code, out, _ = command(*FAST)
+    assert code == 0
+    assert "original" in out
+    assert "retrained" in out
+    found = results(out)
+    assert set(found["rows"]) == {"original", "retrained", "unlearned"}
+    for name in ("forget/acc", "retain/acc", "test/acc", "mia/loss_auc", "cost/seconds"):
+        assert name in found["rows"]["unlearned"]
+    assert found["gaps"]["gap/forget/acc"] == pytest.approx(
+        found["rows"]["unlearned"]["forget/acc"] - found["rows"]["retrained"]["forget/acc"]
+    )
+    assert {"run_key", "command", "config", "versions", "git", "cost", "failed"} <= found.keys()
+    assert found["config"]["method"]["epochs"] == 1
+    (folder,) = runs(tmp_path)
+    assert {f.name for f in folder.iterdir()} == {
+        *("results.json", "summary.png", "split.safetensors", "predictions.safetensors"),
+        *("unlearned.safetensors", "MODEL_CARD.md", "curves.json", "DONE"),
+    }
+    assert found["data"]["split"] in (folder / "MODEL_CARD.md").read_text()
+
+
+def test_a_finished_run_is_not_repeated_unless_forced(command, tmp_path: Path) -> None:
+    _, out, _ = command(*FAST)
+    (folder,) = runs(tmp_path)
+    stamp = (folder / "results.json").stat().st_mtime_ns
+    _, again, _ = command(*FAST)
+    assert again == out
+    assert (folder / "results.json").stat().st_mtime_ns == stamp
+    command(*FAST, "force=true")
+    assert (folder / "results.json").stat().st_mtime_ns > stamp
+
+
+def without_cost(found: dict) -> dict:
+    return {row: {k: v for k, v in values.items() if not k.startswith("cost/")} for row, values in found["rows"].items()}
+
+
+@pytest.mark.parametrize("method", ["scrub", "ssd", "jit", "retrain"])
+def test_the_same_command_gives_bit_equal_results(method: str, command, tmp_path: Path) -> None:
+    arguments = [*FAST, f"method={method}", f"paths.store={tmp_path}/one"]
+    arguments.remove("method.epochs=1")
+    _, out, _ = command(*arguments)
+    first, weights = results(out), load_file(runs(tmp_path)[0] / "unlearned.safetensors")
+    _, out, _ = command(*arguments, "force=true", f"paths.store={tmp_path}/two")  # models trained anew, too
+    second = results(out)
+    assert without_cost(first) == without_cost(second)
+    assert first["weights"] == second["weights"]
+    again = load_file(runs(tmp_path)[0] / "unlearned.safetensors")
+    assert all(torch.equal(tensor, again[name]) for name, tensor in weights.items())
+
+
+def test_the_key_is_of_what_decides_the_result(tmp_path: Path) -> None:
+    key = run_key(composed()[0])
+    assert run_key(composed(f"paths.root={tmp_path}", "trainer=gpu", "tracking=none", "force=true")[0]) == key
+    changes = ["seed=1", "method.epochs=7", "addon=[l1]", "scenario.classes=[4]", "pretrain.epochs=3", "retrained=false"]
+    assert len({key, *(run_key(composed(change)[0]) for change in changes)}) == len(changes) + 1
+
+
+# A user's own model
+
+
+def test_an_own_model_goes_in_and_comes_out(command, tmp_path: Path) -> None:
+    config, _ = composed()
+    torch.manual_seed(1)
+    network = build.model(config, build.dataset(config))
+    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, tmp_path / "own.safetensors")
+    torch.save(network.state_dict(), tmp_path / "own.pt")
+    rows = []
+    for file in ("own.safetensors", "own.pt"):
+        own = [f"pretrain.checkpoint={tmp_path}/{file}", "retrained=false"]
+        code, out, err = command("tracking=none", "method=original", *own)
+        assert code == 0, err
+        found = results(out)
+        assert "retrained" not in found["rows"]
+        assert found["gaps"] == {}
+        assert not any(name.startswith("distance/") for name in found["rows"]["unlearned"])
+        rows.append(without_cost(found))
+    assert rows[0] == rows[1]
+    unlearned = load_file(next((tmp_path / "multirun").glob("*/unlearned.safetensors")))
+    assert all(torch.equal(tensor, unlearned[name]) for name, tensor in network.state_dict().items())
+
+
+# Bad input: one clear line, exit code 1, no traceback, nothing half-written
+
+
+def bad(command, tmp_path: Path, *arguments: str) -> str:
+    """The one line that a wrong command prints."""
+    code, out, err = command(*FAST, *arguments)
+    assert code == 1
+    assert "Traceback" not in out + err
+    lines = [line for line in err.splitlines() if line]
+    assert len(lines) == 1, err
+    assert lines[0].startswith("error: ")
+    assert not [p for p in runs(tmp_path) if {f.name for f in p.iterdir()} != {"FAILED"}]
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["method=scrubb"], "no method named 'scrubb': did you mean scrub?"),
+        (["addon=[l2]"], "no addon named 'l2'"),
+        (["dataset=cifar"], "did you mean cifar"),
+        (["scenario.classes=[four_]"], "dataset digits has no class 'four_': did you mean four"),
+        (["scenario.classes=[10]"], "no class 10: numbers go from 0 to 9"),
+        (["scenario.classes=[]"], "scenario.classes is empty"),
+        (["metod=ssd"], "no key 'metod': did you mean method"),
+        (["method.epoch=3"], "no key 'method.epoch': did you mean method.epochs"),
+        (["method.batch_norm=eval"], "added by +method.batch_norm=..."),
+        (["+method.epoch=3"], "no option 'epoch': did you mean epochs"),
+        (["seed=zero"], "seed: Value 'zero' of type 'str' could not be converted to Integer"),
+        (["method.epochs=many"], "method.epochs=many: input should be a valid integer"),
+        (["method.epochs=1.5"], "method.epochs=1.5: input should be a valid integer"),
+        (["method.optimizer.lr=fast"], "method.optimizer.lr=fast: input should be like its default"),
+        (["+method.batch_norm=off"], "method.batch_norm=False: input should be 'train' or 'eval'"),
+        (["scenario=random", "scenario.count=0"], "scenario.count=0 cannot be drawn"),
+        (["scenario=random", "scenario.count=5000"], "scenario.count=5000 cannot be drawn: digits has 1293 training"),
+        (["scenario=random", "scenario.count=1293"], "the forget set is the whole training set"),
+        (["scenario.classes=[0,1,2,3,4,5,6,7,8,9]"], "the forget set is the whole training set"),
+        (["scenario.count=1000"], "class three of digits has 131 training samples"),
+        (["scenario.fraction=1.5"], "scenario.fraction must lie in (0, 1]"),
+        (["scenario.fraction=0.5", "scenario.count=5"], "choose one"),
+        (["split.validation=1.5"], "split.validation must lie in [0, 1)"),
+        (["dataset=image_folder"], "dataset.root must be given"),
+        (["dataset=image_folder", "dataset.root=/nowhere"], "no images under /nowhere: put them in /nowhere/train/"),
+        (["pretrain.checkpoint=/nowhere/x.pt"], "cannot read /nowhere/x.pt: No such file"),
+        (["method.optimizer.lr=1e30"], "diverged"),
+    ],
+)
+def test_bad_input(arguments: list[str], expected: str, command, tmp_path: Path) -> None:
+    assert expected in bad(command, tmp_path, *arguments)
+
+
+def test_a_checkpoint_of_another_shape_or_kind(command, tmp_path: Path) -> None:
+    config, _ = composed()
+    state = build.model(config, build.dataset(config)).state_dict()
+    head = list(state)[-1]
+    file = tmp_path / "own.pt"
+    torch.save(state | {head: torch.zeros(7)}, file)
+    assert f"{head} has shape (7,), the model wants (10,)" in bad(command, tmp_path, f"pretrain.checkpoint={file}")
+    torch.save({name: tensor for name, tensor in state.items() if name != head}, file)
+    assert f"it lacks '{head}'" in bad(command, tmp_path, f"pretrain.checkpoint={file}")
+    torch.save(build.model(config, build.dataset(config)), file)
+    assert "a pickled model is not loaded" in bad(command, tmp_path, f"pretrain.checkpoint={file}")
+    file.write_bytes(b"garbage")
+    assert "is no plain state dict" in bad(command, tmp_path, f"pretrain.checkpoint={file}")
+
+
+def test_a_diverged_run_is_marked_as_failed_and_can_be_run_again(command, tmp_path: Path) -> None:
+    line = bad(command, tmp_path, "method.optimizer.lr=1e30")
+    (folder,) = runs(tmp_path)
+    assert (folder / "FAILED").read_text().strip() in line
+
+
+def test_a_corrupt_model_in_the_store_is_made_again(command, tmp_path: Path) -> None:
+    store = f"paths.store={tmp_path}/own"
+    _, out, _ = command(*FAST, store)
+    first = results(out)
+    for file in (tmp_path / "own" / "models").glob("*.safetensors"):
+        file.write_bytes(file.read_bytes()[:-10])
+    code, out, _ = command(*FAST, store, "force=true")
+    assert code == 0
+    assert without_cost(results(out)) == without_cost(first)
+
+
+# Sweeps
+
+
+def test_a_sweep_goes_on_past_a_failure_and_lists_it(command, tmp_path: Path) -> None:
+    code, out, err = command("-m", *FAST, "scenario.count=5,1000,7")
+    assert code == 1
+    assert "1 of 3 runs failed" in out
+    assert "class three of digits has 131 training samples" in out.splitlines()[-1]
+    done = [p for p in runs(tmp_path) if (p / "DONE").exists()]
+    assert len(done) == 2
+    stamps = [(p / "results.json").stat().st_mtime_ns for p in done]
+    code, *_ = command("-m", *FAST, "scenario.count=5,7")
+    assert code == 0
+    assert stamps == [(p / "results.json").stat().st_mtime_ns for p in done]  # finished runs are skipped
+
+
+def test_a_sweep_shares_its_reference_models(command, tmp_path: Path) -> None:
+    store = tmp_path / "own"
+    command("-m", *FAST, "method=finetune,gradient_ascent", f"paths.store={store}")
+    assert len(list((store / "models").glob("*.safetensors"))) == 2
+
+
+# Real processes
+
+
+def start(*arguments: str) -> subprocess.Popen:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+    return subprocess.Popen([sys.executable, str(ROOT / "run.py"), *arguments], **pipes)
+
+
+def test_help_is_quick_to_import_and_teaches() -> None:
+    code = "import sys; sys.argv=['run.py','--help']; import runpy; runpy.run_path('run.py', run_name='__main__')"
+    code += "; assert not {'torch', 'hydra', 'omegaconf'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    for word in ("scrub", "saliency", "cifar100", "retrained=false", "scenario.classes"):
+        assert word in done.stdout
+
+
+def test_two_sweeps_at_once_do_not_collide(tmp_path: Path) -> None:
+    fast = [*FAST, f"paths.root={tmp_path}", "tracking=sqlite"]
+    both = [start("-m", *fast, f"scenario.count=5,7,{extra}") for extra in (9, 11)]
+    for process in both:
+        out, err = process.communicate(timeout=240)
+        assert process.returncode == 0, out + err
+    assert len([p for p in runs(tmp_path) if (p / "DONE").exists()]) == 4
+    assert len(list((tmp_path / "store" / "models").glob("*.safetensors"))) == 5  # one original, four retrained
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    experiment = client.get_experiment_by_name("unlearning").experiment_id
+    found = client.search_runs([experiment])
+    children = [run for run in found if "mlflow.parentRunId" in run.data.tags]
+    assert len(children) == 4
+    assert len(found) - len(children) == 2  # a parent for each sweep
+
+
+def test_a_killed_process_leaves_nothing_that_stops_the_next(tmp_path: Path) -> None:
+    fast = [*FAST, f"paths.root={tmp_path}"]
+    process = start(*fast, "pretrain.epochs=2000")
+    deadline = time.time() + 120
+    while not (tmp_path / "store" / "models").exists() and time.time() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not list((tmp_path / "store").rglob("*.safetensors"))
+    assert not list((tmp_path / "multirun").glob("*/DONE"))
+    done = start(*fast)
+    out, err = done.communicate(timeout=240)
+    assert done.returncode == 0, out + err
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); import runpy, sys; "
+    arguments = ["run.py", *FAST, f"paths.root={tmp_path}"]
+    code = limit + f"sys.argv={arguments!r}; runpy.run_path('run.py', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "error: no space left while writing" in done.stderr
+    assert "paths.store=DIR" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "store").rglob("*.tmp"))
+    assert not list((tmp_path / "store").rglob("*.safetensors"))

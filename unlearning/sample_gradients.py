@@ -1,0 +1,202 @@
+"""Each sample's own gradient, for a whole batch at once and without a loop over the samples.
+
+In one backward pass of a batch every layer meets the gradient of its output, sample by sample; together with the
+layer's input that is all that the samples' weight gradients are made of (Goodfellow, 2015, arXiv:1510.01799; for
+convolutions as products with unfolded inputs: Rochette et al., 2019, arXiv:1912.06015).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.func import functional_call, vjp, vmap
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class SampleGradients:
+    """The gradients of B samples with respect to one parameter, as a product of what comes from above and below.
+
+    Seen as an (O, K) matrix, sample b's gradient is ``above[b].T @ below[b]``: a sum over L positions.
+    """
+
+    parameter: nn.Parameter
+    above: Tensor  # (B, L, O)
+    below: Tensor  # (B, L, K); for a convolution K runs over (height, width, input channel)
+
+    def each(self) -> Tensor:
+        """(B, *parameter.shape)."""
+        return self._shaped(self.above.mT @ self.below)
+
+    def sum_of_squares(self) -> Tensor:
+        """(*parameter.shape): each element's square, summed over the samples."""
+        if self.above.shape[1] == 1:  # one product only, so its square is the product of the squares
+            return self._shaped(self.above[:, 0].square().T @ self.below[:, 0].square())
+        return self._shaped((self.above.mT @ self.below).square_().sum(0))
+
+    def _shaped(self, matrices: Tensor) -> Tensor:
+        """(..., O, K) to (..., *parameter.shape)."""
+        shape = self.parameter.shape
+        if len(shape) < 4:
+            return matrices.reshape(*matrices.shape[:-2], *shape)
+        return matrices.unflatten(-1, (*shape[2:], shape[1])).movedim(-1, -3)
+
+
+class SampleBackward:
+    """One forward pass of a model, from which each sample's gradient is taken along any direction of its logits.
+
+    Linear, convolution, BatchNorm and LayerNorm layers that are called once have a rule each, whose cost is that of a
+    backward pass of the batch. Other parameters are left to ``torch.func``, which passes the model once more.
+
+    Args:
+        model: takes ``images`` to logits; in eval mode, so that samples do not meet in a batch's statistics.
+        images: (B, ...).
+    """
+
+    logits: Tensor  # (B, C)
+
+    def __init__(self, model: nn.Module, images: Tensor) -> None:
+        self.model, self.images = model, images
+        calls: dict[nn.Module, list[tuple[Rule, GradientEdge]]] = defaultdict(list)
+
+        def record(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+            # The edge, since an activation that works in place would put its own output in the place of this one.
+            calls[layer].append((RULES[type(layer)](layer, inputs[0].detach()), get_gradient_edge(output)))
+
+        hooks = [m.register_forward_hook(record) for m in model.modules() if has_rule(m)]
+        try:
+            with torch.enable_grad():
+                self.logits = model(images)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        owners = Counter(p for m in model.modules() for p in m.parameters(recurse=False))
+        alone = [m for m in calls if len(calls[m]) == 1 and all(owners[p] == 1 for p in m.parameters())]
+        self.rules, self.edges = zip(*(calls[m][0] for m in alone), strict=True) if alone else ((), ())
+        ruled = {p for m in alone for p in m.parameters()}
+        self.rest = {n: p for n, p in model.named_parameters() if p.requires_grad and p not in ruled}
+
+    def along(self, directions: Tensor) -> Iterator[SampleGradients]:
+        """By parameter, each sample's gradient of ``directions[b] @ logits[b]``; ``directions`` is (B, C).
+
+        With ``softmax(logits) - onehot`` these are the gradients of each sample's cross-entropy.
+        """
+        if self.edges:
+            found = torch.autograd.grad(
+                self.logits, self.edges, directions, retain_graph=True, materialize_grads=True
+            )  # with respect to layer outputs alone, so no gradient of a whole batch's weights is computed
+            for rule, gradient in zip(self.rules, found, strict=True):
+                yield from (part for part in rule(gradient) if part.parameter.requires_grad)
+        if self.rest:
+            yield from self._rest_along(directions)
+
+    def _rest_along(self, directions: Tensor) -> Iterator[SampleGradients]:
+        def one(image: Tensor, direction: Tensor) -> dict[str, Tensor]:
+            def logits(parameters: dict[str, Tensor]) -> Tensor:
+                return functional_call(self.model, parameters, (image[None],))[0]
+
+            return vjp(logits, self.rest)[1](direction)[0]
+
+        for name, gradients in vmap(one)(self.images, directions.detach()).items():
+            yield summed(self.rest[name], gradients.flatten(1))
+
+
+# What the layers' gradients are made of: a rule takes a layer and its input to a function of its output's gradient
+
+Rule = Callable[[Tensor], Iterator[SampleGradients]]
+
+
+def has_rule(layer: nn.Module) -> bool:
+    """Whether a rule below covers the layer, as it is set up, and there is a parameter to cover."""
+    if type(layer) not in RULES or not any(p.requires_grad for p in layer.parameters()):
+        return False  # a subclass may compute something else
+    if isinstance(layer, nn.Conv2d):
+        plain = layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros"
+        return plain and not isinstance(layer.padding, str)
+    if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+        return not layer.training and layer.running_mean is not None
+    return True
+
+
+def linear(layer: nn.Linear, inputs: Tensor) -> Rule:
+    """``output = inputs @ weight.T + bias``, at one or more positions of a sample."""
+    below = positions(inputs)
+
+    def gradients(output: Tensor) -> Iterator[SampleGradients]:
+        above = positions(output)
+        yield SampleGradients(layer.weight, above, below)
+        if layer.bias is not None:
+            yield summed(layer.bias, above.sum(1))
+
+    return gradients
+
+
+def convolution(layer: nn.Conv2d, inputs: Tensor) -> Rule:
+    """A linear layer at each position of the output, on the patch of the input around it."""
+    (height, width), (down, right) = layer.kernel_size, layer.padding
+    padded = F.pad(inputs, (right, right, down, down)).permute(0, 2, 3, 1)
+    patches = padded.unfold(1, height, layer.stride[0]).unfold(2, width, layer.stride[1])  # (B, H', W', C, h, w)
+    below = patches.permute(0, 1, 2, 4, 5, 3).flatten(1, 2).flatten(2)  # channels last: whole pixels are copied
+
+    def gradients(output: Tensor) -> Iterator[SampleGradients]:
+        above = output.permute(0, 2, 3, 1).flatten(1, 2)
+        yield SampleGradients(layer.weight, above, below)
+        if layer.bias is not None:
+            yield summed(layer.bias, above.sum(1))
+
+    return gradients
+
+
+def batch_norm(layer: nn.BatchNorm1d | nn.BatchNorm2d, inputs: Tensor) -> Rule:
+    """``output = normalised * weight + bias`` by channel, which is dimension 1."""
+    normalised = F.batch_norm(inputs, layer.running_mean, layer.running_var, eps=layer.eps)
+    elsewhere = tuple(range(2, inputs.ndim))
+
+    def gradients(output: Tensor) -> Iterator[SampleGradients]:
+        yield summed(layer.weight, total(output * normalised, elsewhere))
+        yield summed(layer.bias, total(output, elsewhere))
+
+    return gradients
+
+
+def layer_norm(layer: nn.LayerNorm, inputs: Tensor) -> Rule:
+    """``output = normalised * weight + bias`` by element of the last dimensions."""
+    normalised = F.layer_norm(inputs, layer.normalized_shape, eps=layer.eps)
+    elsewhere = tuple(range(1, inputs.ndim - len(layer.normalized_shape)))
+
+    def gradients(output: Tensor) -> Iterator[SampleGradients]:
+        yield summed(layer.weight, total(output * normalised, elsewhere))
+        if layer.bias is not None:
+            yield summed(layer.bias, total(output, elsewhere))
+
+    return gradients
+
+
+RULES: dict[type[nn.Module], Callable[..., Rule]] = {
+    nn.Linear: linear,
+    nn.Conv2d: convolution,
+    nn.BatchNorm1d: batch_norm,
+    nn.BatchNorm2d: batch_norm,
+    nn.LayerNorm: layer_norm,
+}
+
+
+def positions(values: Tensor) -> Tensor:
+    """(B, ..., F) to (B, L, F)."""
+    return values[:, None] if values.ndim == 2 else values.flatten(1, -2)
+
+
+def total(values: Tensor, dimensions: tuple[int, ...]) -> Tensor:
+    """The sum over some dimensions; over none it is the tensor itself."""
+    return values.sum(dimensions) if dimensions else values
+
+
+def summed(parameter: nn.Parameter, gradients: Tensor) -> SampleGradients:
+    """Gradients that are summed over the positions already, (B, ...)."""
+    above = gradients.flatten(1)[:, None]
+    return SampleGradients(parameter, above, above.new_ones(len(above), 1, 1))
