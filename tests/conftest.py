@@ -63,7 +63,9 @@ class Tiny:
     def __init__(self, weight: tuple[float, float] = (0.5, -1.0), crop: int = 0) -> None:
         inputs = torch.tensor(self.pixels, dtype=torch.uint8).view(4, 1, 1, 1)
         ids = torch.arange(4)
-        self.data = Dataset("tiny", inputs, torch.tensor(self.labels), ("a", "b"), ids, ids[:0], ids, (0.0,), (1.0,), crop)
+        self.data = Dataset(
+            "tiny", inputs, torch.tensor(self.labels), ("a", "b"), ids, ids[:0], ids, (0.0,), (1.0,), crop
+        )
         self.split = assemble(self.data, ids[:2], torch.zeros(4, dtype=torch.bool))
         self.model = nn.Sequential(nn.Flatten(), nn.Linear(1, 2, bias=False))
         nn.init._no_grad_fill_(self.model[1].weight, 0.0)

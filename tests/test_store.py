@@ -14,8 +14,9 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from unlearning.digests import file_digest
 from unlearning.errors import UserError
-from unlearning.store import Store, digest, exclusive, file_digest, write_atomic
+from unlearning.store import Store, digest, exclusive, write_atomic
 
 # children are forked from a clean process that has imported torch once: a plain spawn pays for the import every time
 CONTEXT = multiprocessing.get_context("forkserver")

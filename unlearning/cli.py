@@ -20,7 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from .config import COMPOSITION_ERRORS, GROUPS, ROOT, explain, known_keys, plain, register
+from .config import COMPOSITION_ERRORS, GROUPS, ROOT, explain, folder_name, known_keys, plain, register, run_key
 from .errors import UserError
 
 failure: list[Exception] = []  # of a single run; Hydra would announce it in lines of its own
@@ -78,11 +78,13 @@ def task(composed: DictConfig) -> None:
     sweep = os.environ.get(SWEEP, "")
     if not sweep:
         try:
-            show(execute(config, choices, command, None), full=True)
+            folder = execute(config, choices, command, None)
+            if os.environ.get("RANK", "0") == "0":
+                show(folder, full=True)
         except UserError as error:
             failure.append(error)
         return
-    name = f"{state.job.num} {' '.join(state.overrides.task)}"
+    name = f"{state.job.num + 1}. {' '.join(state.overrides.task)}"
     try:
         folder = execute(config, choices, command, sweep)
         print(f"{name}: ", end="")
@@ -100,7 +102,10 @@ def task(composed: DictConfig) -> None:
 
 
 def execute(config: dict[str, Any], choices: dict[str, str], command: str, sweep: str | None) -> Path:
-    """``pipeline.run``, imported only here: it brings torch."""
+    """The folder of the run, done before or done now; torch is imported only if there is something to do."""
+    folder = Path(config["paths"]["runs"]) / folder_name(config, choices, run_key(config))
+    if (folder / "DONE").exists() and not config["force"]:
+        return folder
     from .pipeline import run
 
     quiet()

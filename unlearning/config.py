@@ -83,7 +83,21 @@ def plain(config: Any) -> dict[str, Any]:
     return found
 
 
-# The key of a run
+# The name and the key of a run
+
+
+def label(choices: Mapping[str, str]) -> str:
+    """The method and its add-ons, as they are called in tables: ``neggrad_plus+focus+l1``."""
+    return "+".join([choices["method"], *addon_names(choices)])
+
+
+def addon_names(choices: Mapping[str, str]) -> list[str]:
+    return [name.strip(" '") for name in choices.get("addon", "").strip("[]").split(",") if name.strip(" '")]
+
+
+def folder_name(config: Mapping[str, Any], choices: Mapping[str, str], key: str) -> str:
+    """A readable name that is unique for a run key."""
+    return f"{choices['dataset']}-{choices['scenario']}-{label(choices)}-s{config['seed']}-{key[:12]}"
 
 
 def run_key(config: Mapping[str, Any]) -> str:

@@ -35,7 +35,9 @@ def guide() -> str:
         "Groups, chosen by group=name:",
     ]
     for group, what in GROUPS.items():
-        names = sorted(f[:-5] for f in os.listdir(CONF / group) if f.endswith(".yaml")) if (CONF / group).is_dir() else []
+        names = (
+            sorted(f[:-5] for f in os.listdir(CONF / group) if f.endswith(".yaml")) if (CONF / group).is_dir() else []
+        )
         lines += [f"  {group:11}{what}", *wrapped(names, 13)]
     lines += [
         "",

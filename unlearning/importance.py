@@ -117,7 +117,9 @@ def sample_sums_one_by_one(
     sums = [torch.zeros_like(p) for p in parameters]
     for i in range(len(images)):
         value = measure.value(network(images[i : i + 1]), None if labels is None else labels[i : i + 1]).sum()
-        torch._foreach_add_(sums, [measure.size(g) for g in torch.autograd.grad(value, parameters, materialize_grads=True)])
+        torch._foreach_add_(
+            sums, [measure.size(g) for g in torch.autograd.grad(value, parameters, materialize_grads=True)]
+        )
     return sums
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,15 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from . import build, records
-from .config import run_key, source_digest
+from .config import folder_name, run_key, source_digest
 from .data.datamodule import UnlearningData
 from .data.datasets import Dataset
+from .distributed import join, lead, leads
 from .errors import UserError
 from .methods.base import Method, OneShot
 from .metrics.base import Evidence, directions_of, evaluate, gaps
 from .predict import predict
 from .progress import Progress
-from .store import Store, exclusive
+from .store import Store
 from .types import Split
 
 Config = Mapping[str, Any]
@@ -43,21 +45,22 @@ def run(config: Config, choices: Mapping[str, str], command: str, sweep: str | N
 
     Raises ``UserError`` for what the user can mend; the folder of a run that failed holds ``FAILED`` and the reason.
     """
+    join()
     key = run_key(config)
-    folder = Path(config["paths"]["runs"]) / records.folder_name(config, choices, key)
+    folder = Path(config["paths"]["runs"]) / folder_name(config, choices, key)
     started = time.time()
-    with exclusive(folder):
-        if (folder / "DONE").exists() and not config["force"]:
+    with ExitStack() as held:
+        if lead(lambda: records.begin(folder, held, config["force"])):
             return folder
-        records.clear(folder)
         tracking = build.build(config["tracking"], "tracking")
         about = records.about(config, choices, command, key)
         try:
             results, curves = Run(config, folder).results()
         except BaseException as error:
-            records.fail(folder, about, error, tracking, sweep, started)
+            if leads():
+                records.fail(folder, about, error, tracking, sweep, started)
             raise
-        records.finish(folder, about | results, curves, tracking, sweep, started)
+        lead(lambda: records.finish(folder, about | results, curves, tracking, sweep, started))
     return folder
 
 
@@ -82,7 +85,12 @@ class Run:
 
         logits = {name: model.logits for name, model in models.items()}
         parts = Evidence(
-            logits["original"], self.data.labels, self.split, self.data.classes, logits["original"], logits.get("retrained")
+            logits["original"],
+            self.data.labels,
+            self.split,
+            self.data.classes,
+            logits["original"],
+            logits.get("retrained"),
         )
         evidence = {name: parts.of(model.logits, model.network) for name, model in models.items()}
         rows, failed = {}, {}
@@ -103,7 +111,7 @@ class Run:
             "data": {"dataset": self.data.digest, "split": self.split.digest},
             "weights": records.state_digest(models["unlearned"].network.state_dict()),
         }
-        records.artefacts(self.folder, results, evidence, self.split, self.data)
+        lead(lambda: records.artefacts(self.folder, evidence, self.split, self.data))
         return results, method_curves(method)
 
     # Models
@@ -161,10 +169,13 @@ class Run:
             cost = {"cost/passes_run": run_now + method.meter.metrics()["cost/passes"] - entry.facts["cost/passes"]}
         else:
             self.fit(method, "Unlearning")
+        method.model.load_state_dict(lead(lambda: state_of(method.model)))  # BatchNorm's averages differ by process
         method.model.eval()
         if bad := [n for n, t in method.model.state_dict().items() if t.is_floating_point() and not t.isfinite().all()]:
             raise UserError(f"{type(method).__name__} diverged: {bad[0]} holds values that are not finite")
-        return Model(method.model, predict(method.model, self.trainer(), self.datamodule()), method.meter.metrics() | cost)
+        return Model(
+            method.model, predict(method.model, self.trainer(), self.datamodule()), method.meter.metrics() | cost
+        )
 
     def edit(self, method: OneShot, observations: dict[str, Tensor]) -> None:
         """Let a one-shot method change its weights, on the device of the trainer."""

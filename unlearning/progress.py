@@ -4,7 +4,8 @@ import sys
 
 import lightning as L
 from rich.console import Console
-from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 
 class Progress(L.Callback):
@@ -17,12 +18,19 @@ class Progress(L.Callback):
     def on_train_start(self, trainer: L.Trainer, method: L.LightningModule) -> None:
         if not (sys.stderr.isatty() and trainer.is_global_zero):
             return
-        columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[epoch]}"), TimeRemainingColumn()
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[epoch]}"),
+            TimeRemainingColumn(),
+        )
         self.bar = Bar(*columns, console=Console(stderr=True), transient=True)
         self.work = self.bar.add_task(self.title, total=trainer.max_epochs, epoch="")
         self.bar.start()
 
-    def on_train_batch_end(self, trainer: L.Trainer, method: L.LightningModule, _: object, __: object, step: int) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, method: L.LightningModule, _: object, __: object, step: int
+    ) -> None:
         if self.bar is not None:
             done = trainer.current_epoch + (step + 1) / trainer.num_training_batches
             self.bar.update(self.work, completed=done, epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}")

@@ -9,6 +9,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Mapping
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,29 +18,34 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from .config import ROOT
+from .config import ROOT, label
 from .data.datasets import Dataset
 from .errors import UserError
 from .metrics.base import Evidence
-from .store import write_atomic
+from .store import exclusive, write_atomic
 from .types import Split
 
-PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "timm", "torchmetrics", "scikit-learn", "mlflow", "numpy")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "lightning",
+    "hydra-core",
+    "timm",
+    "torchmetrics",
+    "scikit-learn",
+    "mlflow",
+    "numpy",
+)
 HINT = "set paths.runs=DIR"
 
 
-def label(choices: Mapping[str, str]) -> str:
-    """The method and its add-ons, as they are called in tables: ``neggrad_plus+focus+l1``."""
-    return "+".join([choices["method"], *addon_names(choices)])
-
-
-def addon_names(choices: Mapping[str, str]) -> list[str]:
-    return [name.strip(" '") for name in choices.get("addon", "").strip("[]").split(",") if name.strip(" '")]
-
-
-def folder_name(config: Mapping[str, Any], choices: Mapping[str, str], key: str) -> str:
-    """A readable name that is unique for a run key."""
-    return f"{choices['dataset']}-{choices['scenario']}-{label(choices)}-s{config['seed']}-{key[:12]}"
+def begin(folder: Path, held: ExitStack, force: bool) -> bool:
+    """Whether the run is done already; if not, its emptied folder is ``held`` against other processes on return."""
+    held.enter_context(exclusive(folder))
+    if (folder / "DONE").exists() and not force:
+        return True
+    clear(folder)
+    return False
 
 
 def clear(folder: Path) -> None:
@@ -77,9 +83,7 @@ def write(folder: Path, name: str, content: str | bytes) -> Path:
     return folder / name
 
 
-def artefacts(
-    folder: Path, results: Mapping[str, Any], evidence: Mapping[str, Evidence], split: Split, data: Dataset
-) -> None:
+def artefacts(folder: Path, evidence: Mapping[str, Evidence], split: Split, data: Dataset) -> None:
     """The figure, the split, the unlearned model's logits and weights, and its model card."""
     from .metrics.figure import summary_figure
 
@@ -118,21 +122,27 @@ def model_card(results: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def finish(folder: Path, results: dict[str, Any], curves: Mapping, tracking: Any, sweep: str | None, start: float) -> None:
+def finish(
+    folder: Path, results: dict[str, Any], curves: Mapping, tracking: Any, sweep: str | None, start: float
+) -> None:
     """Write the results, log them, and mark the run as done, last."""
     write(folder, "MODEL_CARD.md", model_card(results))
     write(folder, "curves.json", json.dumps(curves))
     write(folder, "results.json", json.dumps(results, indent=1))
     finals = results["rows"]["unlearned"] | results["gaps"] | results["cost"]
     references = {
-        f"{row}/{name}": value for row in ("original", "retrained") for name, value in results["rows"].get(row, {}).items()
+        f"{row}/{name}": value
+        for row in ("original", "retrained")
+        for name, value in results["rows"].get(row, {}).items()
     }
     names = ("results.json", "summary.png", "split.safetensors", "unlearned.safetensors", "MODEL_CARD.md")
     log(results, tracking, sweep, start, finals | references, curves, [folder / name for name in names], "FINISHED")
     write(folder, "DONE", "")
 
 
-def fail(folder: Path, about: dict[str, Any], error: BaseException, tracking: Any, sweep: str | None, start: float) -> None:
+def fail(
+    folder: Path, about: dict[str, Any], error: BaseException, tracking: Any, sweep: str | None, start: float
+) -> None:
     """Mark the run as failed, with the reason; nothing that it half made stays."""
     reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     clear(folder)

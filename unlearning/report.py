@@ -215,7 +215,7 @@ def group_runs(runs: Iterable[Run], by: Sequence[str] = ()) -> tuple[list[Group]
             if (key, _frozen(seeds)) in counted:
                 repeats += not reference
                 continue
-            (lambda x:0)((key, _frozen(seeds)))
+            counted.add((key, _frozen(seeds)))
             group = groups.setdefault(
                 key, Group(row, row if reference else run.method, decisive, run.choices, [], run.place)
             )

@@ -12,21 +12,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import safetensors
 import safetensors.torch
 import torch
-import torch.distributed
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from .distributed import lead
 from .errors import UserError
 
 log = logging.getLogger("unlearning")
 
 Facts = dict[str, float | str]
-T = TypeVar("T")
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -59,10 +57,10 @@ class Store:
         """
         path = self.root / kind / f"{digest(key)}.safetensors"
         with ExitStack() as held:
-            cached = _lead(lambda: _find(path, held))
+            cached = lead(lambda: _find(path, held))
             if not cached:
                 tensors, facts = make()
-                _lead(lambda: write_atomic(path, _pack(tensors, key, facts), "set paths.store=DIR"))
+                lead(lambda: write_atomic(path, _pack(tensors, key, facts), "set paths.store=DIR"))
         tensors, facts = _load(path)
         return Entry(tensors, facts, cached, path)
 
@@ -70,12 +68,6 @@ class Store:
 def digest(key: Mapping) -> str:
     """SHA-256 of the canonical JSON of ``key``: nested dicts, lists, strings, numbers, booleans and None."""
     return hashlib.sha256(_canonical(key).encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_atomic(path: Path, data: bytes, hint: str) -> None:
@@ -126,22 +118,6 @@ def _explained(path: Path, hint: str) -> Iterator[None]:
         if error.errno in NO_SPACE:
             raise UserError(f"no space left while writing {path}: free some space or {hint}") from error
         raise UserError(f"{error.strerror or error} while writing {path}: {hint}") from error
-
-
-def _lead(act: Callable[[], T]) -> T:
-    """``act()`` on rank 0; every rank gets its result, or the UserError that it raised."""
-    many = torch.distributed.is_available() and torch.distributed.is_initialized()
-    outcome: list = [None, None]
-    if not many or torch.distributed.get_rank() == 0:
-        try:
-            outcome[0] = act()
-        except UserError as error:  # the others wait for the outcome: raising here alone would leave them waiting
-            outcome[1] = error
-    if many:
-        torch.distributed.broadcast_object_list(outcome, src=0)
-    if outcome[1] is not None:
-        raise outcome[1]
-    return outcome[0]
 
 
 def _find(path: Path, held: ExitStack) -> bool:

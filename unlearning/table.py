@@ -17,7 +17,9 @@ def run_table(results: Mapping[str, Any], console: Console | None = None) -> Non
     console = console or Console()
     choices, sizes, rows = results["config"]["choices"], results["sizes"], results["rows"]
     addons = choices["addon"].strip("[]")
-    title = f"{choices['method']}{' + ' + addons if addons else ''}: {choices['model']} on {choices['dataset']} forgets "
+    title = (
+        f"{choices['method']}{' + ' + addons if addons else ''}: {choices['model']} on {choices['dataset']} forgets "
+    )
     title += f"{sizes['forget']} of {sizes['train']} training samples ({choices['scenario']})"
     table = Table(title=title, title_justify="left", caption_justify="left")
     table.caption = "↑ more is better, ↓ less is better, → nearer to the retrained model is better"

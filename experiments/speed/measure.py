@@ -48,7 +48,13 @@ def paired_ratio(work: Work, floor: Work, pairs: int) -> float:
 def show(claims: list[Claim], console: Console) -> None:
     """Print the table of all claims."""
     table = Table(title="Speed: one thread, CPU seconds, medians of interleaved pairs", title_justify="left")
-    for name, justify in {"claim": "left", "measured": "right", "target": "right", "ok": "left", "note": "left"}.items():
+    for name, justify in {
+        "claim": "left",
+        "measured": "right",
+        "target": "right",
+        "ok": "left",
+        "note": "left",
+    }.items():
         table.add_column(name, justify=justify)
     for c in claims:
         bound = "" if c.target is None else f"{'>=' if c.at_least else '<='} {c.target:g} {c.unit}"

@@ -109,8 +109,9 @@ class UnlearningData(L.LightningDataModule):
 
     def loader(self, name: str, method: L.LightningModule) -> DataLoader:
         ids = self.stream(name, method.retain_share)
-        size = min(method.batch_sizes[name], len(ids))
-        per_process = -(-len(ids) // self.trainer.world_size)  # the distributed sampler pads to equal shares
+        processes = self.trainer.world_size  # they share a batch, so that their number does not decide the result
+        size = max(1, min(method.batch_sizes[name], len(ids)) // processes)
+        per_process = -(-len(ids) // processes)  # the distributed sampler pads to equal shares
         lone_tail = per_process % size == 1 and per_process > 1  # BatchNorm cannot train on a batch of one
         return DataLoader(
             Rows(self.dataset, ids, self.is_forget, method.sees_labels),

@@ -34,7 +34,7 @@ class Method(L.LightningModule):
         optimizer: makes the optimiser from the parameters.
         schedule: makes the learning-rate schedule; see ``unlearning.schedules``.
         epochs: passes over the longest stream.
-        batch_size: of every stream, unless ``forget_batch_size`` gives that of the forget stream.
+        batch_size: of every stream, over all processes, unless ``forget_batch_size`` gives that of the forget stream.
         forget_weight, retain_weight: factors of the two losses.
         batch_norm: whether BatchNorm layers normalise by batch and move their running statistics (``train``), or use
             the running statistics as they are (``eval``).
@@ -48,7 +48,9 @@ class Method(L.LightningModule):
     augment = True  # whether training images are augmented, where the data set has an augmentation
     shuffle = True
     needs_forget_classes = False  # True: only for requests to forget whole classes (see ``task.forget_classes``)
-    free_steps = 0  # training steps of an epoch in which the method draws from no stream; their batch is the step number
+    free_steps = (
+        0  # training steps of an epoch in which the method draws from no stream; their batch is the step number
+    )
 
     def __init__(
         self,
@@ -110,8 +112,8 @@ class Method(L.LightningModule):
         return self.steps_over(self.streams)
 
     def steps_over(self, streams: Sequence[str]) -> int:
-        """Batches of the longest of some streams, for each process."""
-        return max(ceil(self.task.sizes[s] / (self.batch_sizes[s] * self.trainer.world_size)) for s in streams)
+        """Batches of the longest of some streams."""
+        return max(ceil(self.task.sizes[s] / self.batch_sizes[s]) for s in streams)
 
     # How a step is taken
 
@@ -196,6 +198,9 @@ class Method(L.LightningModule):
 
     def on_train_end(self) -> None:
         self.model.eval()
+        if self.trainer.world_size > 1:
+            passes = torch.tensor([self.meter.forward, self.meter.backward], device=self.device)
+            self.meter.forward, self.meter.backward = self.trainer.strategy.reduce(passes, reduce_op="sum").tolist()
 
 
 class OneShot(Method):
@@ -248,7 +253,9 @@ class OneShot(Method):
 
     def on_train_epoch_end(self) -> None:
         if self.trainer.world_size > 1:
-            self.observations = {n: self.trainer.strategy.reduce(t, reduce_op="sum") for n, t in self.observations.items()}
+            self.observations = {
+                n: self.trainer.strategy.reduce(t, reduce_op="sum") for n, t in self.observations.items()
+            }
 
     def configure_optimizers(self) -> None:
         return None
