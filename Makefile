@@ -3,16 +3,48 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+UI_PORT ?= 5000
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
 
 install: .venv/installed  ## Make .venv and install the package with its pinned ranges
 
+# uv is used if it is there and put into .venv if it is not; the last line compiles what every start imports.
 .venv/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
-	UV=$$(command -v uv || echo $(BIN)/uv); $$UV pip install --quiet --python $(BIN)/python --editable '.[dev]'
+	command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	UV=$$(command -v uv || echo $(BIN)/uv); $$UV pip install --quiet --python $(BIN)/python \
+		$(if $(CONSTRAINTS),--constraints $(CONSTRAINTS)) --editable '.[dev]'
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c 'import unlearning.cli, unlearning.pipeline, mlflow'
 	touch $@
 
-.PHONY: help install
+run: install  ## The main job: forget a class of scikit-learn's digits (ARGS="method=ssd seed=1" changes it)
+	$(BIN)/python run.py $(ARGS)
+
+test: install  ## The tests, in a few minutes
+	$(BIN)/python -m pytest --numprocesses 2 $(ARGS)
+
+test-slow: install  ## The tests that take minutes: several processes, benchmarks, studies
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: install  ## Style and types of mistakes that a linter sees
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: install  ## Speed against the floors, as a table of ratios
+	$(BIN)/python -m experiments.speed.bench $(ARGS)
+
+report: install  ## Tables over the finished runs: mean, deviation, interval, n (ARGS="--help" explains)
+	$(BIN)/python -m unlearning.report $(ARGS)
+
+ui: install  ## Open MLflow on the runs, at http://127.0.0.1:$(UI_PORT)
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --port $(UI_PORT)
+
+methods: install  ## List the unlearning methods
+	@$(BIN)/python -m unlearning.catalogue methods
+
+metrics: install  ## List the metrics and how to read them
+	@$(BIN)/python -m unlearning.catalogue metrics
+
+.PHONY: help install run test test-slow lint bench report ui methods metrics

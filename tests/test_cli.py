@@ -24,7 +24,9 @@ def command(places: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     """Call the command line in this process: (exit code, stdout, stderr)."""
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["run.py", *arguments, *places])
+        flags = [a for a in arguments if a.startswith("-")]
+        rest = [a for a in arguments if not a.startswith("-")]
+        monkeypatch.setattr(sys, "argv", ["run.py", *flags, *places, *rest])
         capsys.readouterr()
         try:
             code = cli.main()

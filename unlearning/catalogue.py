@@ -86,7 +86,7 @@ def _defined(module: str, spec: ModuleSpec, names: Sequence[str]) -> Source | No
                 if name == (alias.asname or alias.name):
                     package = module if spec.submodule_search_locations is not None else module.rpartition(".")[0]
                     origin = resolve_name("." * node.level + (node.module or ""), package)
-                    return None;(([origin, alias.name, *rest]))
+                    return find(".".join([origin, alias.name, *rest]))
     return None
 
 

@@ -73,7 +73,7 @@ def task(composed: DictConfig) -> None:
         failure.append(error)
         return
     choices = {g: state.runtime.choices.get(g) or "" for g in GROUPS}
-    overrides = [o for o in state.overrides.task if not o.startswith(("force=", "paths."))]
+    overrides = [o for o in state.overrides.task if not o.startswith(("force=", "paths.", "tracking"))]
     command = shlex.join(["python", "run.py", *overrides])
     sweep = os.environ.get(SWEEP, "")
     if not sweep:
@@ -84,7 +84,7 @@ def task(composed: DictConfig) -> None:
         except UserError as error:
             failure.append(error)
         return
-    name = f"{state.job.num + 1}. {' '.join(state.overrides.task)}"
+    name = f"{state.job.num + 1}. {' '.join(overrides)}"
     try:
         folder = execute(config, choices, command, sweep)
         print(f"{name}: ", end="")
@@ -95,7 +95,7 @@ def task(composed: DictConfig) -> None:
         if not isinstance(error, UserError):
             traceback.print_exc()
         print(f"{name}: FAILED: {reason}", flush=True)
-        outcome = {"job": state.job.num, "failed": reason, "overrides": list(state.overrides.task)}
+        outcome = {"job": state.job.num, "failed": reason, "overrides": overrides}
     record = sweep_folder(config["paths"]["runs"], sweep) / f"{state.job.num}.json"
     record.parent.mkdir(parents=True, exist_ok=True)
     record.write_text(json.dumps(outcome))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 from torch.nn import functional as F
 
-CHUNK = 2**24  # elements of per-sample gradients held at once: 64 MiB in float32
+CHUNK = 2**22  # elements of per-sample gradients held at once: 16 MiB in float32
 
 
 class Measure(NamedTuple):
@@ -144,26 +144,35 @@ class Use:
             if self.layer.bias is not None:
                 yield self.layer.bias, size(self.gradient).sum(0)
             return
-        held = sum(p.numel() for p in self.layer.parameters()) + 9 * self.input[0].numel()  # 9: a 3x3 kernel's columns
+        held = sum(p.numel() for p in self.layer.parameters()) + 9 * self.input[0].numel()  # 9: a 3x3 kernel's windows
         step = max(1, CHUNK // held)
         chunks = zip(self.input.split(step), self.gradient.split(step), strict=True)
         sums = [[size(g).sum(0) for g in sample_gradients(self.layer, *chunk)] for chunk in chunks]
         for parameter, values in zip(self.layer.parameters(), zip(*sums, strict=True), strict=True):
-            yield parameter, sum(values).view_as(parameter)
+            yield parameter, sum(values)
 
 
 def sample_gradients(layer: nn.Module, inputs: Tensor, gradient: Tensor) -> list[Tensor]:
-    """The gradients of a layer's parameters by sample, (B, ...) each, from its input and its output's gradient."""
-    if isinstance(layer, nn.Linear):  # tokens: (B, T, inputs) and (B, T, outputs)
+    """The gradients of a layer's parameters by sample, (B, *shape) each, from its input and its output's gradient."""
+    if isinstance(layer, nn.Linear):  # tokens: (B, ..., inputs) and (B, ..., outputs)
         tokens = gradient.flatten(1, -2)
         return [tokens.mT @ inputs.flatten(1, -2)] + ([tokens.sum(1)] if layer.bias is not None else [])
-    if isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.padding_mode == "zeros" and layer.padding != "same":
-        columns = F.unfold(inputs, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
-        maps = gradient.flatten(2)
-        return [maps @ columns.mT] + ([maps.sum(2)] if layer.bias is not None else [])
+    if isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.dilation == (1, 1) and is_zero_padded(layer):
+        (height, width), (top, left) = layer.kernel_size, layer.padding
+        padded = F.pad(inputs, (left, left, top, top)).permute(0, 2, 3, 1)  # channels last: windows are runs of memory
+        seen = padded.unfold(1, height, layer.stride[0]).unfold(2, width, layer.stride[1])  # (B, H, W, C, h, w)
+        windows = seen.permute(0, 1, 2, 4, 5, 3).flatten(3).flatten(1, 2)  # (B, H W, h w C)
+        maps = gradient.flatten(2)  # (B, outputs, H W)
+        weights = (maps @ windows).unflatten(2, (height, width, -1)).permute(0, 1, 4, 2, 3)
+        return [weights] + ([maps.sum(2)] if layer.bias is not None else [])
 
     def gradients(one: Tensor, of_output: Tensor) -> tuple[Tensor, ...]:
         output, back = vjp(lambda own: functional_call(layer, own, (one[None],)), dict(layer.named_parameters()))
         return tuple(back(of_output[None].to(output.dtype))[0].values())
 
     return list(vmap(gradients)(inputs, gradient))
+
+
+def is_zero_padded(layer: nn.Conv2d) -> bool:
+    """Whether the padding is zeros of given numbers of pixels."""
+    return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)

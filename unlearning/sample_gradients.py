@@ -17,6 +17,8 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.func import functional_call, vjp, vmap
 from torch.nn import functional as F
 
+CPU_BLOCK, DEVICE_BLOCK = 2**20, 2**26  # elements formed at a time: what stays in a cache, and what fills a GPU
+
 
 @dataclass(frozen=True)
 class SampleGradients:
@@ -37,7 +39,10 @@ class SampleGradients:
         """(*parameter.shape): each element's square, summed over the samples."""
         if self.above.shape[1] == 1:  # one product only, so its square is the product of the squares
             return self._shaped(self.above[:, 0].square().T @ self.below[:, 0].square())
-        return self._shaped((self.above.mT @ self.below).square_().sum(0))
+        size = self.parameter.numel()
+        samples = max(1, (CPU_BLOCK if self.parameter.device.type == "cpu" else DEVICE_BLOCK) // size)
+        parts = zip(self.above.split(samples), self.below.split(samples), strict=True)
+        return self._shaped(sum((above.mT @ below).square_().sum(0) for above, below in parts))
 
     def _shaped(self, matrices: Tensor) -> Tensor:
         """(..., O, K) to (..., *parameter.shape)."""
