@@ -225,7 +225,7 @@ def test_a_corrupt_model_in_the_store_is_made_again(command, tmp_path: Path) -> 
 
 
 def test_a_sweep_goes_on_past_a_failure_and_lists_it(command, tmp_path: Path) -> None:
-    code, out, err = command("-m", *FAST, "scenario.count=5,1000,7")
+    code, out, _ = command("-m", *FAST, "scenario.count=5,1000,7")
     assert code == 1
     assert "1 of 3 runs failed" in out
     assert "class three of digits has 131 training samples" in out.splitlines()[-1]

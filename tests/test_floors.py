@@ -9,7 +9,8 @@ from unlearning.config import ROOT
 
 PACKAGE = ROOT / "unlearning"
 FLOORS = [  # from the ground up; a folder stands for all its modules
-    {"errors", "types", "digests", "distributed", "losses", "importance", "sample_gradients", "fisher", "schedules", "cost"},
+    {"errors", "types", "digests", "distributed", "schedules", "cost"},
+    {"losses", "importance", "sample_gradients", "fisher"},
     {"data", "models"},
     {"addons"},
     {"methods"},

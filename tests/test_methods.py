@@ -71,7 +71,7 @@ FIRST_ORDER = ["finetune", "gradient_ascent", "neggrad_plus", "scrub", "jit", "r
 @pytest.mark.parametrize("addons", ["l1", "saliency", "saliency,l1"])
 @pytest.mark.parametrize("name", FIRST_ORDER)
 def test_addons_work_with_every_first_order_method(name: str, addons: str, places: list[str]) -> None:
-    config, choices = composed(f"method={name}", f"addon=[{addons}]", *places)
+    config, _ = composed(f"method={name}", f"addon=[{addons}]", *places)
     data = build.dataset(config)
     split = build.split(config, data)
     torch.manual_seed(0)

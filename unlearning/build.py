@@ -39,10 +39,12 @@ def build(node: Config, where: str, **given: Any) -> Any:
 
 
 def dataset(config: Config) -> Dataset:
+    """The data set, in memory."""
     return build(config["dataset"], "dataset")
 
 
 def split(config: Config, data: Dataset) -> Split:
+    """The index sets of the scenario."""
     return build(config["scenario"], "scenario").split(data)
 
 
@@ -53,6 +55,7 @@ def model(config: Config, data: Dataset) -> nn.Module:
 
 
 def task(config: Config, data: Dataset, parts: Split) -> Task:
+    """The facts that methods may know."""
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (data.mean, data.std))
     return Task(
         num_classes=len(data.classes),
@@ -79,11 +82,13 @@ def pretraining(config: Config, network: nn.Module, stream: str) -> Method:
 
 
 def method(config: Config, network: nn.Module) -> Method:
+    """The unlearning method, around the network that it will change, with its add-ons."""
     addons: list[Addon] = [build(node, f"addon.{name}") for name, node in config["addon"].items()]
     return build(config["method"], "method", model=network, **({"addons": addons} if addons else {}))
 
 
 def metrics(config: Config) -> dict[str, Metric]:
+    """The metrics by name; one set to null is left out."""
     return {name: build(node, f"evaluation.{name}") for name, node in config["evaluation"].items() if node}
 
 
@@ -195,6 +200,7 @@ def parameters(target: Any) -> tuple[dict[str, tuple[Any, Any]], bool]:
 
 
 def check_value(value: Any, expected: tuple[Any, Any], where: str) -> None:
+    """Raise a ``UserError`` unless a value fits a (type hint, default)."""
     hint, default = expected
     try:
         adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))

@@ -59,6 +59,7 @@ def keys_near(arguments: list[str]) -> list[str]:
 
 
 def complain(line: str) -> int:
+    """Print an error as one line; returns the exit code."""
     print(f"error: {' '.join(line.split())}", file=sys.stderr)
     return 1
 
@@ -122,6 +123,7 @@ def quiet() -> None:
 
 
 def show(folder: Path, full: bool) -> None:
+    """Print a finished run: its table and where it lies, or one line."""
     from .table import one_line, run_table
 
     results = json.loads((folder / "results.json").read_text())
@@ -133,6 +135,7 @@ def show(folder: Path, full: bool) -> None:
 
 
 def sweep_folder(runs: str, sweep: str) -> Path:
+    """Where the jobs of a sweep say how they ended."""
     return Path(runs) / ".hydra" / sweep
 
 

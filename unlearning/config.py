@@ -92,6 +92,7 @@ def label(choices: Mapping[str, str]) -> str:
 
 
 def addon_names(choices: Mapping[str, str]) -> list[str]:
+    """The add-ons of a choice such as ``[saliency,l1]``."""
     return [name.strip(" '") for name in choices.get("addon", "").strip("[]").split(",") if name.strip(" '")]
 
 

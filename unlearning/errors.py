@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something in the input, the data or the machine stopped the run; the message is one line, shown without traceback."""
+    """Something in the input, the data or the machine stopped the run; the message is one line."""
 
 
 def nearest(word: str, choices: Iterable[str], limit: int = 3) -> str:

@@ -28,7 +28,7 @@ def guide() -> str:
         "  python run.py dataset=cifar100 scenario.classes=[rocket]",
         "  python run.py scenario=random scenario.fraction=0.1  forget samples instead of classes",
         "  python run.py method=neggrad_plus addon=[saliency,l1]",
-        "  python run.py dataset=image_folder dataset.root=DIR  your own images, DIR/train/<class>/*, DIR/test/<class>/*",
+        "  python run.py dataset=image_folder dataset.root=DIR  your own images: DIR/{train,test}/<class>/*",
         "  python run.py pretrain.checkpoint=FILE retrained=false  your own model, no retraining",
         "  python run.py -m 'method=glob(*)' seed=0,1,2         a sweep; finished runs are not repeated",
         "",

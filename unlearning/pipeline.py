@@ -84,14 +84,8 @@ class Run:
         models["unlearned"] = self.unlearned(method, models["original"])
 
         logits = {name: model.logits for name, model in models.items()}
-        parts = Evidence(
-            logits["original"],
-            self.data.labels,
-            self.split,
-            self.data.classes,
-            logits["original"],
-            logits.get("retrained"),
-        )
+        shown, references = self.data, (logits["original"], logits.get("retrained"))
+        parts = Evidence(logits["original"], shown.labels, self.split, shown.classes, *references)
         evidence = {name: parts.of(model.logits, model.network) for name, model in models.items()}
         rows, failed = {}, {}
         for name, one in evidence.items():
@@ -117,7 +111,7 @@ class Run:
     # Models
 
     def reference(self, name: str) -> Model:
-        """The original or the retrained model, trained once for all runs that share data, recipe, seed and forget set."""
+        """The original or retrained model, trained once for all runs that share data, recipe, seed and forget set."""
         stream = {"original": "train", "retrained": "retain"}[name]
         network = build.model(self.config, self.data)
         checkpoint = self.config["pretrain"]["checkpoint"]

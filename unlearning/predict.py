@@ -24,9 +24,12 @@ class Predictor(L.LightningModule):
 
     def on_predict_end(self) -> None:
         if self.trainer.world_size > 1:
-            gathered = zip(self.all_gather(self.logits.to(self.device)), self.all_gather(self.seen.to(self.device)))
-            for logits, seen in gathered:
-                self.logits[seen.cpu()] = logits.cpu()[seen.cpu()]
+            for logits, seen in zip(self.gathered(self.logits), self.gathered(self.seen), strict=True):
+                self.logits[seen] = logits[seen]
+
+    def gathered(self, tensor: Tensor) -> Tensor:
+        """The tensors of all processes, stacked, on the CPU."""
+        return self.all_gather(tensor.to(self.device)).cpu()
 
 
 def predict(network: nn.Module, trainer: L.Trainer, data: UnlearningData) -> Tensor:

@@ -79,6 +79,7 @@ def git_revision() -> str | None:
 
 
 def write(folder: Path, name: str, content: str | bytes) -> Path:
+    """Write a file of the run, whole or not at all."""
     write_atomic(folder / name, content if isinstance(content, bytes) else content.encode(), HINT)
     return folder / name
 
@@ -105,7 +106,8 @@ def model_card(results: Mapping[str, Any]) -> str:
     lines = [
         f"# {choices['model']} on {choices['dataset']}, unlearned by {label(choices)}",
         "",
-        f"* Forgotten: {sizes['forget']} of {sizes['train']} training samples; scenario `{choices['scenario']}`, {settings}",
+        f"* Forgotten: {sizes['forget']} of {sizes['train']} training samples",
+        f"* Scenario `{choices['scenario']}`: {settings}",
         f"* Data digest `{results['data']['dataset']}`, split digest `{results['data']['split']}`",
         f"* Weights `unlearned.safetensors`, SHA-256 over its tensors `{results['weights']}`",
         f"* Made by `{results['command']}`",
@@ -130,11 +132,8 @@ def finish(
     write(folder, "curves.json", json.dumps(curves))
     write(folder, "results.json", json.dumps(results, indent=1))
     finals = results["rows"]["unlearned"] | results["gaps"] | results["cost"]
-    references = {
-        f"{row}/{name}": value
-        for row in ("original", "retrained")
-        for name, value in results["rows"].get(row, {}).items()
-    }
+    others = {row: values for row, values in results["rows"].items() if row != "unlearned"}
+    references = {f"{row}/{name}": value for row, values in others.items() for name, value in values.items()}
     names = ("results.json", "summary.png", "split.safetensors", "unlearned.safetensors", "MODEL_CARD.md")
     log(results, tracking, sweep, start, finals | references, curves, [folder / name for name in names], "FINISHED")
     write(folder, "DONE", "")
@@ -161,6 +160,7 @@ def log(
     files: list[Path],
     status: str,
 ) -> None:
+    """One MLflow run."""
     config = results["config"]
     choices = config["choices"]
     tags = {"run_key": results["run_key"], "command": results["command"], "git": results["git"] or "none"}
@@ -188,6 +188,7 @@ def comparable(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flat(node: Any, prefix: str) -> dict[str, Any]:
+    """The leaves of a nested configuration, by dotted name."""
     if isinstance(node, Mapping):
         return {k: v for name, child in node.items() for k, v in flat(child, f"{prefix}{name}.").items()}
     return {prefix[:-1]: node}

@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from .config import label
+
 ARROWS = {"up": "↑", "down": "↓", "to-retrained": "→"}
 HIDDEN = ("class_acc/",)  # in results.json and the figure, too many for the screen
 
@@ -16,10 +18,7 @@ def run_table(results: Mapping[str, Any], console: Console | None = None) -> Non
     """Print the table of one run: a row a metric, with its direction and the gap to the retrained model."""
     console = console or Console()
     choices, sizes, rows = results["config"]["choices"], results["sizes"], results["rows"]
-    addons = choices["addon"].strip("[]")
-    title = (
-        f"{choices['method']}{' + ' + addons if addons else ''}: {choices['model']} on {choices['dataset']} forgets "
-    )
+    title = f"{label(choices)}: {choices['model']} on {choices['dataset']} forgets "
     title += f"{sizes['forget']} of {sizes['train']} training samples ({choices['scenario']})"
     table = Table(title=title, title_justify="left", caption_justify="left")
     table.caption = "↑ more is better, ↓ less is better, → nearer to the retrained model is better"
@@ -55,6 +54,7 @@ def one_line(results: Mapping[str, Any]) -> str:
 
 
 def number(metric: str, value: float | None) -> str:
+    """A value as the table shows it."""
     if value is None:
         return ""
     if metric == "cost/seconds":

@@ -208,8 +208,8 @@ class OneShot(Method):
 
     ``observe`` is called with every batch and adds to ``self.observations``, tensors that depend on nothing but the
     model, the data and the options named in ``observes_with``: so they are cached, and a sweep over the other options
-    looks at the data once. ``edit`` then changes the weights from them; where it must try its edits out, ``look(stream)``
-    passes over one of the method's streams.
+    looks at the data once. ``edit`` then changes the weights from them; where it must try its edits out,
+    ``look(stream)`` passes over one of the method's streams.
     """
 
     pairing = "max_size"  # every sample once; None where a stream is exhausted
