@@ -368,11 +368,10 @@ def test_a_failing_metric_fails_alone(tiny):
 
 
 def test_gaps_are_signed_and_their_mean_absolute():
-    directions = dict.fromkeys(("forget/acc", "retain/acc", "test/acc", "mia/loss_auc"), "to-retrained")
-    directions["distance/js_test"] = "down"
+    metrics = {"accuracy": Accuracy(), "membership": MembershipInference(), "distance": Distance()}
     ours = {"forget/acc": 0.3, "retain/acc": 0.9, "test/acc": 0.8, "mia/loss_auc": 0.6, "distance/js_test": 0.1}
     theirs = {"forget/acc": 0.1, "retain/acc": 1.0, "test/acc": 0.9, "mia/loss_auc": 0.5, "distance/js_test": 0.0}
-    assert gaps(ours, theirs, directions) == pytest.approx(
+    assert gaps(metrics, ours, theirs) == pytest.approx(
         {
             "gap/forget/acc": 0.2,
             "gap/retain/acc": -0.1,

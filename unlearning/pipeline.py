@@ -92,7 +92,7 @@ class Run:
             rows[name], errors = evaluate(self.metrics, one)
             failed |= {f"{name}: {metric}": why for metric, why in errors.items()}
         directions = directions_of(self.metrics, sorted({metric for row in rows.values() for metric in row}))
-        found = gaps(rows["unlearned"], rows["retrained"], directions) if "retrained" in rows else {}
+        found = gaps(self.metrics, rows["unlearned"], rows["retrained"]) if "retrained" in rows else {}
         for name, model in models.items():
             rows[name] |= {f"cost/{what}": model.cost[f"cost/{what}"] for what in ("seconds", "passes") if model.cost}
         results = {

@@ -23,6 +23,7 @@ from .data.datasets import Dataset
 from .errors import UserError
 from .metrics.base import Evidence
 from .store import exclusive, write_atomic
+from .table import number
 from .types import Split
 
 PACKAGES = (
@@ -119,7 +120,7 @@ def model_card(results: Mapping[str, Any]) -> str:
     ]
     for name, value in unlearned.items():
         gap = results["gaps"].get(f"gap/{name}")
-        lines.append(f"| {name} | {value:.4f} | {'' if gap is None else f'{gap:+.4f}'} |")
+        lines.append(f"| {name} | {number(name, value)} | {'' if gap is None else f'{gap:+.3f}'} |")
     lines += [f"| {name} | failed: {why} | |" for name, why in results["failed"].items()]
     return "\n".join(lines) + "\n"
 

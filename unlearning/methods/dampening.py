@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ..addons.base import trainable
-from ..importance import MEASURES, Measure, assign, dampened, flatten, parts, sample_sums
+from ..errors import UserError
+from ..importance import MEASURES, assign, dampened, flatten
+from ..sample_gradients import SampleBackward
 from ..types import Batch
 from .base import OneShot
 
@@ -16,27 +18,27 @@ from .base import OneShot
 class Dampening(OneShot):
     """Dampen the weights that matter much more to the forget set than to a reference set.
 
-    With importances I, each weight with ``I_f > alpha I_ref`` becomes ``w min(lam I_ref / I_f, 1)``. A method of this
-    family is an importance (``measure``) and a way to choose ``alpha``; those of equal importance share one look at the
-    data. With ``g`` the gradient of the measured value of a sample, and ``size`` its square (cross-entropy) or absolute
-    value (the norms), the importance of a set is
+    Each weight with ``I_f > alpha I_ref`` becomes ``w min(lam I_ref / I_f, 1)``. A method of this family is an
+    importance I (``measure``) and a way to choose ``alpha``; those with the same importance share one look at the data.
+    With g the gradient of a sample's cross-entropy, or of the (squared) norm of its logits, the importance of a set is
 
-    * ``batch``: the mean over its batches of ``size(mean over the batch of g)``, which depends on the batch size and on
-      the order: in batches of one class gradients agree, in mixed ones they cancel. So alpha suits one such setting.
-    * ``per_sample``: the mean over its samples of ``size(g)``, which depends on neither.
+    * ``batch``: the mean over batches of ``(mean of g over the batch)^2``, or of its absolute value for the norms. It
+      depends on the batch size and on the order: in batches of one class gradients agree, in mixed ones they cancel.
+      So alpha suits one such setting.
+    * ``per_sample``: the mean over samples of ``g^2``, which depends on neither; for cross-entropy.
 
     BatchNorm statistics are untouched.
 
     Args:
-        model: see ``Method``, as for the options.
-        reference: what forget importance is compared with: the whole training set or the retain set.
+        model: as in ``Method``; so are the options.
+        reference: the whole training set, or the retain set.
         importance: ``batch`` or ``per_sample``.
-        order: of the samples for ``batch``: shuffled, or sorted by class as data sets on disk often are.
+        order: in which ``batch`` takes the samples: shuffled, or sorted by class as many data sets are on disk.
     """
 
     measure: Literal["cross_entropy", "squared_norm", "norm"] = "cross_entropy"
-    observes_with = ("measure", "importance", "order")
     lam = 1.0
+    observes_with = ("measure", "importance", "order")
 
     def __init__(
         self,
@@ -48,11 +50,16 @@ class Dampening(OneShot):
     ) -> None:
         super().__init__(model, **options)
         self.reference, self.importance, self.order = reference, importance, order
-        # The importance of all data by sample is the mean of that of its two parts: a pass over each is enough.
+        if importance == "per_sample" and self.measure != "cross_entropy":
+            raise UserError(
+                f"method.importance=per_sample squares gradients of the cross-entropy; {type(self).__name__} measures "
+                "the norm of the logits: choose method.importance=batch"
+            )
+        # By sample, the importance of all data is the mean of those of its parts: a pass over each part is enough.
         self.streams = ("forget", "retain" if importance == "per_sample" else reference)
 
     def threshold(self, forget: Tensor, reference: Tensor) -> float | Tensor:
-        """``alpha`` for these importances, vectors over the parameters."""
+        """``alpha`` for importances of the forget and of the reference set, vectors over the weights."""
         raise NotImplementedError
 
     def edit(self) -> None:
@@ -60,18 +67,49 @@ class Dampening(OneShot):
         weights = trainable(self.model)
         assign(weights, dampened(flatten(weights), forget, reference, self.threshold(forget, reference), self.lam))
 
-    # The importances
+    # The look at the data
 
     def observation_key(self) -> dict[str, object]:
         key = super().observation_key()
-        if self.importance == "per_sample":
+        if self.importance == "per_sample":  # however the samples are batched
             del key["batch_sizes"], key["order"]
         return key
 
     def observe(self, stream: str, batch: Batch) -> None:
-        weights, measure = trainable(self.model), MEASURES[self.measure]
-        if self.importance == "per_sample":
-            sizes, count = sample_sums(self.model, batch.images, batch.labels, measure, weights), len(batch.ids)
-        else:
-            sizes, count = self.batch_sizes_of_gradient(batch, measure, weights), 1
-        ...
+        look = self.squares if self.importance == "per_sample" else self.size_of_mean
+        self.add(stream, look(batch))
+        self.add(f"{stream}_samples", torch.tensor(float(len(batch.ids)), device=self.device))
+        self.add(f"{stream}_batches", torch.ones((), device=self.device))
+
+    def size_of_mean(self, batch: Batch) -> Tensor:
+        """The importance of a batch, a vector over the weights."""
+        measure = MEASURES[self.measure]
+        mean = measure.value(self.model(batch.images), batch.labels).mean()
+        gradient = flatten(torch.autograd.grad(mean, trainable(self.model), materialize_grads=True))
+        return measure.size(self.trainer.strategy.reduce(gradient, reduce_op="mean"))  # processes share a batch
+
+    def squares(self, batch: Batch) -> Tensor:
+        """The sum over a batch of its samples' squared gradients, a vector over the weights."""
+        backward = SampleBackward(self.model, batch.images)
+        logits = backward.logits.detach().requires_grad_()
+        values = MEASURES[self.measure].value(logits, batch.labels)
+        (directions,) = torch.autograd.grad(values.sum(), logits)
+        sums = {g.parameter: g.sum_of_squares() for g in backward.along(directions)}
+        return flatten(sums[p] for p in trainable(self.model))
+
+    # What it told
+
+    def importances(self) -> tuple[Tensor, Tensor]:
+        """Importance for the forget set and for the reference set, vectors over the weights."""
+        seen = self.observations
+        unit = "samples" if self.importance == "per_sample" else "batches"
+        forget, other = ((seen[stream], seen[f"{stream}_{unit}"]) for stream in self.streams)
+        if self.reference not in self.streams:
+            other = (forget[0] + other[0], forget[1] + other[1])
+        return forget[0] / forget[1], other[0] / other[1]
+
+    @property
+    def forget_share(self) -> float:
+        """The part of the training set that is the forget set."""
+        forget, other = (self.observations[f"{stream}_samples"].item() for stream in self.streams)
+        return forget / (other if self.streams[1] == "train" else forget + other)

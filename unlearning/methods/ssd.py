@@ -2,22 +2,15 @@
 
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ..importance import assign, dampened, flatten
-from ..types import Batch
-from .base import OneShot
+from .dampening import Dampening
 
 
-class SSD(OneShot):
-    """Dampen the weights that matter much more to the forget set than to the reference set.
+class SSD(Dampening):
+    """Dampen the weights whose squared cross-entropy gradients are ``alpha`` times as large on the forget set.
 
-    With importances ``I_S = mean over batches of S of (d CE / d w)^2``, each weight with ``I_f > alpha I_ref`` becomes
-    ``w min(lam I_ref / I_f, 1)``. The reference is the whole training set (the paper) or the retain set. Importances of
-    batch-mean gradients depend on the batch size and on the order of the samples, so neither is left implicit: batches
-    of ``batch_size``, shuffled. BatchNorm statistics are untouched.
+    The reference is the whole training set (the paper) or the retain set. See ``Dampening`` for the importances.
     """
 
     def __init__(
@@ -28,21 +21,8 @@ class SSD(OneShot):
         reference: Literal["train", "retain"] = "train",
         **options: object,
     ) -> None:
-        super().__init__(model, **options)
-        self.alpha, self.lam, self.reference = alpha, lam, reference
-        self.streams = ("forget", reference)
+        super().__init__(model, reference=reference, **options)
+        self.alpha, self.lam = alpha, lam
 
-    def importance_loss(self, batch: Batch) -> Tensor:
-        """The scalar whose squared gradient is a batch's importance."""
-        return F.cross_entropy(self.model(batch.images), batch.labels)
-
-    def observe(self, stream: str, batch: Batch) -> None:
-        gradients = torch.autograd.grad(self.importance_loss(batch), list(self.model.parameters()))
-        self.add(stream, flatten(gradients).square_())
-        self.add(f"{stream}_batches", torch.ones((), device=self.device))
-
-    def edit(self) -> None:
-        seen = self.observations
-        forget, reference = (seen[s] / seen[f"{s}_batches"] for s in self.streams)
-        parameters = list(self.model.parameters())
-        assign(parameters, dampened(flatten(parameters), forget, reference, self.alpha, self.lam))
+    def threshold(self, forget: Tensor, reference: Tensor) -> float:
+        return self.alpha

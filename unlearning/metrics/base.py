@@ -78,13 +78,15 @@ def directions_of(metrics: Mapping[str, Metric], names: list[str]) -> dict[str, 
     return {n: next(d for p, d in patterns if fnmatchcase(n, p)) for n in names}
 
 
-def gaps(values: Mapping[str, float], retrained: Mapping[str, float], directions: Mapping[str, Direction]) -> dict:
-    """``gap/<metric> = value - retrained`` for every metric whose aim is not merely to be small, and ``gap/mean``.
+def gaps(metrics: Mapping[str, Metric], values: Mapping[str, float], retrained: Mapping[str, float]) -> dict[str, float]:
+    """``gap/<metric> = value - retrained`` for every metric that is no distance to the retrained model itself.
 
     ``gap/mean`` is the field's average gap: the mean absolute gap over forget, retain and test accuracy and the
     loss-based attack's AUC, over those of the four that exist.
     """
-    signed = {n: v - retrained[n] for n, v in values.items() if directions[n] != "down" and n in retrained}
-    average = [abs(signed[n]) for n in MEAN_OVER if n in signed]
+    patterns = [pattern for metric in metrics.values() if not metric.needs_retrained for pattern in metric.directions]
+    own = [name for name in values if name in retrained and any(fnmatchcase(name, p) for p in patterns)]
+    signed = {name: values[name] - retrained[name] for name in own}
+    average = [abs(signed[name]) for name in MEAN_OVER if name in signed]
     found = {f"gap/{name}": value for name, value in signed.items()}
     return found | ({"gap/mean": float(np.mean(average))} if average else {})

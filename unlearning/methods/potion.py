@@ -1,0 +1,83 @@
+"""Potion, a search for how much to dampen (Schoepf et al., 2024, arXiv:2406.09173)."""
+
+from __future__ import annotations
+
+import logging
+from typing import Literal
+
+import torch
+from torch import nn
+
+from ..addons.base import trainable
+from ..errors import UserError
+from ..importance import assign, dampened, flatten, percentile, sorted_ratios
+from .assd import percentile_for
+from .dampening import Dampening
+
+log = logging.getLogger("unlearning")
+
+
+class Potion(Dampening):
+    """Dampen as ASSD for an ever larger forget set, until the model gets few enough of the real one right.
+
+    PTN search (poison trigger neutralisation): beginning at ``s = |D_f| / |D| / 25`` the original weights are dampened
+    with the percentile ``p = 100 - ln(1 + 100 s)`` and ``lam = 1``, and s grows by ``growth``, until the accuracy on the
+    forget set is at most ``rho`` times the original's. It is the accuracy under the labels that the data carry: for
+    poisoned samples those of the poison. Importances are computed once; a try costs forward passes over the forget set,
+    as many as it takes to find that too many samples are still right.
+
+    Args:
+        model: as in ``Method``.
+        rho: the share of the forget accuracy that may stay.
+        growth: factor of s from try to try, above 1.
+        tries: at most; the last is kept, with a warning.
+        measure: the importance, of SSD (``cross_entropy``), LFSSD (``squared_norm``) or XLF (``norm``).
+        options: of ``Dampening``.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        rho: float = 0.2,
+        growth: float = 1.1,
+        tries: int = 500,
+        measure: Literal["cross_entropy", "squared_norm", "norm"] = "cross_entropy",
+        **options: object,
+    ) -> None:
+        self.measure = measure
+        super().__init__(model, **options)
+        if not (0 <= rho <= 1 and growth > 1 and tries >= 1):
+            raise UserError(
+                f"method.rho={rho}, growth={growth}, tries={tries}: rho must lie in [0, 1], growth above 1, tries from 1"
+            )
+        self.rho, self.growth, self.tries = rho, growth, tries
+
+    def edit(self) -> None:
+        weights = trainable(self.model)
+        original = flatten(weights)
+        forget, reference = self.importances()
+        ratios = sorted_ratios(forget, reference)
+        allowed = self.rho * self.correct() + 1e-9  # .29 of 100 is 28.999999999999996 in floating point
+        share = self.forget_share / 25
+        for _ in range(self.tries):
+            percent = percentile_for(share)
+            assign(weights, dampened(original, forget, reference, percentile(ratios, percent), self.lam))
+            self.curves["percentile"].append(torch.tensor(percent))
+            if self.correct(at_most=allowed) <= allowed:
+                return
+            share *= self.growth
+        log.warning(
+            "potion stopped after %d tries, at percentile %.2f, with more than rho=%g of the original's forget accuracy",
+            self.tries,
+            percent,
+            self.rho,
+        )
+
+    def correct(self, at_most: float = float("inf")) -> int:
+        """How many forget samples the model gets right; counting ends once there are more than ``at_most``."""
+        right = 0
+        for batch in self.look("forget"):
+            right += int((self.model(batch.images).argmax(1) == batch.labels).sum())
+            if right > at_most:
+                break
+        return right
