@@ -20,7 +20,6 @@ from unlearning.methods.neggrad_plus import NegGradPlus
 from unlearning.methods.original import Original
 from unlearning.methods.retrain import Retrain
 from unlearning.methods.scrub import Scrub
-from unlearning.methods.ssd import SSD
 from unlearning.types import Batch
 
 W = np.array([0.5, -1.0])
@@ -131,37 +130,6 @@ def test_jit_gradient_stops_at_the_noisy_copies(tiny: Tiny) -> None:
     # d/dw |w x - c| / |x - x'| at c = w x' is w sign(x - x') x / (|w| |x - x'|)
     expected = W / np.linalg.norm(W) * (np.sign(x - noisy) * x / np.abs(x - noisy)).sum()
     np.testing.assert_allclose(tiny.model[1].weight.grad.flatten().numpy(), expected, rtol=1e-3)
-
-
-def dampened(alpha: float, lam: float, reference: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """SSD with one batch a set: I = gradient of the batch mean, squared."""
-    forget, other = gradient(W, *FORGET) ** 2, gradient(W, *reference) ** 2
-    return np.where(forget > alpha * other, W * np.minimum(lam * other / forget, 1), W)
-
-
-TRAIN = np.concatenate([FORGET[0], RETAIN[0]]), np.concatenate([FORGET[1], RETAIN[1]])
-
-
-@pytest.mark.parametrize(("alpha", "lam"), [(0.1, 0.5), (0.1, 100.0), (100.0, 0.5)])
-@pytest.mark.parametrize("reference", ["train", "retain"])
-def test_ssd_dampens_what_matters_more_to_the_forget_set(alpha: float, lam: float, reference: str) -> None:
-    tiny = Tiny()
-    method = SSD(tiny.model, alpha=alpha, lam=lam, reference=reference)
-    tiny.fit(method)
-    close(tiny, W)  # looking changes nothing
-    with torch.no_grad():
-        method.edit()
-    close(tiny, dampened(alpha, lam, {"train": TRAIN, "retain": RETAIN}[reference]))
-    changed = not np.allclose(tiny.weight.numpy(), W)
-    assert changed == (alpha == 0.1 and lam == 0.5)  # lam = 100 is capped at 1, alpha = 100 selects nothing
-
-
-def test_ssd_importance_is_the_mean_over_batches(tiny: Tiny) -> None:
-    method = SSD(tiny.model, batch_size=1, reference="retain")
-    tiny.fit(method)
-    singles = [gradient(W, RETAIN[0][i : i + 1], RETAIN[1][i : i + 1]) ** 2 for i in range(2)]
-    mean = method.observations["retain"] / method.observations["retain_batches"]
-    np.testing.assert_allclose(mean.numpy(), np.mean(singles, axis=0), rtol=1e-5)
 
 
 def test_original_is_the_identity(tiny: Tiny) -> None:

@@ -24,6 +24,7 @@ class Meter(L.Callback):
         self.seconds, self.forward, self.backward = 0.0, 0, 0
         self.peak_mib: float | None = None
         self.items: dict[str, float] = {}
+        self._watched: list[nn.Module] = []
 
     @classmethod
     def resumed(cls, metrics: Mapping[str, float], item: str) -> "Meter":
@@ -36,7 +37,9 @@ class Meter(L.Callback):
 
     def watch(self, network: nn.Module) -> None:
         """Count the samples that pass through ``network``."""
-        network.register_forward_hook(self._count)
+        if network not in self._watched:
+            self._watched.append(network)
+            network.register_forward_hook(self._count)
 
     def _count(self, _: nn.Module, __: tuple, output: Tensor) -> None:
         samples = len(output)

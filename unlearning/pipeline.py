@@ -149,7 +149,8 @@ class Run:
                 "model": records.state_digest(original.network.state_dict()),
                 "seed": self.config["seed"],
                 "observes": method.observation_key(),
-                "code": source_digest(self.config["method"]["_target_"]),
+                "precision": self.config["trainer"].get("precision"),
+                "code": source_digest(method.observer()),
             }
 
             def observe() -> tuple[dict[str, Tensor], dict[str, float]]:
@@ -159,7 +160,11 @@ class Run:
             entry = self.store.get_or_create("observations", key, observe)
             run_now = method.meter.forward + method.meter.backward
             method.meter = method.meter.resumed(entry.facts, "observe")
+            L.seed_everything(self.config["seed"], verbose=False)  # the same from here on, whoever looked at the data
             self.edit(method, entry.tensors)
+            if method.repair is not None:
+                method.repair.meter, method.repair.curves = method.meter, method.curves  # one account of both
+                self.fit(method.repair, "Repairing")
             cost = {"cost/passes_run": run_now + method.meter.metrics()["cost/passes"] - entry.facts["cost/passes"]}
         else:
             self.fit(method, "Unlearning")

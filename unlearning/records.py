@@ -136,7 +136,8 @@ def finish(
     others = {row: values for row, values in results["rows"].items() if row != "unlearned"}
     references = {f"{row}/{name}": value for row, values in others.items() for name, value in values.items()}
     names = ("results.json", "summary.png", "split.safetensors", "unlearned.safetensors", "MODEL_CARD.md")
-    log(results, tracking, sweep, start, finals | references, curves, [folder / name for name in names], "FINISHED")
+    shown = {name: value for name, value in (finals | references).items() if "class_acc/" not in name}  # many charts
+    log(results, tracking, sweep, start, shown, curves, [folder / name for name in names], "FINISHED")
     write(folder, "DONE", "")
 
 

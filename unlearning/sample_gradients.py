@@ -17,7 +17,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.func import functional_call, vjp, vmap
 from torch.nn import functional as F
 
-CPU_BLOCK, DEVICE_BLOCK = 2**20, 2**26  # elements formed at a time: what stays in a cache, and what fills a GPU
+CPU_BLOCK, DEVICE_BLOCK = 2**19, 2**26  # elements formed at a time: what stays in a cache, and what fills a GPU
 
 
 @dataclass(frozen=True)
@@ -32,17 +32,18 @@ class SampleGradients:
     below: Tensor  # (B, L, K); for a convolution K runs over (height, width, input channel)
 
     def each(self) -> Tensor:
-        """(B, *parameter.shape)."""
+        """(B, *parameter.shape): every sample's gradient."""
         return self._shaped(self.above.mT @ self.below)
 
     def sum_of_squares(self) -> Tensor:
         """(*parameter.shape): each element's square, summed over the samples."""
         if self.above.shape[1] == 1:  # one product only, so its square is the product of the squares
             return self._shaped(self.above[:, 0].square().T @ self.below[:, 0].square())
-        size = self.parameter.numel()
-        samples = max(1, (CPU_BLOCK if self.parameter.device.type == "cpu" else DEVICE_BLOCK) // size)
+        block = CPU_BLOCK if self.above.device.type == "cpu" else DEVICE_BLOCK
+        samples = min(len(self.above), max(1, block // self.parameter.numel()))
+        space = self.above.new_empty(samples, self.above.shape[2], self.below.shape[2])  # once: new memory is slow
         parts = zip(self.above.split(samples), self.below.split(samples), strict=True)
-        return self._shaped(sum((above.mT @ below).square_().sum(0) for above, below in parts))
+        return self._shaped(sum(torch.bmm(a.mT, b, out=space[: len(a)]).square_().sum(0) for a, b in parts))
 
     def _shaped(self, matrices: Tensor) -> Tensor:
         """(..., O, K) to (..., *parameter.shape)."""
@@ -55,8 +56,9 @@ class SampleGradients:
 class SampleBackward:
     """One forward pass of a model, from which each sample's gradient is taken along any direction of its logits.
 
-    Linear, convolution, BatchNorm and LayerNorm layers that are called once have a rule each, whose cost is that of a
-    backward pass of the batch. Other parameters are left to ``torch.func``, which passes the model once more.
+    Linear, convolution and BatchNorm layers that are called once have a rule each, at the cost of one backward pass of
+    the batch for each direction. What other parameters there are is left to ``torch.func``, which passes the whole
+    model once more for each direction.
 
     Args:
         model: takes ``images`` to logits; in eval mode, so that samples do not meet in a batch's statistics.
@@ -67,11 +69,13 @@ class SampleBackward:
 
     def __init__(self, model: nn.Module, images: Tensor) -> None:
         self.model, self.images = model, images
+        self.dtype = next(model.parameters()).dtype  # of the gradients, whatever autocast computes in
         calls: dict[nn.Module, list[tuple[Rule, GradientEdge]]] = defaultdict(list)
 
         def record(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-            # The edge, since an activation that works in place would put its own output in the place of this one.
-            calls[layer].append((RULES[type(layer)](layer, inputs[0].detach()), get_gradient_edge(output)))
+            rule = RULES[type(layer)](layer, inputs[0].detach().to(self.dtype))
+            # The edge, since an activation that works in place puts its own output in the place of this one.
+            calls[layer].append((rule, get_gradient_edge(output)))
 
         hooks = [m.register_forward_hook(record) for m in model.modules() if has_rule(m)]
         try:
@@ -91,24 +95,27 @@ class SampleBackward:
 
         With ``softmax(logits) - onehot`` these are the gradients of each sample's cross-entropy.
         """
-        if self.edges:
-            found = torch.autograd.grad(
-                self.logits, self.edges, directions, retain_graph=True, materialize_grads=True
-            )  # with respect to layer outputs alone, so no gradient of a whole batch's weights is computed
+        if self.edges:  # gradients of layer outputs alone: none of the whole batch's weights is computed
+            found = torch.autograd.grad(self.logits, self.edges, directions, retain_graph=True, allow_unused=True)
             for rule, gradient in zip(self.rules, found, strict=True):
-                yield from (part for part in rule(gradient) if part.parameter.requires_grad)
+                if gradient is not None:
+                    yield from (part for part in rule(gradient.to(self.dtype)) if part.parameter.requires_grad)
         if self.rest:
             yield from self._rest_along(directions)
 
     def _rest_along(self, directions: Tensor) -> Iterator[SampleGradients]:
+        values = {name: parameter.detach() for name, parameter in self.rest.items()}
+
         def one(image: Tensor, direction: Tensor) -> dict[str, Tensor]:
             def logits(parameters: dict[str, Tensor]) -> Tensor:
                 return functional_call(self.model, parameters, (image[None],))[0]
 
-            return vjp(logits, self.rest)[1](direction)[0]
+            return vjp(logits, values)[1](direction)[0]
 
-        for name, gradients in vmap(one)(self.images, directions.detach()).items():
-            yield summed(self.rest[name], gradients.flatten(1))
+        with torch.no_grad():  # no graph beside the one that vjp makes
+            found = vmap(one)(self.images, directions)
+        for name, gradients in found.items():
+            yield summed(self.rest[name], gradients.to(self.dtype))
 
 
 # What the layers' gradients are made of: a rule takes a layer and its input to a function of its output's gradient
@@ -160,24 +167,10 @@ def convolution(layer: nn.Conv2d, inputs: Tensor) -> Rule:
 def batch_norm(layer: nn.BatchNorm1d | nn.BatchNorm2d, inputs: Tensor) -> Rule:
     """``output = normalised * weight + bias`` by channel, which is dimension 1."""
     normalised = F.batch_norm(inputs, layer.running_mean, layer.running_var, eps=layer.eps)
-    elsewhere = tuple(range(2, inputs.ndim))
 
     def gradients(output: Tensor) -> Iterator[SampleGradients]:
-        yield summed(layer.weight, total(output * normalised, elsewhere))
-        yield summed(layer.bias, total(output, elsewhere))
-
-    return gradients
-
-
-def layer_norm(layer: nn.LayerNorm, inputs: Tensor) -> Rule:
-    """``output = normalised * weight + bias`` by element of the last dimensions."""
-    normalised = F.layer_norm(inputs, layer.normalized_shape, eps=layer.eps)
-    elsewhere = tuple(range(1, inputs.ndim - len(layer.normalized_shape)))
-
-    def gradients(output: Tensor) -> Iterator[SampleGradients]:
-        yield summed(layer.weight, total(output * normalised, elsewhere))
-        if layer.bias is not None:
-            yield summed(layer.bias, total(output, elsewhere))
+        for parameter, values in ((layer.weight, output * normalised), (layer.bias, output)):
+            yield summed(parameter, values.reshape(*values.shape[:2], -1).sum(2))
 
     return gradients
 
@@ -187,18 +180,12 @@ RULES: dict[type[nn.Module], Callable[..., Rule]] = {
     nn.Conv2d: convolution,
     nn.BatchNorm1d: batch_norm,
     nn.BatchNorm2d: batch_norm,
-    nn.LayerNorm: layer_norm,
 }
 
 
 def positions(values: Tensor) -> Tensor:
     """(B, ..., F) to (B, L, F)."""
     return values[:, None] if values.ndim == 2 else values.flatten(1, -2)
-
-
-def total(values: Tensor, dimensions: tuple[int, ...]) -> Tensor:
-    """The sum over some dimensions; over none it is the tensor itself."""
-    return values.sum(dimensions) if dimensions else values
 
 
 def summed(parameter: nn.Parameter, gradients: Tensor) -> SampleGradients:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +16,8 @@ class Pass:
 
     network: nn.Module
     shape: torch.Size
-    modes: list[bool]  # training mode of each module: BatchNorm may be frozen while the rest trains
+    training: list[bool]  # of each module: BatchNorm may be frozen while the rest trains
+    to_inputs: bool  # the gradient is of the inputs (learned noise), not of the weights
     backward: bool = False
 
 
@@ -29,9 +28,14 @@ class Recorder(Meter):
         super().__init__()
         self.passes: list[Pass] = []
 
-    def _count(self, network: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        super()._count(network, inputs, output)
-        one = Pass(network, inputs[0].shape, [m.training for m in network.modules()])
+    def watch(self, network: nn.Module) -> None:
+        if network not in self._watched:
+            network.register_forward_hook(self.remember)
+        super().watch(network)
+
+    def remember(self, network: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        training = [module.training for module in network.modules()]
+        one = Pass(network, inputs[0].shape, training, inputs[0].requires_grad)
         self.passes.append(one)
         if output.requires_grad:
             output.register_hook(lambda _: setattr(one, "backward", True))
@@ -41,13 +45,10 @@ class Floor:
     """The recorded passes in a bare loop: the same networks, batch sizes and modes; no data, optimiser or records."""
 
     def __init__(self, passes: list[Pass]) -> None:
-        self.passes = passes
-        shapes = {one.shape for one in passes}
-        self.inputs = {s: self.channels_last(torch.randn(s)) for s in shapes}
-
-    @staticmethod
-    def channels_last(images: Tensor) -> Tensor:
-        return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
+        self.passes = list(passes)
+        for one in self.passes:
+            one.network._forward_hooks.clear()  # neither the meter nor the recorder is part of the floor
+        self.inputs = {shape: channels_last(torch.randn(shape)) for shape in {one.shape for one in passes}}
 
     @property
     def forward(self) -> int:
@@ -61,16 +62,16 @@ class Floor:
 
     def __call__(self) -> None:
         for one in self.passes:
-            with modes(one.network, one.modes), torch.set_grad_enabled(one.backward):
-                output = one.network(self.inputs[one.shape])
+            for module, training in zip(one.network.modules(), one.training, strict=True):
+                module.training = training
+            inputs = self.inputs[one.shape].detach().requires_grad_(one.to_inputs)
+            with torch.set_grad_enabled(one.backward):
+                output = one.network(inputs)
                 if one.backward:
-                    parameters = [p for p in one.network.parameters() if p.requires_grad]
-                    torch.autograd.grad(output.square().mean(), parameters)
+                    wanted = [inputs] if one.to_inputs else [p for p in one.network.parameters() if p.requires_grad]
+                    torch.autograd.grad(output.square().mean(), wanted)
 
 
-@contextlib.contextmanager
-def modes(network: nn.Module, wanted: list[bool]) -> Iterator[None]:
-    """Put each module of a network in its recorded mode."""
-    for module, mode in zip(network.modules(), wanted, strict=True):
-        module.training = mode
-    yield
+def channels_last(images: Tensor) -> Tensor:
+    """The layout in which small convolutions are fastest; features (B, F) stay as they are."""
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images

@@ -77,10 +77,10 @@ class UnlearningData(L.LightningDataModule):
     """Hands each method the streams it declares: forget, retain or train, with labels only if it may see them.
 
     The method (the trainer's LightningModule) says what it draws from by ``streams``, ``pairing``, ``batch_sizes``,
-    ``shuffle``, ``augment``, ``sees_labels``, ``retain_share`` and ``needs_full_batches``; see ``methods.base.Method``.
+    ``order``, ``augment``, ``sees_labels``, ``retain_share`` and ``needs_full_batches``; see ``methods.base.Method``.
     """
 
-    def __init__(self, dataset: Dataset, split: Split, task: Task, eval_batch_size: int = 512) -> None:
+    def __init__(self, dataset: Dataset, split: Split, task: Task, eval_batch_size: int = 256) -> None:
         super().__init__()
         self.dataset, self.split, self.task, self.eval_batch_size = dataset, split, task, eval_batch_size
         self.transform = Transform(dataset)
@@ -109,6 +109,8 @@ class UnlearningData(L.LightningDataModule):
 
     def loader(self, name: str, method: L.LightningModule) -> DataLoader:
         ids = self.stream(name, method.retain_share)
+        if method.order == "by_class":
+            ids = ids[self.dataset.labels[ids].argsort(stable=True)]
         processes = self.trainer.world_size  # they share a batch, so that their number does not decide the result
         size = max(1, min(method.batch_sizes[name], len(ids)) // processes)
         per_process = -(-len(ids) // processes)  # the distributed sampler pads to equal shares
@@ -116,22 +118,24 @@ class UnlearningData(L.LightningDataModule):
         return DataLoader(
             Rows(self.dataset, ids, self.is_forget, method.sees_labels),
             batch_size=size,
-            shuffle=method.shuffle,
+            shuffle=method.order == "shuffled",
             drop_last=method.needs_full_batches and lone_tail,
             collate_fn=as_is,
         )
 
-    def batches(self, name: str, device: torch.device, labels: bool = True) -> Iterator[Batch]:
+    def batches(
+        self, name: str, device: torch.device, labels: bool = True, retain_share: float = 1.0
+    ) -> Iterator[Batch]:
         """One pass over a stream outside the training loop, un-augmented and in order: for masks and searches."""
-        rows = Rows(self.dataset, self.stream(name), self.is_forget, labels)
+        rows = Rows(self.dataset, self.stream(name, retain_share), self.is_forget, labels)
         for batch in DataLoader(rows, batch_size=self.eval_batch_size, collate_fn=as_is):
             yield self.prepare(move_data_to_device(batch, device), augment=False)
 
     def batches_for(self, method: L.LightningModule, name: str) -> Iterator[Batch]:
-        """``batches`` of a stream that the method declares, with labels only if it may see them."""
+        """``batches`` of a stream that the method declares, its share of it, with labels only if it may see them."""
         if name not in method.streams:
             raise ValueError(f"{type(method).__name__} declares the streams {method.streams} and asks for {name!r}")
-        return self.batches(name, method.device, method.sees_labels)
+        return self.batches(name, method.device, method.sees_labels, method.retain_share)
 
     def predict_dataloader(self) -> DataLoader:
         """Every sample once, in order, as it is."""

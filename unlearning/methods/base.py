@@ -46,7 +46,7 @@ class Method(L.LightningModule):
     sees_labels = True
     retain_share = 1.0  # the part of the retain set that the method is handed
     augment = True  # whether training images are augmented, where the data set has an augmentation
-    shuffle = True
+    order: Literal["shuffled", "by_class"] = "shuffled"  # of the samples in a stream
     needs_forget_classes = False  # True: only for requests to forget whole classes (see ``task.forget_classes``)
     free_steps = (
         0  # training steps of an epoch in which the method draws from no stream; their batch is the step number
@@ -208,8 +208,9 @@ class OneShot(Method):
 
     ``observe`` is called with every batch and adds to ``self.observations``, tensors that depend on nothing but the
     model, the data and the options named in ``observes_with``: so they are cached, and a sweep over the other options
-    looks at the data once. ``edit`` then changes the weights from them; where it must try its edits out,
-    ``look(stream)`` passes over one of the method's streams.
+    looks at the data once; so do methods that inherit the same ``observe`` and set those options alike. ``edit`` then
+    changes the weights from them; where it must try its edits out, ``look(stream)`` passes over one of the method's
+    streams. A ``repair`` is another method that goes on from there.
     """
 
     pairing = "max_size"  # every sample once; None where a stream is exhausted
@@ -222,14 +223,22 @@ class OneShot(Method):
             raise UserError(f"add-ons change the steps of first-order methods; {type(self).__name__} takes no steps")
         self.automatic_optimization = False
         self.observations: dict[str, Tensor] = {}
+        self.repair: Method | None = None  # trains the same ``model`` after ``edit``
         self.look: Callable[[str], Iterator[Batch]] | None = None  # given before ``edit``; un-augmented, in order
 
     needs_full_batches = False
 
     def observation_key(self) -> dict[str, object]:
         """What besides model, data and seed decides the observations."""
+        sizes = {stream: self.batch_sizes[stream] for stream in self.streams}
         options = {name: getattr(self, name) for name in self.observes_with}
-        return {"method": type(self).__name__, "streams": list(self.streams), "batch_sizes": self.batch_sizes} | options
+        return {"observer": self.observer(), "streams": list(self.streams), "batch_sizes": sizes} | options
+
+    @classmethod
+    def observer(cls) -> str:
+        """The class, by its full name, whose ``observe`` this method has."""
+        owner = next(c for c in cls.__mro__ if "observe" in vars(c))
+        return f"{owner.__module__}.{owner.__qualname__}"
 
     def observe(self, stream: str, batch: Batch) -> None:
         """Add what one batch tells to ``self.observations``."""

@@ -1,0 +1,34 @@
+"""Amnesiac unlearning by relabelling (Graves et al., AAAI 2021, arXiv:2010.10981)."""
+
+import random
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..types import Batch
+from .base import Method
+
+
+class Amnesiac(Method):
+    """Minimise cross-entropy on the whole training set, with wrong labels on the forget set.
+
+    Each forget sample gets one label, uniformly over the classes other than its own and, where whole classes are
+    forgotten, other than those. It keeps that label in every epoch.
+    """
+
+    streams = ("train",)
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        self.seed = torch.initial_seed()
+
+    def wrong_label(self, sample: int, label: int) -> int:
+        """The label that a forget sample has instead of its own; a function of its id, the same in every process."""
+        others = [c for c in range(self.task.num_classes) if c != label and c not in self.task.forget_classes]
+        return random.Random(f"{self.seed} {sample}").choice(others)
+
+    def train_loss(self, batch: Batch) -> Tensor:
+        samples = zip(batch.ids.tolist(), batch.labels.tolist(), batch.forget.tolist(), strict=True)
+        labels = [self.wrong_label(i, label) if forget else label for i, label, forget in samples]
+        return F.cross_entropy(self.model(batch.images), torch.tensor(labels, device=self.device))

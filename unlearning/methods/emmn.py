@@ -1,0 +1,62 @@
+"""Error-maximising and error-minimising noise (Chundawat et al., 2023, "Zero-shot machine unlearning", arXiv:2201.05629)."""
+
+import torch
+from torch import nn
+
+from ..types import Batch
+from .base import Method
+from .unsir import learned_noise
+
+
+class EMMN(Method):
+    """Train on noise alone: noise on which the model errs for the forgotten classes, noise that it gets right for the rest.
+
+    It knows the numbers of the classes and sees no data at all. The noise images of all classes, ``copies`` of each, are
+    drawn at random with their class as label, and cross-entropy is minimised.
+
+    Args:
+        model: as in ``Method``; so are the options.
+        noise_images: noise images of each class.
+        maximise_steps, minimise_steps: Adam steps on those of a forgotten and of a retained class.
+        copies: how often each occurs in an epoch, on average.
+    """
+
+    streams = ()
+    needs_forget_classes = True
+
+    def __init__(
+        self,
+        model: nn.Module,
+        noise_images: int = 32,
+        maximise_steps: int = 25,
+        minimise_steps: int = 30,
+        copies: int = 80,
+        **options: object,
+    ) -> None:
+        super().__init__(model, **options)
+        self.noise_images, self.copies = noise_images, copies
+        self.maximise_steps, self.minimise_steps = maximise_steps, minimise_steps
+
+    @property
+    def free_steps(self) -> int:
+        return max(1, self.copies * self.noise_images * self.task.num_classes // self.batch_sizes["train"])
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.free_steps
+
+    def on_train_start(self) -> None:
+        self.model.eval()
+        with self.meter.item("noise"):
+            self.labels = torch.arange(self.task.num_classes, device=self.device).repeat_interleave(self.noise_images)
+            noise = []
+            for labels in self.labels.split(self.noise_images):
+                forget = int(labels[0]) in self.task.forget_classes
+                steps = self.maximise_steps if forget else self.minimise_steps
+                noise.append(learned_noise(self.model, labels, self.task.input_shape, steps, maximise=forget))
+            self.noise = torch.cat(noise)
+
+    def training_step(self, step: int, index: int) -> torch.Tensor | None:
+        rows = torch.randint(len(self.noise), (self.batch_sizes["train"],), device=self.device)
+        forget = torch.isin(self.labels[rows], torch.tensor(self.task.forget_classes, device=self.device))
+        return super().training_step({"train": Batch(self.noise[rows], self.labels[rows], rows, forget)}, index)

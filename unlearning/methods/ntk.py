@@ -1,0 +1,122 @@
+"""NTK forgetting (Golatkar et al., ECCV 2020, arXiv:2003.02960)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..addons.base import trainable
+from ..errors import UserError
+from ..importance import assign, flatten
+from ..sample_gradients import SampleBackward
+from ..types import Batch
+from .base import OneShot
+
+
+class NTK(OneShot):
+    """Go where the weights would be, had the linearised model been trained without the forget set.
+
+    Around the original weights w* the logits are ``f(x, w) = f(x, w*) + J(x) (w - w*)``, and training on n samples S with
+    the squared error to the one-hot labels y and weight decay has an end in closed form: ``w(S) = -J^T Theta^-1 r`` with
+    ``Theta = J J^T + n weight_decay I``, J J^T being the neural tangent kernel, and ``r = f(S, w = 0) - y``. The step is
+    ``scale (w(D_r) - w(D))``. For a model that is linear, and was trained so, it ends exactly at the retrained weights.
+
+    For others ``scale = 1 + 2 |<d, e>| / |d|^2``, ``d = w(D_r) - w(D)`` and ``e = w* - w(D)``, completes w(D), w(D_r) and w*
+    to an isosceles trapezium; the farther the model is from linear, the larger it is.
+
+    Args:
+        model: as in ``Method``; so are the options.
+        weight_decay: of the linearised problem, per sample.
+        scale: of the step; the trapezium's where it is None.
+        retain_share: the random part of the retain set that stands for all of it.
+        memory_gib: the Jacobian has a number for each pair of weight and logit of a sample; more of them is refused.
+    """
+
+    streams = ("retain", "forget")
+
+    def __init__(
+        self,
+        model: nn.Module,
+        weight_decay: float = 0.1,
+        scale: float | None = None,
+        retain_share: float = 1.0,
+        memory_gib: float = 4.0,
+        **options: object,
+    ) -> None:
+        super().__init__(model, **options)
+        if not (weight_decay > 0 and 0 < retain_share <= 1):
+            raise UserError(
+                f"method.weight_decay={weight_decay}, retain_share={retain_share}: weight_decay must be positive "
+                "and retain_share lie in (0, 1]"
+            )
+        self.weight_decay, self.scale = weight_decay, scale
+        self.retain_share, self.memory_gib = retain_share, memory_gib
+
+    observes_with = ("retain_share",)
+
+    def observe(self, stream: str, batch: Batch) -> None:
+        """Count samples: the Jacobian is too large to keep, and is had in ``edit`` once it is known to fit."""
+        self.add("samples", torch.tensor(float(len(batch.ids)), device=self.device))
+
+    def edit(self) -> None:
+        weights = trainable(self.model)
+        original = flatten(weights)
+        self.check_size(original)
+        retain, forget = (self.linearised(stream, original) for stream in self.streams)
+        jacobian, residual = (torch.cat(parts) for parts in zip(retain, forget, strict=True))
+        classes = len(residual) // int(self.observations["samples"])
+        ends = [  # of training on everything, and on the retain set
+            ridge(jacobian[:rows], residual[:rows], rows / classes * self.weight_decay)
+            for rows in (len(residual), len(retain[1]))
+        ]
+        step = ends[1] - ends[0]
+        scale = trapezium(step, original - ends[0]) if self.scale is None else self.scale
+        assign(weights, original + scale * step)
+
+    def check_size(self, original: Tensor) -> None:
+        """Refuse what does not fit, before it is begun."""
+        samples = int(self.observations["samples"])
+        classes = self.model(next(iter(self.look("forget"))).images[:1]).shape[1]
+        rows, columns = samples * classes, len(original)
+        gib = (rows * columns + 2 * min(rows, columns) ** 2) * original.element_size() / 2**30
+        if gib > self.memory_gib:
+            raise UserError(
+                f"ntk needs {gib:.1f} GiB for the derivatives of {samples} samples x {classes} logits by {columns} weights, "
+                f"more than method.memory_gib={self.memory_gib:g}: take a smaller model (model=mlp), a part of the retain "
+                "set (method.retain_share=0.1), or raise the limit"
+            )
+
+    def linearised(self, stream: str, original: Tensor) -> tuple[Tensor, Tensor]:
+        """J, (n C, P), and r = f(w = 0) - y, (n C), of a stream's samples."""
+        jacobians, residuals = [], []
+        for batch in self.look(stream):
+            jacobian, logits = jacobian_of(self.model, batch.images)
+            jacobians.append(jacobian.flatten(0, 1))
+            targets = F.one_hot(batch.labels, logits.shape[1])
+            residuals.append((logits - targets).flatten() - jacobians[-1] @ original)
+        return torch.cat(jacobians), torch.cat(residuals)
+
+
+def jacobian_of(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, C, P) derivatives of a batch's logits by the trainable weights, and the (B, C) logits."""
+    backward = SampleBackward(model, images)
+    logits, parameters, rows = backward.logits.detach(), trainable(model), []
+    for unit in torch.eye(logits.shape[1], dtype=logits.dtype, device=logits.device):
+        each = {g.parameter: g.each().flatten(1) for g in backward.along(unit.expand_as(logits))}
+        rows.append(torch.cat([each[p] if p in each else p.new_zeros(len(images), p.numel()) for p in parameters], 1))
+    return torch.stack(rows, 1), logits
+
+
+def ridge(jacobian: Tensor, residual: Tensor, penalty: float) -> Tensor:
+    """(P,) the w with the least ``|jacobian w + residual|^2 + penalty |w|^2``, by the smaller of two equal systems."""
+    rows, columns = jacobian.shape
+    tall = rows > columns
+    matrix = jacobian.T @ jacobian if tall else jacobian @ jacobian.T
+    matrix.diagonal().add_(penalty)
+    right = jacobian.T @ residual if tall else residual
+    solution = torch.cholesky_solve(right[:, None], torch.linalg.cholesky(matrix))[:, 0]
+    return -solution if tall else -(jacobian.T @ solution)
+
+
+def trapezium(step: Tensor, error: Tensor) -> float:
+    """The longer of the parallel sides over the shorter, ``step``; the legs are as long and as steep as ``error``."""
+    return 1 + 2 * float((step @ error).abs() / (step @ step).clamp_min(torch.finfo(step.dtype).tiny))

@@ -1,0 +1,110 @@
+"""UNSIR: unlearning by selective impair and repair (Tarun et al., 2023, arXiv:2111.08947)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..types import Batch
+from .base import Method
+
+
+def learned_noise(
+    model: nn.Module, labels: Tensor, shape: tuple[int, ...], steps: int, maximise: bool, rate: float = 0.1
+) -> Tensor:
+    """Inputs (len(labels), *shape) on which the model errs as much, or as little, as can be.
+
+    Beginning at ``N(0, 1)``, Adam minimises ``CE(f(N), labels) + 0.1 mean_b sum N_b^2``, with the cross-entropy negated
+    where the error is maximised (Tarun et al., 2023, eq. 2; Chundawat et al., 2023, arXiv:2201.05629, eq. 3).
+    """
+    noise = torch.randn(len(labels), *shape, device=labels.device, requires_grad=True)
+    optimizer = torch.optim.Adam([noise], rate)
+    for _ in range(steps):
+        error = F.cross_entropy(model(noise), labels)
+        loss = (-error if maximise else error) + 0.1 * noise.square().flatten(1).sum(1).mean()
+        (noise.grad,) = torch.autograd.grad(loss, noise)
+        optimizer.step()
+    return noise.detach()
+
+
+class UNSIR(Method):
+    """Learn noise on which the model errs, train on it as if it were the class to forget, then mend the rest.
+
+    1. *Noise*: a batch of images for each forgotten class that maximises the model's error; see ``learned_noise``.
+    2. *Impair*: cross-entropy on ``copies`` of the noise, labelled as the forgotten class, and on a random part of the
+       retain set, mixed evenly.
+    3. *Repair*: cross-entropy on the same retain samples alone, with the optimiser's state cleared.
+
+    It serves requests to forget whole classes and sees no image of them.
+
+    Args:
+        model: as in ``Method``; so are the options.
+        noise_images: noise images of each forgotten class.
+        noise_steps: Adam steps on them.
+        copies: how often each noise image occurs in a pass.
+        samples_per_class: retain samples used, in the mean over the retained classes.
+        impair_epochs, repair_epochs: passes over the retain samples.
+        batch_size: of impairing, noise and retain samples together.
+        repair_batch_size: of repairing.
+    """
+
+    streams = ("retain",)
+    needs_forget_classes = True
+
+    def __init__(
+        self,
+        model: nn.Module,
+        noise_images: int = 32,
+        noise_steps: int = 25,
+        copies: int = 80,
+        samples_per_class: int = 500,
+        impair_epochs: int = 1,
+        repair_epochs: int = 1,
+        batch_size: int = 32,
+        repair_batch_size: int = 128,
+        **options: object,
+    ) -> None:
+        super().__init__(model, epochs=impair_epochs + repair_epochs, batch_size=repair_batch_size, **options)
+        self.noise_images, self.noise_steps, self.copies = noise_images, noise_steps, copies
+        self.samples_per_class = samples_per_class
+        self.impair_epochs, self.impair_batch_size, self.repair_batch_size = impair_epochs, batch_size, repair_batch_size
+        self.used = 0  # noise images so far
+
+    @property
+    def retain_share(self) -> float:
+        wanted = self.samples_per_class * (self.task.num_classes - len(self.task.forget_classes))
+        return min(1.0, wanted / self.task.sizes["retain"])
+
+    def setup(self, stage: str) -> None:
+        noise = self.copies * self.noise_images * len(self.task.forget_classes)
+        retain = self.retain_share * self.task.sizes["retain"]
+        self.retain_part = min(self.impair_batch_size - 1, max(1, round(self.impair_batch_size * retain / (retain + noise))))
+        self.set_batch_size(epoch=0)
+
+    def set_batch_size(self, epoch: int) -> None:
+        """Of the retain stream in the phase of that epoch."""
+        self.batch_sizes["retain"] = self.retain_part if epoch < self.impair_epochs else self.repair_batch_size
+
+    def on_train_start(self) -> None:
+        self.model.eval()
+        with self.meter.item("noise"):
+            self.noise_labels = torch.tensor(self.task.forget_classes, device=self.device).repeat(self.noise_images)
+            shape = self.task.input_shape
+            self.noise = learned_noise(self.model, self.noise_labels, shape, self.noise_steps, maximise=True)
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        if self.current_epoch == self.impair_epochs:
+            self.optimizers(use_pl_optimizer=False).state.clear()
+
+    def on_train_epoch_end(self) -> None:
+        super().on_train_epoch_end()
+        self.set_batch_size(self.current_epoch + 1)
+
+    def retain_loss(self, batch: Batch) -> Tensor:
+        images, labels = batch.images, batch.labels
+        if self.current_epoch < self.impair_epochs:
+            count = self.impair_batch_size - self.retain_part
+            rows = torch.arange(self.used, self.used + count, device=self.device) % len(self.noise)
+            images, labels = torch.cat([images, self.noise[rows]]), torch.cat([labels, self.noise_labels[rows]])
+            self.used += count
+        return F.cross_entropy(self.model(images), labels)
