@@ -113,7 +113,7 @@ def test_addons_are_part_of_the_label(runs):
         result(method="scrub", addon="[l1,sam]", config={"addon.l1.weight": 0.2}),
     )
     labels = {r.method for r in table(root).values() if r.row == "unlearned"}
-    assert labels == {"scrub", "scrub + l1 + sam l1.weight=0.1", "scrub + l1 + sam l1.weight=0.2"}
+    assert labels == {"scrub", "scrub+l1+sam l1.weight=0.1", "scrub+l1+sam l1.weight=0.2"}
 
 
 def test_another_pretraining_is_another_group_and_another_original(runs):

@@ -143,16 +143,26 @@ class SweepSummary(Callback):
     """At the end of a sweep: the table over its runs, and the failures; exit code 1 if there were any."""
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        try:
+            failed = self.summarize(sweep_folder(str(config.paths.runs), os.environ[SWEEP]))
+        except Exception as error:  # Hydra would make a warning of it, and the exit code 0
+            traceback.print_exc()
+            raise SystemExit(complain(f"no summary of the sweep: {type(error).__name__}: {error}")) from error
+        if failed:
+            raise SystemExit(1)
+
+    def summarize(self, folder: Path) -> bool:
+        """Print the tables over the runs of the jobs that ``folder`` tells of; whether any job failed."""
         from . import report
 
-        runs = str(config.paths.runs)
-        outcomes = [json.loads(f.read_text()) for f in sweep_folder(runs, os.environ[SWEEP]).glob("*.json")]
-        outcomes.sort(key=lambda outcome: outcome["job"])
-        report.show([Path(outcome["run"]) for outcome in outcomes if "run" in outcome])
+        outcomes = sorted((json.loads(f.read_text()) for f in folder.glob("*.json")), key=lambda found: found["job"])
         failed = [outcome for outcome in outcomes if "failed" in outcome]
-        if failed:
-            print(f"{len(failed)} of {len(outcomes)} runs failed:")
+        try:
+            report.show([Path(outcome["run"]) for outcome in outcomes if "run" in outcome])
+        finally:
+            if failed:
+                print(f"{len(failed)} of {len(outcomes)} runs failed:")
             for outcome in failed:
                 print(f"  {' '.join(outcome['overrides'])}: {outcome['failed']}")
             sys.stdout.flush()
-            raise SystemExit(1)
+        return bool(failed)

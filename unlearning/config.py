@@ -28,6 +28,7 @@ from .errors import nearest
 ROOT = Path(__file__).resolve().parents[1]
 GROUPS = ("model", "dataset", "scenario", "pretrain", "method", "addon", "evaluation", "trainer", "tracking")
 DECIDES = ("model", "dataset", "scenario", "pretrain", "method", "addon", "evaluation", "seed", "split", "retrained")
+PLACEMENT = ("_target_", "accelerator", "strategy", "devices", "num_nodes")
 
 
 @dataclass
@@ -106,7 +107,7 @@ def run_key(config: Mapping[str, Any]) -> str:
 
     Where things are, the device and the tracking server are left out.
     """
-    decides = {name: config[name] for name in DECIDES}
+    decides = {name: config[name] for name in DECIDES} | {"trainer": numerics(config)}
     decides["dataset"] = {k: v for k, v in config["dataset"].items() if k not in ("root", "cache")}
     if config["dataset"].get("name") == "image_folder":
         decides["dataset"]["content"] = folder_digest(Path(config["dataset"]["root"]))
@@ -114,6 +115,11 @@ def run_key(config: Mapping[str, Any]) -> str:
         decides["pretrain"] = config["pretrain"] | {"checkpoint": file_digest(Path(checkpoint))}
     code = {target: source_digest(target) for target in sorted(targets(decides)) if target.startswith("unlearning.")}
     return hashlib.sha256(json.dumps([decides, code], sort_keys=True).encode()).hexdigest()
+
+
+def numerics(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the trainer decides results, such as its precision; not where it runs."""
+    return {name: value for name, value in config["trainer"].items() if name not in PLACEMENT}
 
 
 def targets(node: Any) -> Iterator[str]:

@@ -18,6 +18,13 @@ def join() -> None:
         distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
 
 
+def leave() -> None:
+    """Part from the other processes in good order, after all is written."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
+
+
 def several() -> bool:
     """Whether this run has more than one process."""
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1

@@ -29,7 +29,7 @@ def exact_fisher(model: nn.Module, images: Tensor) -> list[Tensor]:
 
 
 def root_of_output_fisher(logits: Tensor) -> Tensor:
-    """(C - 1, B, C): vectors s_k with ``sum_k s_k s_k^T = diag(p) - p p^T``, where p is the softmax of a sample's logits.
+    """(C - 1, B, C): vectors s_k with ``sum_k s_k s_k^T = diag(p) - p p^T`` for p the softmax of a sample's logits.
 
     The Cholesky factor in closed form (Tanabe and Sagae, J. R. Stat. Soc. B 54, 1992): with ``q_k`` the probability of
     the classes after k, ``s_k = sqrt(p_k q_k / q_{k-1}) (e_k - p_{>k} / q_k)``, class k against those after it. Only

@@ -62,7 +62,7 @@ def sorted_ratios(forget: Tensor, reference: Tensor) -> Tensor:
 
 
 def percentile(ascending: Tensor, percent: float) -> Tensor:
-    """The percentile of sorted values, linear between neighbours; of any number of values, unlike ``torch.quantile``."""
+    """The percentile of sorted values, linear between neighbours; of any number, unlike ``torch.quantile``."""
     position = percent / 100 * (len(ascending) - 1)
     below = int(position)
     above = min(below + 1, len(ascending) - 1)

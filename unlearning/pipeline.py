@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from . import build, records
-from .config import folder_name, run_key, source_digest
+from .config import folder_name, numerics, run_key, source_digest
 from .data.datamodule import UnlearningData
 from .data.datasets import Dataset
-from .distributed import join, lead, leads
+from .distributed import join, lead, leads, leave
 from .errors import UserError
 from .methods.base import Method, OneShot
 from .metrics.base import Evidence, directions_of, evaluate, gaps
@@ -61,6 +61,7 @@ def run(config: Config, choices: Mapping[str, str], command: str, sweep: str | N
                 records.fail(folder, about, error, tracking, sweep, started)
             raise
         lead(lambda: records.finish(folder, about | results, curves, tracking, sweep, started))
+    leave()
     return folder
 
 
@@ -125,7 +126,7 @@ class Run:
             "model": self.config["model"],
             "code": source_digest(self.config["model"]["_target_"]),
             "recipe": recipe,
-            "precision": self.config["trainer"].get("precision"),
+            "trainer": numerics(self.config),
         }
 
         def train() -> tuple[dict[str, Tensor], dict[str, float]]:
@@ -149,7 +150,7 @@ class Run:
                 "model": records.state_digest(original.network.state_dict()),
                 "seed": self.config["seed"],
                 "observes": method.observation_key(),
-                "precision": self.config["trainer"].get("precision"),
+                "trainer": numerics(self.config),
                 "code": source_digest(method.observer()),
             }
 
@@ -202,7 +203,7 @@ class Run:
             "data": self.data.digest,
             "model": records.state_digest(network.state_dict()),
             "architecture": self.config["model"],
-            "precision": self.config["trainer"].get("precision"),
+            "trainer": numerics(self.config),
         }
 
         def make() -> tuple[dict[str, Tensor], dict[str, float]]:

@@ -29,7 +29,8 @@ class SampleGradients:
 
     parameter: nn.Parameter
     above: Tensor  # (B, L, O)
-    below: Tensor  # (B, L, K); for a convolution K runs over (height, width, input channel)
+    below: Tensor  # (B, L, K)
+    channels_last: bool = False  # K runs over (height, width, channel) of a parameter (O, channel, height, width)
 
     def each(self) -> Tensor:
         """(B, *parameter.shape): every sample's gradient."""
@@ -48,7 +49,7 @@ class SampleGradients:
     def _shaped(self, matrices: Tensor) -> Tensor:
         """(..., O, K) to (..., *parameter.shape)."""
         shape = self.parameter.shape
-        if len(shape) < 4:
+        if not self.channels_last:
             return matrices.reshape(*matrices.shape[:-2], *shape)
         return matrices.unflatten(-1, (*shape[2:], shape[1])).movedim(-1, -3)
 
@@ -157,7 +158,7 @@ def convolution(layer: nn.Conv2d, inputs: Tensor) -> Rule:
 
     def gradients(output: Tensor) -> Iterator[SampleGradients]:
         above = output.permute(0, 2, 3, 1).flatten(1, 2)
-        yield SampleGradients(layer.weight, above, below)
+        yield SampleGradients(layer.weight, above, below, channels_last=True)
         if layer.bias is not None:
             yield summed(layer.bias, above.sum(1))
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 def torchrun(root: Path, *arguments: str) -> dict:
     """Results of a run in two processes."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "run.py"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "run.py"]
     ddp = ["trainer=ddp", "trainer.accelerator=cpu", "tracking=none", f"paths.root={root}", "pretrain.epochs=6"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset as TorchDataset
 from ..types import Batch, Split, Task
 from .datasets import Dataset
 
-STREAMS = ("forget", "retain", "train")
+STREAMS = ("forget", "retain", "train", "validation")
 
 
 class Rows(TorchDataset):
@@ -91,9 +91,9 @@ class UnlearningData(L.LightningDataModule):
     def stream(self, name: str, retain_share: float = 1.0) -> Tensor:
         """Ids of a stream; ``retain_share`` < 1 keeps that random part of the retain samples."""
         if name not in STREAMS:
-            raise ValueError(f"a method may draw from {', '.join(STREAMS)}; it asks for {name!r}")
-        if name == "forget":
-            return self.split.forget
+            raise ValueError(f"a method may see {', '.join(STREAMS)}; it asks for {name!r}")
+        if name in ("forget", "validation"):
+            return self.split.sets[name]
         retain = self.split.retain
         if retain_share < 1:  # the same part in every epoch
             order = torch.randperm(len(retain), generator=torch.Generator().manual_seed(self.share_seed))
@@ -133,8 +133,9 @@ class UnlearningData(L.LightningDataModule):
 
     def batches_for(self, method: L.LightningModule, name: str) -> Iterator[Batch]:
         """``batches`` of a stream that the method declares, its share of it, with labels only if it may see them."""
-        if name not in method.streams:
-            raise ValueError(f"{type(method).__name__} declares the streams {method.streams} and asks for {name!r}")
+        declared = (*method.streams, *method.looks)
+        if name not in declared:
+            raise ValueError(f"{type(method).__name__} declares the streams {declared} and asks for {name!r}")
         return self.batches(name, method.device, method.sees_labels, method.retain_share)
 
     def predict_dataloader(self) -> DataLoader:
@@ -149,4 +150,6 @@ class UnlearningData(L.LightningDataModule):
         return self.prepare(batch, augment=False) if isinstance(batch, Batch) else batch
 
     def prepare(self, batch: Batch, augment: bool) -> Batch:
-        return batch._replace(images=self.transform(batch.images, augment))
+        images = self.transform(batch.images, augment)
+        method = self.trainer and self.trainer.lightning_module
+        return batch._replace(images=images.to(method.dtype) if method else images)  # precision=64-true and the like

@@ -42,6 +42,7 @@ class Method(L.LightningModule):
     """
 
     streams: Sequence[str] = ("forget", "retain")
+    looks: Sequence[str] = ()  # streams it looks at outside its steps; also ``validation``, which no step may draw from
     pairing = "max_size_cycle"  # an epoch is as long as the longest stream; "max_size": each sample once, then None
     sees_labels = True
     retain_share = 1.0  # the part of the retain set that the method is handed

@@ -1,4 +1,4 @@
-"""Error-maximising and error-minimising noise (Chundawat et al., 2023, "Zero-shot machine unlearning", arXiv:2201.05629)."""
+"""EMMN: zero-shot unlearning by error-maximising and -minimising noise (Chundawat et al., 2023, arXiv:2201.05629)."""
 
 import torch
 from torch import nn
@@ -9,10 +9,10 @@ from .unsir import learned_noise
 
 
 class EMMN(Method):
-    """Train on noise alone: noise on which the model errs for the forgotten classes, noise that it gets right for the rest.
+    """Train on noise alone, on which the model errs most (forgotten classes) or least (the others).
 
-    It knows the numbers of the classes and sees no data at all. The noise images of all classes, ``copies`` of each, are
-    drawn at random with their class as label, and cross-entropy is minimised.
+    It knows the numbers of the classes and sees no data at all. Batches are drawn at random from the noise images of
+    all classes, and cross-entropy with the class as label is minimised.
 
     Args:
         model: as in ``Method``; so are the options.
@@ -38,12 +38,12 @@ class EMMN(Method):
         self.maximise_steps, self.minimise_steps = maximise_steps, minimise_steps
 
     @property
-    def free_steps(self) -> int:
+    def steps_per_epoch(self) -> int:
         return max(1, self.copies * self.noise_images * self.task.num_classes // self.batch_sizes["train"])
 
     @property
-    def steps_per_epoch(self) -> int:
-        return self.free_steps
+    def free_steps(self) -> int:
+        return self.steps_per_epoch * self.trainer.world_size  # each process takes part in every step
 
     def on_train_start(self) -> None:
         self.model.eval()
@@ -58,5 +58,6 @@ class EMMN(Method):
 
     def training_step(self, step: int, index: int) -> torch.Tensor | None:
         rows = torch.randint(len(self.noise), (self.batch_sizes["train"],), device=self.device)
+        rows = rows[self.trainer.global_rank :: self.trainer.world_size]  # processes share a batch
         forget = torch.isin(self.labels[rows], torch.tensor(self.task.forget_classes, device=self.device))
         return super().training_step({"train": Batch(self.noise[rows], self.labels[rows], rows, forget)}, index)

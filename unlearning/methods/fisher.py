@@ -13,11 +13,11 @@ from .base import OneShot
 class Fisher(OneShot):
     """Add noise to the weights, the more of it the less a weight matters to the retain set.
 
-    ``w ~ N(mu, v)`` with ``mu`` the original weight and ``v = alpha min(1 / (F + 1e-8), 1e3)``, F the exact diagonal
-    Fisher information (over all labels y as the model expects them): ``mean over x of sum_y p(y|x) (d log p(y|x) / dw)^2``.
-    In tensors of two dimensions and more v is averaged over the second one; in the classifier's layer 1e2 takes the
-    place of 1e3; there and in vectors (biases, normalisation) v is multiplied by 10. Where whole classes are to be
-    forgotten, their rows of the classifier's layer have ``mu = 0, v = 1e-4``. BatchNorm statistics are untouched.
+    ``w ~ N(mu, v)`` with mu the original weight and ``v = alpha min(1 / (F + 1e-8), 1e3)``, F being the exact diagonal
+    Fisher information, the mean over retain samples x of ``sum_y p(y|x) (d log p(y|x) / dw)^2``. In tensors of two
+    dimensions and more v is averaged over the second one; in the classifier's layer 1e2 takes the place of 1e3; there
+    and in vectors (biases, normalisation) v is multiplied by 10. Where whole classes are to be forgotten, their rows of
+    the classifier's layer have ``mu = 0, v = 1e-4``. BatchNorm statistics are untouched.
 
     Args:
         model: as in ``Method``; so are the options, of which ``batch_size`` decides speed and memory alone.

@@ -9,7 +9,8 @@ from ..errors import UserError
 from ..types import Batch
 from .base import Method
 
-STACK = 256  # images at once. It bounds the memory, and larger batches fall out of a CPU's cache: 3,200 take 3 times as long
+# Images at once: it bounds the memory, and larger batches fall out of a CPU's cache (3,200 take 3 times as long).
+STACK = 256
 
 
 class JiT(Method):

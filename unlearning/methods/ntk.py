@@ -15,20 +15,20 @@ from .base import OneShot
 class NTK(OneShot):
     """Go where the weights would be, had the linearised model been trained without the forget set.
 
-    Around the original weights w* the logits are ``f(x, w) = f(x, w*) + J(x) (w - w*)``, and training on n samples S with
-    the squared error to the one-hot labels y and weight decay has an end in closed form: ``w(S) = -J^T Theta^-1 r`` with
-    ``Theta = J J^T + n weight_decay I``, J J^T being the neural tangent kernel, and ``r = f(S, w = 0) - y``. The step is
-    ``scale (w(D_r) - w(D))``. For a model that is linear, and was trained so, it ends exactly at the retrained weights.
+    Around the original weights w* the logits are ``f(x, w) = f(x, w*) + J(x) (w - w*)``. Training on n samples S with
+    the squared error to the one-hot labels y and weight decay then ends, in closed form, at ``w(S) = -J^T Theta^-1 r``
+    with ``Theta = J J^T + n weight_decay I`` (J J^T is the neural tangent kernel) and ``r = f(S, w = 0) - y``. The step
+    from w* is ``scale (w(D_r) - w(D))``: for a linear model that was trained so it ends exactly at the retrained weights.
 
-    For others ``scale = 1 + 2 |<d, e>| / |d|^2``, ``d = w(D_r) - w(D)`` and ``e = w* - w(D)``, completes w(D), w(D_r) and w*
-    to an isosceles trapezium; the farther the model is from linear, the larger it is.
+    For others ``scale = 1 + 2 |<d, e>| / |d|^2``, ``d = w(D_r) - w(D)``, ``e = w* - w(D)``, completes w(D), w(D_r) and
+    w* to an isosceles trapezium: the farther the model is from linear, the larger it is.
 
     Args:
         model: as in ``Method``; so are the options.
         weight_decay: of the linearised problem, per sample.
         scale: of the step; the trapezium's where it is None.
         retain_share: the random part of the retain set that stands for all of it.
-        memory_gib: the Jacobian has a number for each pair of weight and logit of a sample; more of them is refused.
+        memory_gib: what the Jacobian, a number for every weight and logit of a sample, and its kernel may take.
     """
 
     streams = ("retain", "forget")
@@ -61,15 +61,18 @@ class NTK(OneShot):
         weights = trainable(self.model)
         original = flatten(weights)
         self.check_size(original)
-        retain, forget = (self.linearised(stream, original) for stream in self.streams)
-        jacobian, residual = (torch.cat(parts) for parts in zip(retain, forget, strict=True))
-        classes = len(residual) // int(self.observations["samples"])
-        ends = [  # of training on everything, and on the retain set
-            ridge(jacobian[:rows], residual[:rows], rows / classes * self.weight_decay)
-            for rows in (len(residual), len(retain[1]))
-        ]
-        step = ends[1] - ends[0]
-        scale = trapezium(step, original - ends[0]) if self.scale is None else self.scale
+        linearised = [self.linearised(stream, original) for stream in self.streams]
+        retained = len(linearised[0][1])
+        jacobian, residual = (torch.cat(parts) for parts in zip(*linearised, strict=True))
+        del linearised
+
+        def trained_on(samples: int) -> Tensor:
+            rows = jacobian[:samples].flatten(0, 1), residual[:samples].flatten()
+            return ridge(*rows, samples * self.weight_decay)
+
+        start = trained_on(len(residual))
+        step = trained_on(retained) - start
+        scale = trapezium(step, original - start) if self.scale is None else self.scale
         assign(weights, original + scale * step)
 
     def check_size(self, original: Tensor) -> None:
@@ -77,22 +80,22 @@ class NTK(OneShot):
         samples = int(self.observations["samples"])
         classes = self.model(next(iter(self.look("forget"))).images[:1]).shape[1]
         rows, columns = samples * classes, len(original)
-        gib = (rows * columns + 2 * min(rows, columns) ** 2) * original.element_size() / 2**30
+        numbers = 2 * rows * columns + 2 * min(rows, columns) ** 2  # the parts and the whole; a system and its root
+        gib = numbers * original.element_size() / 2**30
         if gib > self.memory_gib:
             raise UserError(
-                f"ntk needs {gib:.1f} GiB for the derivatives of {samples} samples x {classes} logits by {columns} weights, "
-                f"more than method.memory_gib={self.memory_gib:g}: take a smaller model (model=mlp), a part of the retain "
-                "set (method.retain_share=0.1), or raise the limit"
+                f"ntk needs {gib:.1f} GiB for the derivatives of {samples} samples x {classes} logits by {columns} "
+                f"weights, more than method.memory_gib={self.memory_gib:g}: take a smaller model (model=mlp), a part "
+                "of the retain set (method.retain_share=0.1), or raise the limit"
             )
 
     def linearised(self, stream: str, original: Tensor) -> tuple[Tensor, Tensor]:
-        """J, (n C, P), and r = f(w = 0) - y, (n C), of a stream's samples."""
+        """J, (n, C, P), and r = f(w = 0) - y, (n, C), of a stream's samples."""
         jacobians, residuals = [], []
         for batch in self.look(stream):
             jacobian, logits = jacobian_of(self.model, batch.images)
-            jacobians.append(jacobian.flatten(0, 1))
-            targets = F.one_hot(batch.labels, logits.shape[1])
-            residuals.append((logits - targets).flatten() - jacobians[-1] @ original)
+            jacobians.append(jacobian)
+            residuals.append(logits - F.one_hot(batch.labels, logits.shape[1]) - jacobian @ original)
         return torch.cat(jacobians), torch.cat(residuals)
 
 

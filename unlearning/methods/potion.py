@@ -20,11 +20,11 @@ log = logging.getLogger("unlearning")
 class Potion(Dampening):
     """Dampen as ASSD for an ever larger forget set, until the model gets few enough of the real one right.
 
-    PTN search (poison trigger neutralisation): beginning at ``s = |D_f| / |D| / 25`` the original weights are dampened
-    with the percentile ``p = 100 - ln(1 + 100 s)`` and ``lam = 1``, and s grows by ``growth``, until the accuracy on the
+    PTN search (poison trigger neutralisation): from ``s = |D_f| / |D| / 25`` on, the original weights are dampened with
+    the percentile ``p = 100 - ln(1 + 100 s)`` and ``lam = 1``, and s grows by ``growth``, until the accuracy on the
     forget set is at most ``rho`` times the original's. It is the accuracy under the labels that the data carry: for
-    poisoned samples those of the poison. Importances are computed once; a try costs forward passes over the forget set,
-    as many as it takes to find that too many samples are still right.
+    poisoned samples those of the poison. Importances are computed once; a try costs forward passes over the forget
+    set, as many as it takes to find that too many samples are still right.
 
     Args:
         model: as in ``Method``.
@@ -48,7 +48,7 @@ class Potion(Dampening):
         super().__init__(model, **options)
         if not (0 <= rho <= 1 and growth > 1 and tries >= 1):
             raise UserError(
-                f"method.rho={rho}, growth={growth}, tries={tries}: rho must lie in [0, 1], growth above 1, tries from 1"
+                f"method.rho={rho}, growth={growth}, tries={tries}: rho must lie in [0, 1], growth above 1, tries >= 1"
             )
         self.rho, self.growth, self.tries = rho, growth, tries
 
@@ -67,7 +67,7 @@ class Potion(Dampening):
                 return
             share *= self.growth
         log.warning(
-            "potion stopped after %d tries, at percentile %.2f, with more than rho=%g of the original's forget accuracy",
+            "potion ended after %d tries, at percentile %.2f, with more than rho=%g of the original's forget accuracy",
             self.tries,
             percent,
             self.rho,

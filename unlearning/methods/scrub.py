@@ -1,10 +1,15 @@
 """SCRUB (Kurmanji et al., NeurIPS 2023, arXiv:2302.09880)."""
 
-from collections.abc import Sequence
+from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..errors import UserError
 from ..losses import distillation
 from ..types import Batch
 from .base import Method
@@ -14,9 +19,22 @@ from .teacher import Teacher
 class Scrub(Method):
     """Move away from the teacher on forget data, stay with it on retain data, in alternating passes.
 
-    Each of the first ``msteps`` epochs opens with a pass over the forget set that maximises ``KL_T(teacher || student)``;
-    every epoch passes over the retain set and minimises ``gamma CE + alpha KL_T(teacher || student)``. ``KL_T`` softens
-    both by the temperature T and is multiplied by T^2. The teacher is the original model, frozen.
+    Each of the first ``msteps`` epochs opens with a pass over the forget set that maximises
+    ``KL_T(teacher || student)``; every epoch passes over the retain set and minimises
+    ``gamma CE + alpha KL_T(teacher || student)``. ``KL_T`` softens both by the temperature T
+    and is multiplied by T^2. The teacher is the original model, frozen.
+
+    A forget error above that of unseen samples of the same kind would tell who was forgotten. So ``rewind`` (SCRUB+R)
+    goes back, in the end, to the epoch, the original model as epoch 0 included, whose forget error is nearest to the
+    final model's error on validation samples of the classes that occur in the forget set; to the latest of equals.
+
+    Args:
+        model: as in ``Method``; so are the options.
+        alpha: weight of the divergence on retain data.
+        gamma: weight of the cross-entropy on retain data.
+        temperature: T.
+        msteps: forget passes.
+        rewind: see above; it keeps the weights after every epoch and looks at validation data.
     """
 
     def __init__(
@@ -26,11 +44,15 @@ class Scrub(Method):
         gamma: float = 1.0,
         temperature: float = 4.0,
         msteps: int = 2,
+        rewind: bool = False,
         **options: object,
     ) -> None:
         super().__init__(model, **options)
         self.alpha, self.gamma, self.temperature, self.msteps = alpha, gamma, temperature, msteps
+        self.rewind = rewind
+        self.looks = ("forget", "validation") if rewind else ()
         self.teacher = Teacher(model)
+        self.states: list[dict[str, Tensor]] = []  # of epoch 0, 1, ..., with their errors in ``curves["forget_error"]``
 
     @property
     def passes(self) -> int:
@@ -68,3 +90,48 @@ class Scrub(Method):
     def retain_loss(self, batch: Batch) -> Tensor:
         logits = self.model(batch.images)
         return self.gamma * F.cross_entropy(logits, batch.labels) + self.alpha * self.divergence(batch, logits)
+
+    # Rewinding
+
+    def on_train_start(self) -> None:
+        if self.rewind:
+            self.keep_state()
+
+    def on_train_epoch_end(self) -> None:
+        super().on_train_epoch_end()
+        if self.rewind and not self.maximising:
+            self.keep_state()
+
+    def on_train_end(self) -> None:
+        if self.rewind:
+            classes = torch.cat([batch.labels for batch in self.look("forget")]).unique()
+            reference = self.error(b for b in map(partial(of_classes, classes), self.look("validation")) if len(b.ids))
+            distances = (torch.stack(self.curves["forget_error"]) - reference).abs()
+            self.model.load_state_dict(self.states[int((distances == distances.min()).nonzero().max())])
+        super().on_train_end()
+
+    def keep_state(self) -> None:
+        self.curves["forget_error"].append(self.error(self.look("forget")))
+        self.states.append({name: tensor.to("cpu", copy=True) for name, tensor in self.model.state_dict().items()})
+
+    def look(self, stream: str) -> Iterator[Batch]:
+        """One pass over a stream, un-augmented."""
+        return self.trainer.datamodule.batches_for(self, stream)
+
+    @torch.no_grad()
+    def error(self, batches: Iterable[Batch]) -> Tensor:
+        """The share of samples that the model gets wrong, a scalar."""
+        self.model.eval()
+        wrong = [self.model(batch.images).argmax(1) != batch.labels for batch in batches]
+        if not wrong:
+            raise UserError(
+                "method.rewind=true compares with validation samples of the forgotten classes, and there are none: "
+                "raise split.validation"
+            )
+        return torch.cat(wrong).float().mean()
+
+
+def of_classes(classes: Tensor, batch: Batch) -> Batch:
+    """The samples of a batch that belong to some classes."""
+    own = torch.isin(batch.labels, classes)
+    return Batch(*(part[own] for part in batch))

@@ -10,7 +10,9 @@ from .dampening import Dampening
 class SSD(Dampening):
     """Dampen the weights whose squared cross-entropy gradients are ``alpha`` times as large on the forget set.
 
-    The reference is the whole training set (the paper) or the retain set. See ``Dampening`` for the importances.
+    The reference is the whole training set (the paper) or the retain set. See ``Dampening`` for the importances. The
+    forget set is a part of the training set, so per sample ``I_D >= I_f |D_f| / |D|``: against the training set no
+    alpha above ``|D| / |D_f|`` selects any weight.
     """
 
     def __init__(

@@ -66,7 +66,7 @@ class UNSIR(Method):
         super().__init__(model, epochs=impair_epochs + repair_epochs, batch_size=repair_batch_size, **options)
         self.noise_images, self.noise_steps, self.copies = noise_images, noise_steps, copies
         self.samples_per_class = samples_per_class
-        self.impair_epochs, self.impair_batch_size, self.repair_batch_size = impair_epochs, batch_size, repair_batch_size
+        self.impair_epochs, self.impair_size, self.repair_size = impair_epochs, batch_size, repair_batch_size
         self.used = 0  # noise images so far
 
     @property
@@ -77,12 +77,13 @@ class UNSIR(Method):
     def setup(self, stage: str) -> None:
         noise = self.copies * self.noise_images * len(self.task.forget_classes)
         retain = self.retain_share * self.task.sizes["retain"]
-        self.retain_part = min(self.impair_batch_size - 1, max(1, round(self.impair_batch_size * retain / (retain + noise))))
+        part = round(self.impair_size * retain / (retain + noise))
+        self.retain_part = min(max(part, 1), self.impair_size - 1)
         self.set_batch_size(epoch=0)
 
     def set_batch_size(self, epoch: int) -> None:
         """Of the retain stream in the phase of that epoch."""
-        self.batch_sizes["retain"] = self.retain_part if epoch < self.impair_epochs else self.repair_batch_size
+        self.batch_sizes["retain"] = self.retain_part if epoch < self.impair_epochs else self.repair_size
 
     def on_train_start(self) -> None:
         self.model.eval()
@@ -103,8 +104,8 @@ class UNSIR(Method):
     def retain_loss(self, batch: Batch) -> Tensor:
         images, labels = batch.images, batch.labels
         if self.current_epoch < self.impair_epochs:
-            count = self.impair_batch_size - self.retain_part
-            rows = torch.arange(self.used, self.used + count, device=self.device) % len(self.noise)
+            rows = torch.arange(self.used, self.used + self.impair_size - self.retain_part, device=self.device)
+            self.used += len(rows)
+            rows = rows[self.trainer.global_rank :: self.trainer.world_size] % len(self.noise)  # they share a batch
             images, labels = torch.cat([images, self.noise[rows]]), torch.cat([labels, self.noise_labels[rows]])
-            self.used += count
         return F.cross_entropy(self.model(images), labels)

@@ -1,0 +1,64 @@
+"""Speed against the floors, as one table: ``make bench``, or ``python -m experiments.speed.bench``. See the README."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from functools import partial
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from unlearning import cli
+
+from . import commands, precision, reading, training
+from .measure import Claim, show
+from .setting import Bench, synthetic
+
+
+def measurements(pairs: int) -> dict[str, Callable[[], list[Claim]]]:
+    """What can be measured, by name; each gives lines of the table."""
+    bench = Bench(synthetic(1_280))
+    return {
+        "pipeline": lambda: [training.pipeline(bench, pairs)],
+        **{name: partial(against_floor, bench, name, pairs) for name in training.METHODS},
+        "exact-fisher": lambda: training.fisher(pairs),
+        "evaluation": lambda: [reading.evaluation(pairs)],
+        "loader": lambda: reading.loader(pairs),
+        "help": lambda: commands.help_text(pairs),
+        "sweep": commands.sweep,
+        "bf16": lambda: precision.bf16(bench, pairs),
+        "default-job": commands.default_job,
+    }
+
+
+def against_floor(bench: Bench, name: str, pairs: int) -> list[Claim]:
+    return [training.against_floor(bench, name, pairs)]
+
+
+def main() -> int:
+    """Print the table; 1 if a target is missed."""
+    parser = argparse.ArgumentParser(prog="make bench", description="Speed against the floors; takes minutes.")
+    parser.add_argument("--pairs", type=int, default=3, help="interleaved repetitions; more on a noisy machine")
+    parser.add_argument("--default-job", action="store_true", help="time `python run.py`, too: on an idle machine")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="a method, pipeline, evaluation, loader, sweep ...")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    cli.quiet()
+    parts = measurements(options.pairs)
+    if unknown := set(options.only or ()) - parts.keys():
+        parser.error(f"there is no measurement {', '.join(unknown)}: choose from {', '.join(parts)}")
+    wanted = options.only or [name for name in parts if name != "default-job" or options.default_job]
+    found: list[Claim] = []
+    for name in track(wanted, "Measuring", console=Console(stderr=True)):
+        found += parts[name]()
+    show(found, Console())
+    return 0 if all(claim.ok for claim in found) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,113 @@
+"""Training: the pipeline and a hand-written loop, each method and its floor, exact Fisher and a loop over samples."""
+
+from __future__ import annotations
+
+import copy
+import functools
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unlearning.data.datamodule import Transform
+from unlearning.fisher import exact_fisher
+
+from .measure import Claim, paired_ratio
+from .passes import Floor, Recorder
+from .setting import Bench, synthetic
+
+# A line each: the method, and what makes it short. Not here: ntk, which is for small models, and fisher (see below).
+METHODS: dict[str, tuple[str, ...]] = {
+    "ssd": (),
+    "jit": (),
+    "scrub": ("method.epochs=1", "method.msteps=1"),
+    "finetune": ("method.epochs=1",),
+    "neggrad_plus": ("method.epochs=1",),
+    "lfssd": (),
+    "assd": (),
+    "alfssd": (),
+    "xlf": (),
+    "potion": ("method.tries=3",),
+    "assd_repair": ("method.repair.epochs=1",),
+    "bad_teacher": (),
+    "amnesiac": ("method.epochs=1",),
+    "unsir": ("method.copies=10",),
+    "emmn": ("method.copies=4", "method.epochs=1"),
+}
+
+
+def pipeline(bench: Bench, pairs: int) -> Claim:
+    """One epoch of fine-tuning by Lightning, and by a loop as one would write it by hand."""
+
+    def lightning() -> None:
+        bench.fit(bench.method("finetune", "method.epochs=1"))
+
+    return Claim(
+        "Lightning pipeline / hand-written loop, one epoch of finetune",
+        paired_ratio(lightning, lambda: hand_written(bench), 3 * pairs),
+        1.05,
+    )
+
+
+def hand_written(bench: Bench, batch_size: int = 128) -> nn.Module:
+    """One epoch of ``finetune``: the same data, augmentation, layout and optimiser."""
+    data, network = bench.data, copy.deepcopy(bench.network).train()
+    transform = Transform(data)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.02, momentum=0.9, weight_decay=5e-4)
+    retain = bench.split.retain
+    for rows in retain[torch.randperm(len(retain))].split(batch_size):
+        images, labels = transform(data.inputs[rows], augment=True), data.labels[rows]
+        loss = F.cross_entropy(network(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return network
+
+
+def against_floor(bench: Bench, name: str, pairs: int) -> Claim:
+    """A whole unlearning against the same sample passes in a bare loop."""
+    floor, forward, backward = floor_of(bench, name)
+    floor()  # the first pass of a shape chooses its kernels
+    ratio = paired_ratio(lambda: bench.fit(bench.method(name, *METHODS[name])), floor, pairs)
+    return Claim(f"{name} / its sample passes alone", ratio, 1.1, note=f"{forward:,} forward, {backward:,} backward")
+
+
+def floor_of(bench: Bench, name: str) -> tuple[Floor, int, int]:
+    """The floor of a method, and how many samples its meter saw pass forward and backward."""
+    method = bench.method(name, *METHODS[name])
+    method.meter = Recorder()
+    bench.fit(method)
+    return Floor(method.meter.passes), method.meter.forward, method.meter.backward
+
+
+def fisher(pairs: int, samples: int = 16) -> list[Claim]:
+    """The exact diagonal Fisher information of a batch, and the same by a loop over samples and classes."""
+    bench = Bench(synthetic(20))
+    network = bench.network.eval()
+    images = Transform(bench.data)(bench.data.inputs[:samples])
+    ours, theirs = functools.partial(exact_fisher, network, images), functools.partial(sample_loop, network, images)
+    ours_found, theirs_found = (torch.cat([f.flatten() for f in work()]) for work in (ours, theirs))
+    error = ((ours_found - theirs_found).norm() / theirs_found.norm()).item()
+    return [
+        Claim(
+            "per-sample loop / exact Fisher",
+            paired_ratio(theirs, ours, pairs),
+            1.7,
+            at_least=True,
+            note=f"{samples} samples, 10 classes",
+        ),
+        Claim("exact Fisher, relative error to the per-sample loop", error, 1e-5, unit=""),
+    ]
+
+
+def sample_loop(network: nn.Module, images: Tensor) -> list[Tensor]:
+    """``sum_x sum_y p(y|x) (d log p(y|x) / d w)^2`` from one backward pass for each sample and class."""
+    parameters = list(network.parameters())
+    total = [torch.zeros_like(p) for p in parameters]
+    for image in images.split(1):
+        log_p = network(image).log_softmax(-1)[0]
+        for one in log_p:
+            gradients = torch.autograd.grad(one, parameters, retain_graph=True)
+            for sum_, gradient in zip(total, gradients, strict=True):
+                sum_.addcmul_(gradient, gradient, value=one.exp().item())
+    return total

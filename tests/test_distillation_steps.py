@@ -1,0 +1,310 @@
+"""The distillation family, by hand on softmax regression with one weight a class; see ``test_steps``."""
+
+import functools
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+from torch import nn
+
+from tests.conftest import Tiny
+from unlearning.errors import UserError
+from unlearning.methods import jit
+from unlearning.methods.amnesiac import Amnesiac
+from unlearning.methods.bad_teacher import BadTeacher
+from unlearning.methods.emmn import EMMN
+from unlearning.methods.gkt import GKT, Generator, attention_maps
+from unlearning.methods.jit import JiT
+from unlearning.methods.scrub import Scrub
+from unlearning.methods.unsir import UNSIR, learned_noise
+from unlearning.models.resnet import ResNet
+from unlearning.models.small_cnn import SmallCNN
+from unlearning.types import Batch
+
+W = np.array([0.5, -1.0])
+FORGET = np.array([0.2, 1.0]), np.array([0, 1])
+RETAIN = np.array([0.4, 0.8]), np.array([0, 1])
+LR = 0.5
+SGD = functools.partial(torch.optim.SGD, lr=LR)
+
+
+def probabilities(w: np.ndarray, x: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    return softmax(np.outer(x, w) / temperature, axis=1)
+
+
+def gradient(w: np.ndarray, x: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """(2,) gradient of the mean cross-entropy to ``targets`` (B, 2) of softmax regression."""
+    return ((probabilities(w, x) - targets) * x[:, None]).mean(0)
+
+
+def onehot(labels: np.ndarray) -> np.ndarray:
+    return np.eye(2)[labels]
+
+
+def close(found: torch.Tensor, expected: np.ndarray) -> None:
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-6)
+
+
+def forgets_class_0(tiny: Tiny) -> Tiny:
+    task = tiny.task()
+    tiny.task = lambda: replace(task, forget_classes=(0,))
+    return tiny
+
+
+def fresh_weight(tiny: Tiny, seed: int) -> np.ndarray:
+    """The weights of the first new network after seeding."""
+    torch.manual_seed(seed)
+    weight = tiny.task().fresh_model()[1].weight.detach().flatten().numpy()
+    torch.manual_seed(seed)
+    return weight
+
+
+def test_bad_teacher_moves_forget_samples_towards_a_random_network(tiny: Tiny) -> None:
+    fresh = fresh_weight(tiny, 5)
+    method = BadTeacher(tiny.model, optimizer=SGD, temperature=2.0, retain_share=1.0)
+    tiny.fit(method)
+    x = FORGET[0]
+    # d/dw T^2 KL(t || softmax(w x / T)) = T (softmax(w x / T) - t) x; 0 on retain data: there the student is its teacher
+    towards = 2.0 * (probabilities(W, x, 2.0) - probabilities(fresh, x, 2.0)) * x[:, None]
+    close(tiny.weight, W - LR * towards.sum(0) / 4)
+
+
+def test_bad_teacher_asks_for_each_sample_its_own_teacher_alone(tiny: Tiny) -> None:
+    method = BadTeacher(tiny.model, optimizer=SGD, retain_share=0.5, epochs=2)
+    tiny.fit(method)
+    # two epochs of 2 forget samples and 1 of 2 retain samples; of the teachers one, and once
+    assert (method.meter.forward, method.meter.backward) == (6 + 3, 6)
+    assert len(method.incompetent.remembered) == 2
+    assert len(method.competent.remembered) == 1
+
+
+def test_amnesiac_trains_on_wrong_labels(tiny: Tiny) -> None:
+    tiny.fit(Amnesiac(tiny.model, optimizer=SGD))
+    x = np.concatenate([FORGET[0], RETAIN[0]])
+    labels = np.concatenate([1 - FORGET[1], RETAIN[1]])  # of two classes the other
+    close(tiny.weight, W - LR * gradient(W, x, onehot(labels)))
+
+
+def test_amnesiac_labels_are_wrong_stable_and_even(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Amnesiac, "task", SimpleNamespace(num_classes=5, forget_classes=(3,)))
+    method = Amnesiac(nn.Identity())
+    method.seed = 7
+    drawn = [method.wrong_label(i, 1) for i in range(3000)]
+    counts = np.bincount(drawn, minlength=5)
+    assert counts[1] == counts[3] == 0
+    assert (abs(counts[[0, 2, 4]] - 1000) < 4 * np.sqrt(3000 * 2 / 9)).all()  # four standard deviations
+    assert drawn == [method.wrong_label(i, 1) for i in range(3000)]
+    method.seed = 8
+    assert drawn != [method.wrong_label(i, 1) for i in range(3000)]
+
+
+@pytest.mark.parametrize("maximise", [True, False])
+def test_noise_steps_up_or_down_the_error(tiny: Tiny, maximise: bool) -> None:
+    labels = torch.zeros(3, dtype=torch.long)
+    torch.manual_seed(2)
+    start = torch.randn(3, 1, 1, 1).flatten().numpy()
+    torch.manual_seed(2)
+    noise = learned_noise(tiny.model, labels, (1, 1, 1), steps=1, maximise=maximise, rate=0.1)
+    # dCE/dx = sum_c (p_c - y_c) w_c; both terms are means over 3; the first step of Adam is the rate times the sign
+    error = (probabilities(W, start) - [1, 0]) @ W
+    slope = (-error if maximise else error) + 0.2 * start
+    assert abs(slope).min() > 1e-2
+    close(noise.flatten(), start - 0.1 * np.sign(slope))
+
+
+def test_unsir_impairs_with_noise_and_repairs_without(tiny: Tiny) -> None:
+    momentum = functools.partial(torch.optim.SGD, lr=LR, momentum=0.9)
+    options = {"noise_images": 2, "noise_steps": 3, "copies": 1, "samples_per_class": 2, "batch_size": 4}
+    method = UNSIR(tiny.model, optimizer=momentum, **options)
+    forgets_class_0(tiny).fit(method)
+    noise = method.noise.flatten().numpy()
+    impaired = W - LR * gradient(W, np.append(RETAIN[0], noise), onehot(np.append(RETAIN[1], [0, 0])))
+    repaired = impaired - LR * gradient(impaired, RETAIN[0], onehot(RETAIN[1]))  # without the momentum of impairing
+    close(tiny.weight, repaired)
+    # noise: 3 steps of 2; impair: 2 + 2; repair: 2
+    assert (method.meter.forward, method.meter.backward) == (12, 12)
+    assert "cost/seconds_noise" in method.meter.metrics()
+
+
+def test_unsir_takes_the_samples_it_is_told_and_every_noise_image(tiny: Tiny) -> None:
+    # 1 retained class times 1 sample is half of the retain set; noise is 3 of 3 + 1, so 3 of a batch of 4
+    options = {"noise_images": 3, "copies": 1, "samples_per_class": 1, "batch_size": 4}
+    method = UNSIR(tiny.model, optimizer=SGD, **options)
+    seen = []
+    method.model.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].flatten()))
+    forgets_class_0(tiny).fit(method)
+    impair, repair = seen[-2:]
+    assert sorted(impair[1:].tolist()) == sorted(method.noise.flatten().tolist())
+    assert impair[:1].tolist() == repair.tolist()  # the same retain sample in both phases
+
+
+def test_emmn_descends_on_noise_alone(tiny: Tiny) -> None:
+    method = EMMN(tiny.model, optimizer=SGD, noise_images=3, copies=1, batch_size=6, maximise_steps=20)
+    seen, train_loss = [], method.train_loss
+    method.train_loss = lambda batch: seen.append(batch) or train_loss(batch)
+    forgets_class_0(tiny).fit(method)
+    (batch,) = seen  # 1 copy of 3 images of 2 classes is one batch of 6
+    x, labels = batch.images.flatten().numpy(), batch.labels.numpy()
+    close(tiny.weight, W - LR * gradient(W, x, onehot(labels)))
+    noise = method.noise.flatten().numpy()
+    assert set(x.tolist()) <= set(noise.tolist())
+    assert (batch.forget.numpy() == (labels == 0)).all()
+    right = probabilities(W, noise)[range(6), [0, 0, 0, 1, 1, 1]]
+    assert right[:3].max() < 0.5 < right[3:].min()  # errs on the forgotten class's, not on the other's
+
+
+def test_gkt_gate_shuts_out_what_looks_like_a_forgotten_class(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    method = GKT(tiny.model, threshold=0.1)
+    method.forgotten = torch.tensor([0, 2])
+    likely = torch.tensor([[0.2, 0.8, 0.0], [0.05, 0.9, 0.05], [0.0, 0.5, 0.5]])
+    assert method.gate((likely + 1e-9).log()).tolist() == [False, True, False]
+
+
+def test_gkt_student_descends_from_random_weights_on_fakes(tiny: Tiny) -> None:
+    forgets_class_0(tiny)
+    fresh = fresh_weight(tiny, 5)
+    options = {"pseudo_batches": 1, "generator_steps": 0, "student_steps": 2, "threshold": 1.0, "batch_size": 6}
+    method = GKT(tiny.model, optimizer=SGD, **options)
+    seen, student_loss = [], method.student_loss
+    method.student_loss = lambda *given: seen.append(given[0]) or student_loss(*given)
+    tiny.fit(method)
+    x = seen[0].flatten().numpy()
+    assert x.mean() == pytest.approx(0, abs=1e-5)  # the last normalisation has no shift and no scale
+    first = fresh - LR * gradient(fresh, x, probabilities(W, x))  # the gradient of KL(teacher || student)
+    close(tiny.weight, first - LR * gradient(first, x, probabilities(W, x)))
+    assert (method.meter.forward, method.meter.backward) == (12 + 6, 12)  # the teacher sees the fakes once
+
+
+def test_gkt_generator_raises_the_divergence(tiny: Tiny) -> None:
+    options = {"pseudo_batches": 30, "generator_steps": 1, "student_steps": 0, "threshold": 1.0, "batch_size": 64}
+    method = GKT(tiny.model, optimizer=SGD, generator_rate=1e-2, **options)
+    torch.manual_seed(0)
+    forgets_class_0(tiny).fit(method)
+    losses = torch.stack(method.curves["generator_loss"])
+    assert losses[-10:].mean() < losses[:10].mean() < 0
+
+
+def test_attention_is_the_mean_square_over_channels_at_norm_1() -> None:
+    class Shown(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.maps, self.pool, self.head = nn.Identity(), nn.Flatten(), nn.Linear(4, 2)
+            self.blocks = [self.maps, self.head]
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.head(self.pool(self.maps(images)))
+
+    image = torch.tensor([[[[1.0, 2.0]], [[-1.0, 0.0]]]])  # two channels, 1 x 2 pixels: squares sum to 2 and 4
+    network = Shown()
+    with attention_maps(network) as maps:
+        network(image)
+    torch.testing.assert_close(maps, [torch.tensor([[2.0, 4.0]]) / 20**0.5])
+    network(image)
+    assert len(maps) == 1  # it listens only inside
+
+
+@pytest.mark.parametrize(
+    ("network", "pixels"),
+    [(SmallCNN((1, 8, 8), 10), [64, 64, 16]), (ResNet((1, 8, 8), 10, [1, 1], width=4), [64, 64, 16])],
+)
+def test_attention_maps_of_our_networks(network: nn.Module, pixels: list[int]) -> None:
+    with attention_maps(network) as maps:
+        network(torch.rand(2, 1, 8, 8))
+    assert [m.shape for m in maps] == [(2, count) for count in pixels]
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 30, 33)])
+def test_generator_makes_images_of_any_size(shape: tuple[int, int, int]) -> None:
+    images = Generator(5, shape)(torch.randn(4, 5))
+    assert images.shape == (4, *shape)
+    torch.testing.assert_close(images.mean((0, 2, 3)), torch.zeros(shape[0]), atol=1e-4, rtol=0)
+
+
+def rewinding(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, errors: list[float], reference: float) -> list[torch.Tensor]:
+    """The weights of the epochs of a run whose errors are made up."""
+    made_up = iter([*errors, reference])
+    monkeypatch.setattr(Scrub, "error", lambda self, batches: torch.tensor(next(made_up)))
+    method = Scrub(tiny.model, optimizer=SGD, msteps=2, epochs=3, rewind=True)
+    tiny.fit(method)
+    assert next(made_up, None) is None
+    return [state["1.weight"].flatten() for state in method.states]
+
+
+@pytest.mark.parametrize(
+    ("reference", "epoch"),
+    [(0.0, 0), (0.4, 2), (0.9, 3)],  # 0.4 is as near to epoch 1 as to epoch 2: the later one
+)
+def test_rewind_takes_the_epoch_with_the_nearest_forget_error(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, reference: float, epoch: int
+) -> None:
+    weights = rewinding(tiny, monkeypatch, [0.0, 0.5, 0.5, 1.0], reference)
+    assert len({tuple(w.tolist()) for w in weights}) == 4  # epoch 0 and three more, all different
+    close(weights[0], W)
+    close(tiny.weight, weights[epoch].numpy())
+
+
+def test_rewind_compares_with_validation_samples_of_the_forgotten_classes(tiny: Tiny) -> None:
+    # Weights that hardly move say class 0 of everything. Forget sample 1 alone, of class 1; of the validation samples
+    # 2 (class 0) and 3 (class 1) the one of class 1 counts: its error is 1, that of both together 1/2.
+    tiny.split = replace(tiny.split, forget=torch.tensor([1]), validation=torch.tensor([2, 3]))
+    method = Scrub(tiny.model, optimizer=functools.partial(torch.optim.SGD, lr=1e-6), epochs=1, rewind=True)
+    errors, error = [], method.error
+    method.error = lambda batches: errors.append(error(batches)) or errors[-1]
+    tiny.fit(method)
+    assert torch.stack(errors).tolist() == [1, 1, 1]  # of forget at epochs 0 and 1, of validation
+    batches = method.trainer.datamodule.batches
+    assert error(batches("validation", torch.device("cpu"))) == 0.5
+
+
+def test_rewind_needs_validation_samples(tiny: Tiny) -> None:
+    with pytest.raises(UserError, match=r"raise split\.validation"):
+        tiny.fit(Scrub(tiny.model, optimizer=SGD, rewind=True))
+
+
+def test_without_rewind_scrub_sees_no_validation_sample(tiny: Tiny) -> None:
+    method = Scrub(tiny.model, optimizer=SGD)
+    tiny.fit(method)
+    with pytest.raises(ValueError, match="asks for 'validation'"):
+        next(method.trainer.datamodule.batches_for(method, "validation"))
+
+
+def images(count: int) -> Batch:
+    torch.manual_seed(0)
+    return Batch(torch.rand(count, 1, 2, 2), None, torch.arange(count), torch.ones(count, dtype=torch.bool))
+
+
+def test_jit_noise_is_as_large_as_it_says_and_stays_in_the_range() -> None:
+    grey = torch.full((1, 1, 100, 100), 0.5)
+    grey[0, 0, 0, :2] = torch.tensor([0.0, 1.0])  # the range of the batch
+    gaussian = JiT(nn.Identity(), sigma=0.1, noise="gaussian").perturbed(grey) - grey
+    assert gaussian.std().item() == pytest.approx(0.1, rel=0.05)
+    uniform = JiT(nn.Identity(), sigma=0.3, noise="uniform").perturbed(grey) - grey
+    assert uniform.std().item() == pytest.approx(0.3 / 3**0.5, rel=0.05)
+    assert uniform.abs().max() <= 0.3
+    salted = JiT(nn.Identity(), sigma=0.2, noise="salt_and_pepper").perturbed(grey)
+    assert salted.unique().tolist() == [0.0, 0.5, 1.0]
+    assert (salted == 0).float().mean().item() == pytest.approx(0.1, abs=0.02)
+    assert (salted == 1).float().mean().item() == pytest.approx(0.1, abs=0.02)
+    wide = JiT(nn.Identity(), sigma=50.0).perturbed(grey)
+    assert (wide.min(), wide.max()) == (0, 1)
+
+
+@pytest.mark.parametrize("stack", [1, 12, 1000])
+def test_jit_stacks_decide_the_memory_and_not_the_result(monkeypatch: pytest.MonkeyPatch, stack: int) -> None:
+    monkeypatch.setattr(jit, "STACK", stack)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 4))
+    nn.init.orthogonal_(model[1].weight, gain=3.0)  # |f(x) - f(x')| = 3 |x - x'| for any x'
+    sizes = []
+    model.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
+    loss = JiT(model, copies=7).forget_loss(images(5))
+    assert loss.item() == pytest.approx(15, rel=1e-4)
+    assert sum(sizes) == 5 + 7 * 5
+    assert max(sizes) == {1: 5, 12: 10, 1000: 35}[stack]
+
+
+def test_jit_refuses_a_share_of_pixels_above_one() -> None:
+    with pytest.raises(UserError, match="at most 1 for salt_and_pepper"):
+        JiT(nn.Identity(), sigma=1.5, noise="salt_and_pepper")

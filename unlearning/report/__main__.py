@@ -1,0 +1,5 @@
+"""``python -m unlearning.report``."""
+
+from .command import main
+
+raise SystemExit(main())
