@@ -103,14 +103,9 @@ def test_the_same_command_gives_bit_equal_results(method: str, command, tmp_path
 def test_the_key_is_of_what_decides_the_result(tmp_path: Path) -> None:
     key = run_key(composed()[0])
     assert run_key(composed(f"paths.root={tmp_path}", "trainer=gpu", "tracking=none", "force=true")[0]) == key
-    changes = [
-        "seed=1",
-        "method.epochs=7",
-        "addon=[l1]",
-        "scenario.classes=[4]",
-        "pretrain.epochs=3",
-        "retrained=false",
-    ]
+    changes = ["seed=1", "method.epochs=7", "addon=[l1]", "scenario.classes=[4]", "pretrain.epochs=3"]
+    changes += ["retrained=false", "split.validation=0.2", "evaluation=full", "model=resnet9", "dataset=mnist"]
+    changes += ["trainer.precision=bf16-mixed"]
     assert len({key, *(run_key(composed(change)[0]) for change in changes)}) == len(changes) + 1
 
 

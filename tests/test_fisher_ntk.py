@@ -64,8 +64,8 @@ class Odd(nn.Module):
         self.layer_norm = nn.LayerNorm(6)
         self.scale = nn.Parameter(torch.rand(6))
         self.unused = nn.Linear(3, 3)
-        self.tied = nn.Linear(6, 6)
-        self.tied.weight = self.twice.weight
+        self.tied, self.with_it = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.tied.weight = self.with_it.weight
         self.head = nn.Linear(6, 4)
         self.flat_norm = nn.BatchNorm1d(6)
 
@@ -73,7 +73,7 @@ class Odd(nn.Module):
         maps = self.inplace(self.norm(self.grouped(self.convolution(images))))
         tokens = self.tokens(maps.flatten(2).mT)
         tokens = self.layer_norm(self.twice(self.twice(tokens).tanh())) * self.scale
-        return self.head(self.flat_norm(self.tied(tokens.mean(1))))
+        return self.head(self.flat_norm(self.tied(self.with_it(tokens.mean(1)).tanh())))
 
 
 def odd() -> nn.Module:
@@ -109,7 +109,7 @@ def test_fisher_of_layers_without_a_rule() -> None:
     expected = fisher_by_loop(model, images)
     torch.testing.assert_close(flat(exact_fisher(model, images)), expected, rtol=1e-9, atol=1e-14)
     rest = {name.split(".")[0] for name in SampleBackward(model, images).rest}
-    assert rest == {"grouped", "twice", "tied", "layer_norm", "scale", "unused"}
+    assert rest == {"grouped", "twice", "tied", "with_it", "layer_norm", "scale", "unused"}
 
 
 def test_a_frozen_parameter_has_no_fisher() -> None:

@@ -18,6 +18,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from .config import COMPOSITION_ERRORS, GROUPS, ROOT, explain, folder_name, known_keys, plain, register, run_key
@@ -30,7 +31,7 @@ SWEEP = "UNLEARNING_SWEEP"  # names the sweep for its jobs, wherever a launcher 
 def main() -> int:
     """Run what the command line says; the exit code is 0 only if every run succeeded."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # hands errors to us instead of printing them
-    os.environ[SWEEP] = uuid.uuid4().hex[:12] if {"-m", "--multirun"} & set(sys.argv[1:]) else ""
+    os.environ[SWEEP] = uuid.uuid4().hex[:12]
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     register()
     failure.clear()
@@ -68,36 +69,32 @@ def complain(line: str) -> int:
 def task(composed: DictConfig) -> None:
     """One job: run it and show its table; in a sweep, go on past a failure and leave a line about it."""
     state = HydraConfig.get()
-    try:
-        config = plain(composed)
-    except COMPOSITION_ERRORS as error:
-        failure.append(error)
-        return
-    choices = {g: state.runtime.choices.get(g) or "" for g in GROUPS}
+    choices = {group: state.runtime.choices.get(group) or "" for group in GROUPS}
     overrides = [o for o in state.overrides.task if not o.startswith(("force=", "paths.", "tracking"))]
     command = shlex.join(["python", "run.py", *overrides])
-    sweep = os.environ.get(SWEEP, "")
-    if not sweep:
+    if state.mode != RunMode.MULTIRUN:
         try:
-            folder = execute(config, choices, command, None)
+            folder = execute(plain(composed), choices, command, None)
             if os.environ.get("RANK", "0") == "0":
                 show(folder, full=True)
-        except UserError as error:
+        except (UserError, *COMPOSITION_ERRORS) as error:
             failure.append(error)
         return
+    sweep = os.environ[SWEEP]
     name = f"{state.job.num + 1}. {' '.join(overrides)}"
     try:
-        folder = execute(config, choices, command, sweep)
+        folder = execute(plain(composed), choices, command, sweep)
         print(f"{name}: ", end="")
         show(folder, full=False)
         outcome = {"job": state.job.num, "run": str(folder)}
     except Exception as error:  # the sweep goes on; the failure is listed at its end and decides the exit code
-        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        if not isinstance(error, UserError):
+        known = isinstance(error, (UserError, *COMPOSITION_ERRORS))
+        reason = str(error) if isinstance(error, UserError) else explain(error)
+        if not known:
             traceback.print_exc()
         print(f"{name}: FAILED: {reason}", flush=True)
         outcome = {"job": state.job.num, "failed": reason, "overrides": overrides}
-    record = sweep_folder(config["paths"]["runs"], sweep) / f"{state.job.num}.json"
+    record = sweep_folder(composed.paths.runs, sweep) / f"{state.job.num}.json"
     record.parent.mkdir(parents=True, exist_ok=True)
     record.write_text(json.dumps(outcome))
 

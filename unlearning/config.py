@@ -175,6 +175,8 @@ def explain(error: BaseException, keys: list[str] | None = None) -> str:
     where = re.search(r"full_key: (\S+)", text)
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("Error merging override")]
     first = lines[0] if lines else type(error).__name__
+    if not isinstance(error, COMPOSITION_ERRORS):
+        return f"{type(error).__name__}: {first}"
     return f"{where[1]}: {first}" if where and where[1] not in first else first
 
 

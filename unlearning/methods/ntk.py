@@ -1,5 +1,7 @@
 """NTK forgetting (Golatkar et al., ECCV 2020, arXiv:2003.02960)."""
 
+from math import ceil
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,7 +20,7 @@ class NTK(OneShot):
     Around the original weights w* the logits are ``f(x, w) = f(x, w*) + J(x) (w - w*)``. Training on n samples S with
     the squared error to the one-hot labels y and weight decay then ends, in closed form, at ``w(S) = -J^T Theta^-1 r``
     with ``Theta = J J^T + n weight_decay I`` (J J^T is the neural tangent kernel) and ``r = f(S, w = 0) - y``. The step
-    from w* is ``scale (w(D_r) - w(D))``: for a linear model that was trained so it ends exactly at the retrained weights.
+    from w* is ``scale (w(D_r) - w(D))``: for a linear model that was trained so it ends at the retrained weights.
 
     For others ``scale = 1 + 2 |<d, e>| / |d|^2``, ``d = w(D_r) - w(D)``, ``e = w* - w(D)``, completes w(D), w(D_r) and
     w* to an isosceles trapezium: the farther the model is from linear, the larger it is.
@@ -113,11 +115,21 @@ def ridge(jacobian: Tensor, residual: Tensor, penalty: float) -> Tensor:
     """(P,) the w with the least ``|jacobian w + residual|^2 + penalty |w|^2``, by the smaller of two equal systems."""
     rows, columns = jacobian.shape
     tall = rows > columns
-    matrix = jacobian.T @ jacobian if tall else jacobian @ jacobian.T
+    matrix = lower_gram(jacobian.T if tall else jacobian)
     matrix.diagonal().add_(penalty)
     right = jacobian.T @ residual if tall else residual
     solution = torch.cholesky_solve(right[:, None], torch.linalg.cholesky(matrix))[:, 0]
     return -solution if tall else -(jacobian.T @ solution)
+
+
+def lower_gram(rows: Tensor, blocks: int = 8) -> Tensor:
+    """``rows @ rows.T`` up to the diagonal, and little above it: all that a Cholesky factorisation reads."""
+    size, step = len(rows), ceil(len(rows) / blocks)
+    gram = rows.new_zeros(size, size)
+    for start in range(0, size, step):
+        end = start + step
+        gram[start:end, :end] = rows[start:end] @ rows[:end].T
+    return gram
 
 
 def trapezium(step: Tensor, error: Tensor) -> float:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from ..config import DECIDES, label
+from ..config import DECIDES, label, numerics
 from ..errors import UserError
 
 REFERENCES = ("original", "retrained")
@@ -53,8 +53,9 @@ class Run:
     @cached_property
     def decisive(self) -> dict[str, Any]:
         """The leaves that decide the result, seeds apart; ``retrained`` decides only which rows there are."""
+        numeric = {f"trainer.{name}" for name in numerics(self.result["config"])}
         groups = {*DECIDES} - {"retrained"}
-        return {k: v for k, v in self.config.items() if group_of(k) in groups and not is_seed(k)}
+        return {k: v for k, v in self.config.items() if (group_of(k) in groups or k in numeric) and not is_seed(k)}
 
     @cached_property
     def values(self) -> dict[str, dict[str, float]]:
