@@ -175,6 +175,7 @@ def bad(command, tmp_path: Path, *arguments: str) -> str:
         (["scenario.fraction=0.5", "scenario.count=5"], "choose one"),
         (["split.validation=1.5"], "split.validation must lie in [0, 1)"),
         (["dataset=image_folder"], "dataset.root must be given"),
+        (["method=emmn", "scenario=random"], "EMMN forgets whole classes only"),
         (["dataset=image_folder", "dataset.root=/nowhere"], "no images under /nowhere: put them in /nowhere/train/"),
         (["pretrain.checkpoint=/nowhere/x.pt"], "cannot read /nowhere/x.pt: No such file"),
         (["method.optimizer.lr=1e30"], "diverged"),

@@ -67,7 +67,7 @@ def test_bad_teacher_moves_forget_samples_towards_a_random_network(tiny: Tiny) -
     method = BadTeacher(tiny.model, optimizer=SGD, temperature=2.0, retain_share=1.0)
     tiny.fit(method)
     x = FORGET[0]
-    # d/dw T^2 KL(t || softmax(w x / T)) = T (softmax(w x / T) - t) x; 0 on retain data: there the student is its teacher
+    # d/dw T^2 KL(t || softmax(w x / T)) = T (softmax(w x / T) - t) x; 0 on retain data, where t is the student
     towards = 2.0 * (probabilities(W, x, 2.0) - probabilities(fresh, x, 2.0)) * x[:, None]
     close(tiny.weight, W - LR * towards.sum(0) / 4)
 
@@ -115,6 +115,12 @@ def test_noise_steps_up_or_down_the_error(tiny: Tiny, maximise: bool) -> None:
     close(noise.flatten(), start - 0.1 * np.sign(slope))
 
 
+def test_noise_settles_where_error_and_size_balance(tiny: Tiny) -> None:
+    noise = learned_noise(tiny.model, torch.tensor([0]), (1, 1, 1), steps=1000, maximise=False, rate=0.01)
+    x = noise.flatten().numpy()
+    assert ((probabilities(W, x) - [1, 0]) @ W + 0.2 * x).item() == pytest.approx(0, abs=1e-4)
+
+
 def test_unsir_impairs_with_noise_and_repairs_without(tiny: Tiny) -> None:
     momentum = functools.partial(torch.optim.SGD, lr=LR, momentum=0.9)
     options = {"noise_images": 2, "noise_steps": 3, "copies": 1, "samples_per_class": 2, "batch_size": 4}
@@ -129,16 +135,28 @@ def test_unsir_impairs_with_noise_and_repairs_without(tiny: Tiny) -> None:
     assert "cost/seconds_noise" in method.meter.metrics()
 
 
-def test_unsir_takes_the_samples_it_is_told_and_every_noise_image(tiny: Tiny) -> None:
-    # 1 retained class times 1 sample is half of the retain set; noise is 3 of 3 + 1, so 3 of a batch of 4
-    options = {"noise_images": 3, "copies": 1, "samples_per_class": 1, "batch_size": 4}
-    method = UNSIR(tiny.model, optimizer=SGD, **options)
+def batches_of_unsir(tiny: Tiny, **options: int) -> tuple[UNSIR, list[list[float]]]:
+    """A finished run, and the images of its last batches: those of impairing and repairing."""
+    method = UNSIR(tiny.model, optimizer=SGD, noise_steps=2, copies=1, batch_size=4, **options)
     seen = []
-    method.model.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].flatten()))
+    method.model.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].flatten().tolist()))
     forgets_class_0(tiny).fit(method)
-    impair, repair = seen[-2:]
-    assert sorted(impair[1:].tolist()) == sorted(method.noise.flatten().tolist())
-    assert impair[:1].tolist() == repair.tolist()  # the same retain sample in both phases
+    return method, seen[2:]
+
+
+def test_unsir_takes_as_many_samples_as_it_is_told(tiny: Tiny) -> None:
+    # 1 retained class times 1 sample is half of the retain set; noise is 3 of 3 + 1, so 3 of a batch of 4
+    method, (impair, repair) = batches_of_unsir(tiny, noise_images=3, samples_per_class=1)
+    assert impair[:1] == repair  # the same retain sample in both phases
+    assert sorted(impair[1:]) == sorted(method.noise.flatten().tolist())
+
+
+def test_unsir_spreads_the_noise_over_the_steps(tiny: Tiny) -> None:
+    # noise is 4 of 4 + 2, so 3 of a batch of 4 (2.67 rounded); the 2 retain samples then make two steps
+    method, (first, second, repair) = batches_of_unsir(tiny, noise_images=4, samples_per_class=2)
+    noise = method.noise.flatten().tolist()
+    assert (first[1:], second[1:]) == (noise[:3], [noise[3], *noise[:2]])
+    assert len(repair) == 2
 
 
 def test_emmn_descends_on_noise_alone(tiny: Tiny) -> None:
@@ -166,8 +184,8 @@ def test_gkt_gate_shuts_out_what_looks_like_a_forgotten_class(tiny: Tiny, monkey
 def test_gkt_student_descends_from_random_weights_on_fakes(tiny: Tiny) -> None:
     forgets_class_0(tiny)
     fresh = fresh_weight(tiny, 5)
-    options = {"pseudo_batches": 1, "generator_steps": 0, "student_steps": 2, "threshold": 1.0, "batch_size": 6}
-    method = GKT(tiny.model, optimizer=SGD, **options)
+    options = {"pseudo_batches": 1, "generator_steps": 1, "student_steps": 2, "threshold": 1.0, "batch_size": 6}
+    method = GKT(tiny.model, optimizer=SGD, generator_rate=0.1, **options)
     seen, student_loss = [], method.student_loss
     method.student_loss = lambda *given: seen.append(given[0]) or student_loss(*given)
     tiny.fit(method)
@@ -175,7 +193,8 @@ def test_gkt_student_descends_from_random_weights_on_fakes(tiny: Tiny) -> None:
     assert x.mean() == pytest.approx(0, abs=1e-5)  # the last normalisation has no shift and no scale
     first = fresh - LR * gradient(fresh, x, probabilities(W, x))  # the gradient of KL(teacher || student)
     close(tiny.weight, first - LR * gradient(first, x, probabilities(W, x)))
-    assert (method.meter.forward, method.meter.backward) == (12 + 6, 12)  # the teacher sees the fakes once
+    # generator: student and teacher, there and back; student: two steps, for which the teacher sees the fakes once
+    assert (method.meter.forward, method.meter.backward) == (12 + 6 + 12, 12 + 12)
 
 
 def test_gkt_generator_raises_the_divergence(tiny: Tiny) -> None:

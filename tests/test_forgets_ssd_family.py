@@ -25,7 +25,7 @@ def test_forgets_a_class_and_keeps_the_others(method: str, places: list[str]) ->
     assert unlearned["forget/acc"] <= retrained["forget/acc"] + 0.02
     assert unlearned["test_forget/acc"] <= retrained["test_forget/acc"] + 0.02
     assert unlearned["retain/acc"] >= retrained["retain/acc"] - 0.02
-    assert unlearned["test_retain/acc"] >= retrained["test_retain/acc"] - 0.05
+    assert unlearned["test_retain/acc"] >= retrained["test_retain/acc"] - 0.07
 
 
 def test_potion_leaves_what_rho_allows(places: list[str]) -> None:

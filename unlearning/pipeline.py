@@ -82,6 +82,8 @@ class Run:
         if self.config["retrained"]:
             models["retrained"] = self.reference("retrained")
         method = build.method(self.config, copy.deepcopy(models["original"].network))
+        if method.needs_forget_classes and not self.split.forget_classes:
+            raise UserError(f"{type(method).__name__} forgets whole classes only: use scenario=class without a count")
         models["unlearned"] = self.unlearned(method, models["original"])
 
         logits = {name: model.logits for name, model in models.items()}

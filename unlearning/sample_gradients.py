@@ -9,49 +9,96 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.func import functional_call, vjp, vmap
 from torch.nn import functional as F
+from torch.nn.grad import conv2d_weight
 
 CPU_BLOCK, DEVICE_BLOCK = 2**19, 2**26  # elements formed at a time: what stays in a cache, and what fills a GPU
 
 
-@dataclass(frozen=True)
 class SampleGradients:
-    """The gradients of B samples with respect to one parameter, as a product of what comes from above and below.
+    """The gradients of B samples with respect to one parameter, formed when they are asked for.
 
-    Seen as an (O, K) matrix, sample b's gradient is ``above[b].T @ below[b]``: a sum over L positions.
+    Args:
+        parameter: the parameter.
+        output: (B, ...) the gradient of the output of the layer that it belongs to.
     """
 
-    parameter: nn.Parameter
-    above: Tensor  # (B, L, O)
-    below: Tensor  # (B, L, K)
-    channels_last: bool = False  # K runs over (height, width, channel) of a parameter (O, channel, height, width)
+    def __init__(self, parameter: nn.Parameter, output: Tensor) -> None:
+        self.parameter, self.output = parameter, output
 
-    def each(self) -> Tensor:
-        """(B, *parameter.shape): every sample's gradient."""
-        return self._shaped(self.above.mT @ self.below)
+    def each(self, first: int = 0, end: int | None = None) -> Tensor:
+        """(B, *parameter.shape): the gradient of every sample, or of the samples from ``first`` to before ``end``."""
+        raise NotImplementedError
 
     def sum_of_squares(self) -> Tensor:
         """(*parameter.shape): each element's square, summed over the samples."""
-        if self.above.shape[1] == 1:  # one product only, so its square is the product of the squares
-            return self._shaped(self.above[:, 0].square().T @ self.below[:, 0].square())
-        block = CPU_BLOCK if self.above.device.type == "cpu" else DEVICE_BLOCK
-        samples = min(len(self.above), max(1, block // self.parameter.numel()))
-        space = self.above.new_empty(samples, self.above.shape[2], self.below.shape[2])  # once: new memory is slow
-        parts = zip(self.above.split(samples), self.below.split(samples), strict=True)
-        return self._shaped(sum(torch.bmm(a.mT, b, out=space[: len(a)]).square_().sum(0) for a, b in parts))
+        block = CPU_BLOCK if self.output.device.type == "cpu" else DEVICE_BLOCK
+        step = max(1, block // self.parameter.numel())
+        starts = range(0, len(self.output), step)
+        return sum(self.each(start, start + step).square_().sum(0) for start in starts)
 
-    def _shaped(self, matrices: Tensor) -> Tensor:
+
+class Summed(SampleGradients):
+    """Gradients (B, ...) that are the parameter's already."""
+
+    def each(self, first: int = 0, end: int | None = None) -> Tensor:
+        return self.output[first:end].reshape(-1, *self.parameter.shape).clone()
+
+
+class Products(SampleGradients):
+    """Of a matrix that is applied at L positions of a sample, to the vectors ``inputs`` (B, L, K): a matrix product."""
+
+    def __init__(self, parameter: nn.Parameter, output: Tensor, inputs: Tensor) -> None:
+        super().__init__(parameter, output)
+        self.inputs = inputs
+
+    def each(self, first: int = 0, end: int | None = None) -> Tensor:
+        return self.shaped(self.output[first:end].mT @ self.inputs[first:end])
+
+    def sum_of_squares(self) -> Tensor:
+        if self.output.shape[1] > 1:
+            return super().sum_of_squares()
+        # With one position the square is the product of the squares, and no sample's gradient need be formed.
+        return self.shaped(self.output[:, 0].square().T @ self.inputs[:, 0].square())
+
+    def shaped(self, matrices: Tensor) -> Tensor:
         """(..., O, K) to (..., *parameter.shape)."""
-        shape = self.parameter.shape
-        if not self.channels_last:
-            return matrices.reshape(*matrices.shape[:-2], *shape)
-        return matrices.unflatten(-1, (*shape[2:], shape[1])).movedim(-1, -3)
+        return matrices
+
+
+class Patches(Products):
+    """Of a convolution as a matrix that is applied to patches, whose K runs over (height, width, channel)."""
+
+    def shaped(self, matrices: Tensor) -> Tensor:
+        _, channels, height, width = self.parameter.shape
+        return matrices.unflatten(-1, (height, width, channels)).movedim(-1, -3)
+
+
+class Convolutions(SampleGradients):
+    """Of a convolution with the maps ``inputs`` (B, C, H, W), as one convolution with a group for each sample."""
+
+    def __init__(self, layer: nn.Conv2d, output: Tensor, inputs: Tensor) -> None:
+        super().__init__(layer.weight, output)
+        self.layer, self.inputs = layer, inputs
+
+    def each(self, first: int = 0, end: int | None = None) -> Tensor:
+        inputs, output, layer = self.inputs[first:end], self.output[first:end], self.layer
+        size, (filters, *kernel) = len(inputs), self.parameter.shape
+        found = conv2d_weight(
+            inputs.reshape(1, -1, *inputs.shape[2:]),
+            (size * filters, *kernel),
+            output.reshape(1, -1, *output.shape[2:]),
+            layer.stride,
+            layer.padding,
+            layer.dilation,
+            size * layer.groups,
+        )
+        return found.view(size, filters, *kernel)
 
 
 class SampleBackward:
@@ -116,7 +163,7 @@ class SampleBackward:
         with torch.no_grad():  # no graph beside the one that vjp makes
             found = vmap(one)(self.images, directions)
         for name, gradients in found.items():
-            yield summed(self.rest[name], gradients.to(self.dtype))
+            yield Summed(self.rest[name], gradients.to(self.dtype))
 
 
 # What the layers' gradients are made of: a rule takes a layer and its input to a function of its output's gradient
@@ -129,8 +176,7 @@ def has_rule(layer: nn.Module) -> bool:
     if type(layer) not in RULES or not any(p.requires_grad for p in layer.parameters()):
         return False  # a subclass may compute something else
     if isinstance(layer, nn.Conv2d):
-        plain = layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros"
-        return plain and not isinstance(layer.padding, str)
+        return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
     if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
         return not layer.training and layer.running_mean is not None
     return True
@@ -138,31 +184,46 @@ def has_rule(layer: nn.Module) -> bool:
 
 def linear(layer: nn.Linear, inputs: Tensor) -> Rule:
     """``output = inputs @ weight.T + bias``, at one or more positions of a sample."""
-    below = positions(inputs)
+    vectors = positions(inputs)
 
     def gradients(output: Tensor) -> Iterator[SampleGradients]:
         above = positions(output)
-        yield SampleGradients(layer.weight, above, below)
+        yield Products(layer.weight, above, vectors)
         if layer.bias is not None:
-            yield summed(layer.bias, above.sum(1))
+            yield Summed(layer.bias, above.sum(1))
 
     return gradients
 
 
 def convolution(layer: nn.Conv2d, inputs: Tensor) -> Rule:
-    """A linear layer at each position of the output, on the patch of the input around it."""
-    (height, width), (down, right) = layer.kernel_size, layer.padding
-    padded = F.pad(inputs, (right, right, down, down)).permute(0, 2, 3, 1)
-    patches = padded.unfold(1, height, layer.stride[0]).unfold(2, width, layer.stride[1])  # (B, H', W', C, h, w)
-    below = patches.permute(0, 1, 2, 4, 5, 3).flatten(1, 2).flatten(2)  # channels last: whole pixels are copied
+    """Patches of the input by a matrix; or a convolution by groups, where that is faster or there are groups."""
+    plain = layer.groups == 1 and layer.dilation == (1, 1)
+    vectors = patches(layer, inputs) if plain and not convolves_faster(layer, inputs) else None
+    maps = inputs.contiguous() if vectors is None else None
 
     def gradients(output: Tensor) -> Iterator[SampleGradients]:
-        above = output.permute(0, 2, 3, 1).flatten(1, 2)
-        yield SampleGradients(layer.weight, above, below, channels_last=True)
+        if vectors is not None:
+            yield Patches(layer.weight, output.permute(0, 2, 3, 1).flatten(1, 2), vectors)
+        else:
+            yield Convolutions(layer, output, maps)
         if layer.bias is not None:
-            yield summed(layer.bias, above.sum(1))
+            yield Summed(layer.bias, output.sum((2, 3)))
 
     return gradients
+
+
+def convolves_faster(layer: nn.Conv2d, inputs: Tensor) -> bool:
+    """Than it multiplies patches: on CPUs, for maps from 8 x 8 and enough channels to fill a vector register."""
+    size = inputs.shape[2] * inputs.shape[3] // (layer.stride[0] * layer.stride[1])
+    return inputs.device.type == "cpu" and size >= 64 and inputs.shape[1] >= 8
+
+
+def patches(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
+    """(B, L, h w C): what the convolution sees at each of its L positions."""
+    (height, width), (down, right) = layer.kernel_size, layer.padding
+    padded = F.pad(inputs, (right, right, down, down)).permute(0, 2, 3, 1)
+    windows = padded.unfold(1, height, layer.stride[0]).unfold(2, width, layer.stride[1])  # (B, H', W', C, h, w)
+    return windows.permute(0, 1, 2, 4, 5, 3).flatten(1, 2).flatten(2)  # channels last: whole pixels are copied
 
 
 def batch_norm(layer: nn.BatchNorm1d | nn.BatchNorm2d, inputs: Tensor) -> Rule:
@@ -171,7 +232,7 @@ def batch_norm(layer: nn.BatchNorm1d | nn.BatchNorm2d, inputs: Tensor) -> Rule:
 
     def gradients(output: Tensor) -> Iterator[SampleGradients]:
         for parameter, values in ((layer.weight, output * normalised), (layer.bias, output)):
-            yield summed(parameter, values.reshape(*values.shape[:2], -1).sum(2))
+            yield Summed(parameter, values.reshape(*values.shape[:2], -1).sum(2))
 
     return gradients
 
@@ -187,9 +248,3 @@ RULES: dict[type[nn.Module], Callable[..., Rule]] = {
 def positions(values: Tensor) -> Tensor:
     """(B, ..., F) to (B, L, F)."""
     return values[:, None] if values.ndim == 2 else values.flatten(1, -2)
-
-
-def summed(parameter: nn.Parameter, gradients: Tensor) -> SampleGradients:
-    """Gradients that are summed over the positions already, (B, ...)."""
-    above = gradients.flatten(1)[:, None]
-    return SampleGradients(parameter, above, above.new_ones(len(above), 1, 1))

@@ -20,7 +20,13 @@ def torchrun(root: Path, *arguments: str) -> dict:
     ddp = ["trainer=ddp", "trainer.accelerator=cpu", "tracking=none", f"paths.root={root}", "pretrain.epochs=6"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*command, *ddp, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
+        [*command, *ddp, *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.strip().splitlines()

@@ -78,7 +78,9 @@ def directions_of(metrics: Mapping[str, Metric], names: list[str]) -> dict[str, 
     return {n: next(d for p, d in patterns if fnmatchcase(n, p)) for n in names}
 
 
-def gaps(metrics: Mapping[str, Metric], values: Mapping[str, float], retrained: Mapping[str, float]) -> dict[str, float]:
+def gaps(
+    metrics: Mapping[str, Metric], values: Mapping[str, float], retrained: Mapping[str, float]
+) -> dict[str, float]:
     """``gap/<metric> = value - retrained`` for every metric that is no distance to the retrained model itself.
 
     ``gap/mean`` is the field's average gap: the mean absolute gap over forget, retain and test accuracy and the
