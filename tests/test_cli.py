@@ -61,6 +61,7 @@ def test_a_run_leaves_all_its_records(command, tmp_path: Path) -> None:
     )
     assert {"run_key", "command", "config", "versions", "git", "cost", "failed"} <= found.keys()
     assert found["config"]["method"]["epochs"] == 1
+    assert found["cost"]["cost/forward"] == found["sizes"]["retain"]  # of the method alone, not of its evaluation
     (folder,) = runs(tmp_path)
     assert {f.name for f in folder.iterdir()} == {
         *("results.json", "summary.png", "split.safetensors", "predictions.safetensors"),

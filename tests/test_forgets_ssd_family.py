@@ -1,7 +1,8 @@
 """The SSD family on digits: each method forgets a class, with its preset, nearly as a retrained model does.
 
-The presets are a matter of the importances. In shuffled batches the classes' gradients cancel, in the reference more
-than in the forget set (one class), so ratios are large and the paper's alpha damps far too much; which is recorded here.
+The presets are a matter of the importances. In shuffled batches the classes' gradients cancel: in the reference, not in
+the forget set, which is one class. So the ratios are large, and the paper's alpha dampens far too much; which is
+recorded here. SSD is brittle on so small a network whatever its setting: see conf/preset/ssd/digits.yaml.
 """
 
 import json

@@ -24,6 +24,7 @@ class Meter(L.Callback):
         self.seconds, self.forward, self.backward = 0.0, 0, 0
         self.peak_mib: float | None = None
         self.items: dict[str, float] = {}
+        self._running = False  # the hooks stay on the networks, which are also evaluated afterwards
         self._watched: list[nn.Module] = []
 
     @classmethod
@@ -42,6 +43,8 @@ class Meter(L.Callback):
             network.register_forward_hook(self._count)
 
     def _count(self, _: nn.Module, __: tuple, output: Tensor) -> None:
+        if not self._running:
+            return
         samples = len(output)
         self.forward += samples
         if output.requires_grad:
@@ -73,12 +76,14 @@ class Meter(L.Callback):
         self._stop()
 
     def _start(self) -> None:
+        self._running = True
         self._held = reset_peak()
         self._started = time.perf_counter()
 
     def _stop(self) -> None:
         if torch.cuda.is_initialized():
             torch.cuda.synchronize()
+        self._running = False
         self.seconds += time.perf_counter() - self._started
         if self._held is not None:
             self.peak_mib = max(self.peak_mib or 0.0, (peak() - self._held) / 2**20)

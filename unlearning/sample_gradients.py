@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.func import functional_call, vjp, vmap
 from torch.nn import functional as F
-from torch.nn.grad import conv2d_weight
 
 CPU_BLOCK, DEVICE_BLOCK = 2**19, 2**26  # elements formed at a time: what stays in a cache, and what fills a GPU
 
@@ -89,14 +88,18 @@ class Convolutions(SampleGradients):
     def each(self, first: int = 0, end: int | None = None) -> Tensor:
         inputs, output, layer = self.inputs[first:end], self.output[first:end], self.layer
         size, (filters, *kernel) = len(inputs), self.parameter.shape
-        found = conv2d_weight(
-            inputs.reshape(1, -1, *inputs.shape[2:]),
-            (size * filters, *kernel),
+        _, found, _ = torch.ops.aten.convolution_backward(
             output.reshape(1, -1, *output.shape[2:]),
+            inputs.reshape(1, -1, *inputs.shape[2:]),
+            self.parameter.new_empty(size * filters, *kernel),  # a shape: the values of the weights do not matter
+            None,
             layer.stride,
             layer.padding,
             layer.dilation,
+            False,
+            (0, 0),
             size * layer.groups,
+            (False, True, False),
         )
         return found.view(size, filters, *kernel)
 
