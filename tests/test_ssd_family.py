@@ -336,11 +336,8 @@ class Watched(Run):
 def test_a_sweep_of_fifty_settings_looks_at_the_data_once(
     places: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names, same = (
-        ("ssd", "assd", "potion"),
-        ["method.importance=batch", "method.order=shuffled"],
-    )  # whatever the presets
-    ssd, assd, potion = runs = [Watched(tmp_path, places, f"method={name}", *same) for name in names]
+    alike = ["method.importance=batch", "method.order=shuffled"]  # whatever the presets
+    ssd, assd, potion = runs = [Watched(tmp_path, places, f"method={n}", *alike) for n in ("ssd", "assd", "potion")]
     monkeypatch.setattr(pipeline, "predict", lambda *_: None)  # most of a run's time, and of no matter here
     sweep = [
         *[(ssd, {"reference": "retain", "alpha": alpha, "lam": 1.0}) for alpha in np.geomspace(1, 300, 14).tolist()],

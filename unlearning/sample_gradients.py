@@ -30,34 +30,39 @@ class SampleGradients:
     def __init__(self, parameter: nn.Parameter, output: Tensor) -> None:
         self.parameter, self.output = parameter, output
 
-    def each(self, first: int = 0, end: int | None = None) -> Tensor:
-        """(B, *parameter.shape): the gradient of every sample, or of the samples from ``first`` to before ``end``."""
-        raise NotImplementedError
+    def each(self) -> Tensor:
+        """(B, *parameter.shape): every sample's gradient."""
+        return self.shaped(self.formed(0, len(self.output)))
 
     def sum_of_squares(self) -> Tensor:
         """(*parameter.shape): each element's square, summed over the samples."""
         block = CPU_BLOCK if self.output.device.type == "cpu" else DEVICE_BLOCK
         step = max(1, block // self.parameter.numel())
         starts = range(0, len(self.output), step)
-        return sum(self.each(start, start + step).square_().sum(0) for start in starts)
+        return self.shaped(sum(self.formed(start, start + step).square_().sum(0) for start in starts))
+
+    def formed(self, start: int, end: int) -> Tensor:
+        """The gradients of samples ``start`` to before ``end``, in new memory, as ``shaped`` expects them."""
+        raise NotImplementedError
+
+    def shaped(self, formed: Tensor) -> Tensor:
+        """What was formed, or summed over its first dimension, in the shape of the parameter."""
+        return formed
 
 
 class Summed(SampleGradients):
     """Gradients (B, ...) that are the parameter's already."""
 
-    def each(self, first: int = 0, end: int | None = None) -> Tensor:
-        return self.output[first:end].reshape(-1, *self.parameter.shape).clone()
+    def formed(self, start: int, end: int) -> Tensor:
+        return self.output[start:end].clone().view(-1, *self.parameter.shape)
 
 
 class Products(SampleGradients):
-    """Of a matrix that is applied at L positions of a sample, to the vectors ``inputs`` (B, L, K): a matrix product."""
+    """Of a matrix that is applied at L positions of a sample: (B, L, O) ``output`` by (B, L, K) ``inputs``."""
 
     def __init__(self, parameter: nn.Parameter, output: Tensor, inputs: Tensor) -> None:
         super().__init__(parameter, output)
         self.inputs = inputs
-
-    def each(self, first: int = 0, end: int | None = None) -> Tensor:
-        return self.shaped(self.output[first:end].mT @ self.inputs[first:end])
 
     def sum_of_squares(self) -> Tensor:
         if self.output.shape[1] > 1:
@@ -65,17 +70,16 @@ class Products(SampleGradients):
         # With one position the square is the product of the squares, and no sample's gradient need be formed.
         return self.shaped(self.output[:, 0].square().T @ self.inputs[:, 0].square())
 
-    def shaped(self, matrices: Tensor) -> Tensor:
-        """(..., O, K) to (..., *parameter.shape)."""
-        return matrices
+    def formed(self, start: int, end: int) -> Tensor:
+        return self.output[start:end].mT @ self.inputs[start:end]
 
 
 class Patches(Products):
     """Of a convolution as a matrix that is applied to patches, whose K runs over (height, width, channel)."""
 
-    def shaped(self, matrices: Tensor) -> Tensor:
+    def shaped(self, formed: Tensor) -> Tensor:
         _, channels, height, width = self.parameter.shape
-        return matrices.unflatten(-1, (height, width, channels)).movedim(-1, -3)
+        return formed.unflatten(-1, (height, width, channels)).movedim(-1, -3)
 
 
 class Convolutions(SampleGradients):
@@ -85,8 +89,8 @@ class Convolutions(SampleGradients):
         super().__init__(layer.weight, output)
         self.layer, self.inputs = layer, inputs
 
-    def each(self, first: int = 0, end: int | None = None) -> Tensor:
-        inputs, output, layer = self.inputs[first:end], self.output[first:end], self.layer
+    def formed(self, start: int, end: int) -> Tensor:
+        inputs, output, layer = self.inputs[start:end], self.output[start:end], self.layer
         size, (filters, *kernel) = len(inputs), self.parameter.shape
         _, found, _ = torch.ops.aten.convolution_backward(
             output.reshape(1, -1, *output.shape[2:]),

@@ -129,7 +129,8 @@ class UnlearningData(L.LightningDataModule):
     ) -> Iterator[Batch]:
         """One pass over a stream outside the training loop, un-augmented and in order: for masks and searches."""
         rows = Rows(self.dataset, self.stream(name, retain_share), self.is_forget, labels)
-        for batch in DataLoader(rows, batch_size=self.eval_batch_size, collate_fn=as_is):
+        own = torch.Generator()  # a loader draws a seed from it; a look must not change what training draws
+        for batch in DataLoader(rows, batch_size=self.eval_batch_size, collate_fn=as_is, generator=own):
             yield self.prepare(move_data_to_device(batch, device), augment=False)
 
     def batches_for(self, method: L.LightningModule, name: str) -> Iterator[Batch]:
