@@ -75,13 +75,12 @@ class ClassForgetting:
 
 
 class RandomForgetting:
-    """Forget training samples drawn at random over all classes, by count or by fraction."""
+    """Forget training samples drawn at random over all classes: a count or a fraction; a tenth if neither is given."""
 
     def __init__(self, seed: int, count: int | None = None, fraction: float | None = None) -> None:
         self.seed, self.count, self.fraction = seed, count, fraction
 
     def split(self, dataset: Dataset) -> Split:
-        if self.count is None and self.fraction is None:
-            raise UserError("scenario=random needs scenario.count or scenario.fraction")
-        forget = draw(dataset.train, self.count, self.fraction, self.seed, dataset.name)
+        fraction = 0.1 if self.count is None and self.fraction is None else self.fraction
+        forget = draw(dataset.train, self.count, fraction, self.seed, dataset.name)
         return assemble(dataset, forget, torch.zeros(len(dataset.labels), dtype=torch.bool))
