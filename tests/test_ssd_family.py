@@ -253,7 +253,8 @@ def searching(samples_a_batch: int = 4, **options: float) -> Potion:
 )
 def test_potion_stops_at_rho_and_dampens_the_original(rho: float, tries: int, expected: list[float]) -> None:
     method = searching(rho=rho, growth=10.0)
-    method.edit()
+    with method.meter.running():
+        method.edit()
     assert len(method.curves["percentile"]) == tries
     assert method.curves["percentile"][0].item() == pytest.approx(100 - np.log(2))
     # a try that was not restored would have left 1 / 10 of 1 / 10
@@ -265,8 +266,9 @@ def test_potion_stops_at_rho_and_dampens_the_original(rho: float, tries: int, ex
 @torch.no_grad()
 def test_potion_counts_no_further_than_it_must() -> None:
     method = searching(samples_a_batch=1, rho=0.5, growth=10.0)
-    assert method.correct() == 4
-    assert method.correct(at_most=1) == 2
+    with method.meter.running():
+        assert method.correct() == 4
+        assert method.correct(at_most=1) == 2
     assert method.meter.forward == 4 + 2
 
 
