@@ -81,6 +81,12 @@ def test_bad_teacher_asks_for_each_sample_its_own_teacher_alone(tiny: Tiny) -> N
     assert len(method.competent.remembered) == 1
 
 
+def test_bad_teacher_steps_are_those_of_its_part_of_the_retain_set(tiny: Tiny) -> None:
+    method = BadTeacher(tiny.model, optimizer=SGD, retain_share=0.5, batch_size=1)
+    tiny.fit(method)
+    assert method.steps_per_epoch == len(method.curves["train_loss"]) == 3  # what a schedule is made for
+
+
 def test_amnesiac_trains_on_wrong_labels(tiny: Tiny) -> None:
     tiny.fit(Amnesiac(tiny.model, optimizer=SGD))
     x = np.concatenate([FORGET[0], RETAIN[0]])

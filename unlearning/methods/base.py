@@ -114,7 +114,8 @@ class Method(L.LightningModule):
 
     def steps_over(self, streams: Sequence[str]) -> int:
         """Batches of the longest of some streams."""
-        return max(ceil(self.task.sizes[s] / self.batch_sizes[s]) for s in streams)
+        data = self.trainer.datamodule
+        return max(ceil(len(data.stream(s, self.retain_share)) / self.batch_sizes[s]) for s in streams)
 
     # How a step is taken
 
