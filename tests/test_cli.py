@@ -110,6 +110,28 @@ def test_the_key_is_of_what_decides_the_result(tmp_path: Path) -> None:
     assert len({key, *(run_key(composed(change)[0]) for change in changes)}) == len(changes) + 1
 
 
+def test_retraining_as_a_method_is_another_draw_than_the_reference(command) -> None:
+    """Its gaps are the noise floor: not zero by construction."""
+    _, out, _ = command("tracking=none", "pretrain.epochs=1", "method=retrain")
+    assert results(out)["rows"]["unlearned"]["distance/js_test"] > 0
+
+
+def test_passes_of_an_addon_are_counted(command) -> None:
+    _, out, _ = command(*FAST, "addon=[saliency]")
+    found = results(out)
+    assert found["cost"]["cost/forward"] == found["sizes"]["retain"] + found["sizes"]["forget"]
+
+
+def test_the_key_follows_the_content_of_own_data(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name / "train" / "cat").mkdir(parents=True)
+        (tmp_path / name / "train" / "cat" / f"{name}.png").touch()
+    own = ["dataset=image_folder", "dataset.name=pets"]
+    assert run_key(composed(*own, f"dataset.root={tmp_path}/one")[0]) != run_key(
+        composed(*own, f"dataset.root={tmp_path}/two")[0]
+    )
+
+
 # A user's own model
 
 
@@ -176,6 +198,13 @@ def bad(command, tmp_path: Path, *arguments: str) -> str:
         (["scenario.fraction=0.5", "scenario.count=5"], "choose one"),
         (["split.validation=1.5"], "split.validation must lie in [0, 1)"),
         (["dataset=image_folder"], "dataset.root must be given"),
+        (["dataset=image_folder", "dataset.root=~/pets"], "quote the value"),
+        (["seed=-1"], "seed=-1 must be a whole number from 0"),
+        (["method.epochs=0"], "each must be 1 or more"),
+        (["method.epochs=2.0"], "method.epochs=2.0: input should be a valid integer"),
+        (["method.optimizer.lr=-1"], "Invalid learning rate: -1"),
+        (["trainer=gpu"], "trainer: No supported gpu backend found"),
+        (["tracking=sqlite", "tracking.uri=file:///x"], "tracking.uri=file:///x is no absolute database or server"),
         (["method=emmn", "scenario=random"], "EMMN forgets whole classes only"),
         (["dataset=image_folder", "dataset.root=/nowhere"], "no images under /nowhere: put them in /nowhere/train/"),
         (["pretrain.checkpoint=/nowhere/x.pt"], "cannot read /nowhere/x.pt: No such file"),
@@ -194,7 +223,9 @@ def test_a_checkpoint_of_another_shape_or_kind(command, tmp_path: Path) -> None:
     torch.save(state | {head: torch.zeros(7)}, file)
     assert f"{head} has shape (7,), the model wants (10,)" in bad(command, tmp_path, f"pretrain.checkpoint={file}")
     torch.save({name: tensor for name, tensor in state.items() if name != head}, file)
-    assert f"it lacks '{head}'" in bad(command, tmp_path, f"pretrain.checkpoint={file}")
+    assert f"it lacks '{head}' (1 such" in bad(command, tmp_path, f"pretrain.checkpoint={file}")
+    torch.save(state | {"extra": torch.zeros(1)}, file)
+    assert "it also has 'extra'" in bad(command, tmp_path, f"pretrain.checkpoint={file}")
     torch.save(build.model(config, build.dataset(config)), file)
     assert "a pickled model is not loaded" in bad(command, tmp_path, f"pretrain.checkpoint={file}")
     file.write_bytes(b"garbage")

@@ -137,6 +137,33 @@ def test_gradients_of_each_sample(make) -> None:
             torch.testing.assert_close(found[parameter][b], gradient, msg=names[parameter])
 
 
+@pytest.mark.parametrize(
+    ("convolution", "shape"),
+    [
+        (nn.Conv2d(8, 3, 3, stride=2), (8, 18, 17)),  # as one convolution; the last row and column are left over
+        (nn.Conv2d(8, 4, (3, 5), padding=(1, 2), dilation=(1, 2), groups=2), (8, 5, 9)),
+        (nn.Conv2d(2, 3, 2, stride=3, padding=1), (2, 8, 7)),  # as patches
+        (nn.Conv2d(8, 3, (1, 2), stride=(2, 1)), (8, 4, 5)),
+    ],
+)
+def test_gradients_of_each_convolution(convolution: nn.Conv2d, shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    images = torch.randn(3, *shape).double()
+    model = nn.Sequential(convolution.double(), nn.Flatten(), nn.LazyLinear(4).double())
+    model(images)
+    directions = torch.randn(3, 4).double()
+    backward = SampleBackward(model, images)
+    assert not backward.rest
+    found = {g.parameter: (g.each(), g.sum_of_squares()) for g in backward.along(directions)}
+    for parameter in model.parameters():
+        rows = [
+            torch.autograd.grad(d @ model(x[None])[0], parameter)[0] for x, d in zip(images, directions, strict=True)
+        ]
+        expected = torch.stack(rows)
+        torch.testing.assert_close(found[parameter][0], expected)
+        torch.testing.assert_close(found[parameter][1], expected.square().sum(0))
+
+
 @pytest.mark.parametrize("logits", [[0.3, -1.0, 2.0, 0.0], [90.0, 0.0, -90.0, 3.0], [-200.0, 0.0, 200.0, 0.0]])
 def test_root_of_the_fisher_of_the_logits(logits: list[float]) -> None:
     values = torch.tensor([logits, logits[::-1]])

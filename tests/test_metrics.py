@@ -331,8 +331,14 @@ def test_every_number_has_a_direction():
     values, failed = evaluate(METRICS, replace(evidence, retrained=evidence.logits))
     assert not failed
     directions = directions_of(METRICS, list(values))
-    assert directions["forget/acc"] == directions["mia/loss_tpr_at_1pct"] == directions["class_acc/a"] == "to-retrained"
-    assert directions["test/acc"] == directions["distance/fidelity_forget"] == "up"
+    assert (
+        directions["forget/acc"]
+        == directions["test/acc"]
+        == directions["mia/loss_tpr_at_1pct"]
+        == directions["class_acc/a"]
+        == "to-retrained"
+    )
+    assert directions["test_retain/acc"] == directions["distance/fidelity_forget"] == "up"
     assert directions["distance/js_test"] == directions["distance/activation_forget"] == "down"
     assert values["distance/js_forget"] == pytest.approx(0, abs=1e-12)
     assert values["distance/fidelity_forget"] == 1

@@ -15,6 +15,7 @@ import lightning as L
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from pydantic import ConfigDict, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -35,7 +36,10 @@ def build(node: Config, where: str, **given: Any) -> Any:
     try:
         return instantiate(dict(node), **given, _convert_="all")
     except InstantiationException as error:  # Hydra's wrapping of what the constructor raised
-        raise error.__cause__ or error from None
+        cause = error.__cause__ or error
+        if isinstance(cause, ValueError | MisconfigurationException):
+            raise UserError(f"{where}: {cause}") from None
+        raise cause from None
 
 
 def dataset(config: Config) -> Dataset:
@@ -109,15 +113,14 @@ def trainer(config: Config, epochs: int, callbacks: list[L.Callback]) -> L.Train
 
 def load_checkpoint(network: nn.Module, path: str) -> None:
     """Load a user's own weights: safetensors, or a plain state dict saved by ``torch.save``."""
-    state = read_state(Path(path))
+    state = read_state(Path(path).expanduser())
     own = network.state_dict()
-    if missing := sorted(own.keys() - state.keys()):
-        extra = sorted(state.keys() - own.keys())
-        raise UserError(
-            f"pretrain.checkpoint={path} does not fit the model: it lacks {missing[0]!r} ({len(missing)} missing"
-            + (f"; it has {extra[0]!r} instead?" if extra else "")
-            + "): choose model= to match"
-        )
+    for what, names in (("lacks", own.keys() - state.keys()), ("also has", state.keys() - own.keys())):
+        if names:
+            raise UserError(
+                f"pretrain.checkpoint={path} does not fit the model: it {what} {min(names)!r} "
+                f"({len(names)} such tensors): choose model= to match"
+            )
     for name, tensor in own.items():
         if state[name].shape != tensor.shape:
             raise UserError(
@@ -209,7 +212,7 @@ def check_value(value: Any, expected: tuple[Any, Any], where: str) -> None:
     wrong = None
     if adapter is not None:
         try:
-            adapter.validate_python(value)
+            adapter.validate_python(value, strict=isinstance(value, float | int | str))
         except ValidationError as error:
             wrong = error.errors()[0]["msg"][:1].lower() + error.errors()[0]["msg"][1:]
     elif isinstance(value, str) and isinstance(default, int | float):  # a library's argument without a usable hint

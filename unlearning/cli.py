@@ -104,9 +104,11 @@ def execute(config: dict[str, Any], choices: dict[str, str], command: str, sweep
     folder = Path(config["paths"]["runs"]) / folder_name(config, choices, run_key(config))
     if (folder / "DONE").exists() and not config["force"]:
         return folder
+    from .memory import keep_freed
     from .pipeline import run
 
     quiet()
+    keep_freed()
     return run(config, choices, command, sweep)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import importlib.util
 import json
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import (
     InterpolationResolutionError,
@@ -22,8 +23,8 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
-from .digests import file_digest, folder_digest
-from .errors import nearest
+from .digests import content_digest, file_digest
+from .errors import UserError, nearest
 
 ROOT = Path(__file__).resolve().parents[1]
 GROUPS = ("model", "dataset", "scenario", "pretrain", "method", "addon", "evaluation", "trainer", "tracking")
@@ -80,6 +81,12 @@ def plain(config: Any) -> dict[str, Any]:
     """The composed configuration as plain dicts and lists, interpolations resolved, paths absolute."""
     found = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     found["addon"] = found["addon"] or {}
+    seeds = {"seed": found["seed"]} | {
+        f"{part}.seed": found[part]["seed"] for part in ("split", "scenario", "pretrain")
+    }
+    for name, seed in seeds.items():
+        if not isinstance(seed, int) or not 0 <= seed < 2**31:
+            raise UserError(f"{name}={seed} must be a whole number from 0 to {2**31 - 1}")
     found["paths"] = {name: os.path.abspath(os.path.expanduser(p)) for name, p in found["paths"].items()}
     return found
 
@@ -109,11 +116,12 @@ def run_key(config: Mapping[str, Any]) -> str:
     """
     decides = {name: config[name] for name in DECIDES} | {"trainer": numerics(config)}
     decides["dataset"] = {k: v for k, v in config["dataset"].items() if k not in ("root", "cache")}
-    if config["dataset"].get("name") == "image_folder":
-        decides["dataset"]["content"] = folder_digest(Path(config["dataset"]["root"]))
+    root = config["dataset"].get("root")
+    if root and Path(root).expanduser() != Path(config["paths"]["data"]):  # data of the user's own
+        decides["dataset"]["content"] = content_digest(Path(root).expanduser())
     if checkpoint := config["pretrain"]["checkpoint"]:
-        decides["pretrain"] = config["pretrain"] | {"checkpoint": file_digest(Path(checkpoint))}
-    code = {target: source_digest(target) for target in sorted(targets(decides)) if target.startswith("unlearning.")}
+        decides["pretrain"] = config["pretrain"] | {"checkpoint": file_digest(Path(checkpoint).expanduser())}
+    code = {target: source_digest(target) for target in sorted({*targets(decides), "unlearning.pipeline.run"})}
     return hashlib.sha256(json.dumps([decides, code], sort_keys=True).encode()).hexdigest()
 
 
@@ -133,6 +141,7 @@ def targets(node: Any) -> Iterator[str]:
             yield from targets(child)
 
 
+@functools.cache
 def source_digest(target: str) -> str:
     """SHA-256 of the code that a ``_target_`` depends on: its module and all it imports from this package.
 
@@ -143,7 +152,9 @@ def source_digest(target: str) -> str:
         name = pending.pop()
         spec = None if name in seen else importlib.util.find_spec(name)
         seen.add(name)
-        if spec is None or spec.origin is None or spec.submodule_search_locations:
+        if spec is None or not spec.has_location or spec.submodule_search_locations:
+            continue
+        if "site-packages" in spec.origin:  # a library: its version is recorded with the run
             continue
         tree = ast.parse(Path(spec.origin).read_text())
         digest.update(ast.dump(tree).encode())
@@ -170,6 +181,8 @@ def explain(error: BaseException, keys: list[str] | None = None) -> str:
     if "Missing mandatory value" in text or isinstance(error, MissingMandatoryValue):
         key = re.search(r"full_key: (\S+)", text) or re.search(r"value: (\S+)", text)
         return f"{key[1] if key else 'a value'} must be given"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override} cannot be read: quote the value, as in KEY='\"VALUE\"', or write $HOME for ~"
     if isinstance(error, InterpolationResolutionError) and (match := re.search(r"Environment variable '(\w+)'", text)):
         return f"the environment variable {match[1]} is not set"
     where = re.search(r"full_key: (\S+)", text)

@@ -1,6 +1,7 @@
 """What unlearning costs: seconds, memory, and how many samples pass forward and backward through networks."""
 
 import contextlib
+import ctypes
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import lightning as L
 import torch
 from torch import Tensor, nn
+
+from .memory import return_freed
 
 PROC = Path("/proc/self")
 
@@ -107,7 +110,10 @@ def reset_peak() -> int | None:
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()
+    return_freed()
     try:
+        with contextlib.suppress(OSError, AttributeError):  # give back what the allocator keeps of earlier work
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
         (PROC / "clear_refs").write_text("5")  # Linux: sets the peak of the resident set to its present size
         return peak()
     except OSError:

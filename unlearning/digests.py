@@ -16,7 +16,10 @@ def file_digest(path: Path) -> str:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
 
 
-def folder_digest(folder: Path) -> str:
-    """SHA-256 over the names and sizes (bytes) of the files below a folder."""
-    files = sorted((p.relative_to(folder).as_posix(), p.stat().st_size) for p in folder.rglob("*") if p.is_file())
-    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
+def content_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, or over the names, sizes (bytes) and times of change of the files below a folder."""
+    if path.is_file():
+        return file_digest(path)
+    stats = sorted((p.relative_to(path).as_posix(), p.stat()) for p in path.rglob("*") if p.is_file())
+    listing = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()

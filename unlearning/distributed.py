@@ -7,8 +7,6 @@ from typing import TypeVar
 import torch
 from torch import distributed
 
-from .errors import UserError
-
 T = TypeVar("T")
 
 
@@ -36,12 +34,12 @@ def leads() -> bool:
 
 
 def lead(act: Callable[[], T]) -> T:
-    """``act()`` on rank 0; every rank gets its result, or the UserError that it raised."""
+    """``act()`` on rank 0; every rank gets its result, or the error that it raised."""
     outcome: list = [None, None]
     if leads():
         try:
             outcome[0] = act()
-        except UserError as error:  # the others wait for the outcome: raising here alone would leave them waiting
+        except Exception as error:  # the others wait for the outcome: raising here alone would leave them waiting
             outcome[1] = error
     if several():
         distributed.broadcast_object_list(outcome, src=0)

@@ -49,11 +49,12 @@ def run(config: Config, choices: Mapping[str, str], command: str, sweep: str | N
     key = run_key(config)
     folder = Path(config["paths"]["runs"]) / folder_name(config, choices, key)
     started = time.time()
+    tracking = build.build(config["tracking"], "tracking")
+    about = records.about(config, choices, command, key)
     with ExitStack() as held:
         if lead(lambda: records.begin(folder, held, config["force"])):
+            leave()
             return folder
-        tracking = build.build(config["tracking"], "tracking")
-        about = records.about(config, choices, command, key)
         try:
             results, curves = Run(config, folder).results()
         except BaseException as error:
@@ -75,15 +76,14 @@ class Run:
         self.split: Split = build.split(config, self.data)
         self.task = build.task(config, self.data, self.split)
         self.metrics = build.metrics(config)
+        self.method(build.model(config, self.data))  # what is wrong with it should show before hours of training
 
     def results(self) -> tuple[dict[str, Any], dict[str, list[tuple[int, float]]]]:
         """What goes to ``results.json``, and the curves of the unlearning."""
         models = {"original": self.reference("original")}
         if self.config["retrained"]:
             models["retrained"] = self.reference("retrained")
-        method = build.method(self.config, copy.deepcopy(models["original"].network))
-        if method.needs_forget_classes and not self.split.forget_classes:
-            raise UserError(f"{type(method).__name__} forgets whole classes only: use scenario=class without a count")
+        method = self.method(copy.deepcopy(models["original"].network))
         models["unlearned"] = self.unlearned(method, models["original"])
 
         logits = {name: model.logits for name, model in models.items()}
@@ -113,6 +113,13 @@ class Run:
 
     # Models
 
+    def method(self, network: nn.Module) -> Method:
+        """The method around a network, if it can serve the request."""
+        method = build.method(self.config, network)
+        if method.needs_forget_classes and not self.split.forget_classes:
+            raise UserError(f"{type(method).__name__} forgets whole classes only: use scenario=class without a count")
+        return method
+
     def reference(self, name: str) -> Model:
         """The original or retrained model, trained once for all runs that share data, recipe, seed and forget set."""
         stream = {"original": "train", "retrained": "retain"}[name]
@@ -126,7 +133,7 @@ class Run:
             "data": self.data.digest,
             "trained on": records.ids_digest(self.split.sets[stream]),
             "model": self.config["model"],
-            "code": source_digest(self.config["model"]["_target_"]),
+            "code": self.code(self.config["pretrain"]["_target_"]),
             "recipe": recipe,
             "trainer": numerics(self.config),
         }
@@ -141,6 +148,10 @@ class Run:
         network.load_state_dict(entry.tensors)
         return Model(network, self.predictions(network, name), dict(entry.facts))
 
+    def code(self, target: str) -> list[str]:
+        """Digests of the code that decides what a target makes of this model and data."""
+        return [source_digest(t) for t in (target, self.config["model"]["_target_"], "unlearning.data.datamodule.Rows")]
+
     def unlearned(self, method: Method, original: Model) -> Model:
         """The model after the method; a one-shot method's look at the data is made once for all that share it."""
         L.seed_everything(self.config["seed"], verbose=False)
@@ -153,7 +164,8 @@ class Run:
                 "seed": self.config["seed"],
                 "observes": method.observation_key(),
                 "trainer": numerics(self.config),
-                "code": source_digest(method.observer()),
+                "architecture": self.config["model"],
+                "code": self.code(method.observer()),
             }
 
             def observe() -> tuple[dict[str, Tensor], dict[str, float]]:
@@ -205,6 +217,7 @@ class Run:
             "data": self.data.digest,
             "model": records.state_digest(network.state_dict()),
             "architecture": self.config["model"],
+            "code": self.code("unlearning.predict.predict"),
             "trainer": numerics(self.config),
         }
 

@@ -8,6 +8,7 @@ import json
 import platform
 import shutil
 import subprocess
+import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
 from importlib.metadata import version
@@ -137,8 +138,10 @@ def finish(
     references = {f"{row}/{name}": value for row, values in others.items() for name, value in values.items()}
     names = ("results.json", "summary.png", "split.safetensors", "unlearned.safetensors", "MODEL_CARD.md")
     shown = {name: value for name, value in (finals | references).items() if "class_acc/" not in name}  # many charts
-    log(results, tracking, sweep, start, shown, curves, [folder / name for name in names], "FINISHED")
-    write(folder, "DONE", "")
+    try:
+        log(results, tracking, sweep, start, shown, curves, [folder / name for name in names], "FINISHED")
+    finally:  # the results are whole, whether or not MLflow took them
+        write(folder, "DONE", "")
 
 
 def fail(
@@ -146,10 +149,13 @@ def fail(
 ) -> None:
     """Mark the run as failed, with the reason; nothing that it half made stays."""
     reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-    clear(folder)
-    write(folder, "FAILED", reason + "\n")
-    if not isinstance(error, KeyboardInterrupt):
-        log(about | {"reason": reason}, tracking, sweep, start, {}, {}, [folder / "FAILED"], "FAILED")
+    try:
+        clear(folder)
+        write(folder, "FAILED", reason + "\n")
+        if not isinstance(error, KeyboardInterrupt):
+            log(about | {"reason": reason}, tracking, sweep, start, {}, {}, [folder / "FAILED"], "FAILED")
+    except UserError as second:  # the first error is the one to be told
+        warnings.warn(f"the failure could not be recorded: {second}", stacklevel=2)
 
 
 def log(
@@ -182,7 +188,7 @@ def log(
 
 def comparable(config: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters worth comparing between runs: the choices, the seeds, and the settings by dotted name."""
-    groups = ("method", "addon", "scenario", "pretrain", "split")
+    groups = ("method", "addon", "scenario", "pretrain", "split", "model", "dataset", "trainer")
     found = {name: choice for name, choice in config["choices"].items() if choice} | {"seed": config["seed"]}
     for group in groups:
         found |= flat(config[group], f"{group}.")

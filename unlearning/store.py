@@ -101,7 +101,7 @@ def exclusive(path: Path) -> Iterator[None]:
         try:
             lock.acquire(blocking=False)
         except Timeout:
-            log.info("waiting for %s: another process is making it", path)
+            log.warning("waiting for %s: another process is making it", path)
             lock.acquire()
     try:
         yield

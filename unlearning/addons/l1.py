@@ -9,7 +9,8 @@ from .base import Addon, trainable
 class L1(Addon):
     """Adds ``weight_t ||theta||_1`` to the loss, ``weight_t`` falling linearly from ``weight`` to 0 over the epochs.
 
-    ``weight_t = weight (1 - t / (E - free))`` in epoch t = 0, 1, ... of E; the last ``free`` epochs have no penalty.
+    ``weight_t = weight (1 - t / (E - free))`` in epoch t = 0, 1, ... of E; the last ``free`` epochs have no penalty. In
+    a method of alternating passes, each pass is an epoch.
     """
 
     def __init__(self, weight: float = 5e-4, free: int = 0) -> None:

@@ -12,8 +12,8 @@ class Saliency(Addon):
     """Unlearn only through the weights that matter most to the forget set; all others stay bit-equal.
 
     The mask is fixed before training: ``m = 1[|sum over D_f of d CE / d theta| >= its (1 - keep) quantile]``, the
-    gradient summed with its sign in eval mode, the quantile taken over all parameters together. It needs one pass
-    forward and backward over the forget set, with labels.
+    gradient summed with its sign in eval mode, the quantile taken over all parameters together. It takes one pass
+    forward and backward over the forget set, with labels, whatever the method itself may see.
     """
 
     def __init__(self, keep: float = 0.5) -> None:
@@ -21,7 +21,7 @@ class Saliency(Addon):
             raise UserError(f"keep is the share of weights that may change, in (0, 1], not {keep}")
         self.keep = keep
 
-    def on_fit_start(self, trainer: L.Trainer, method: L.LightningModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, method: L.LightningModule) -> None:
         with method.meter.item("saliency"):
             parameters = trainable(method.model)
             total = [torch.zeros_like(p) for p in parameters]

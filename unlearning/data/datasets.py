@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
@@ -159,7 +160,9 @@ def _fetch(name: str, root: Path, train: bool) -> tuple[np.ndarray, list[int], l
     kind, files = TORCHVISION[name]
     which = {"split": "train" if train else "test"} if name == "svhn" else {"train": train}
     try:
-        part = getattr(datasets, kind)(root, download=True, **which)
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / f".{name}.lock"):  # processes that start together download once
+            part = getattr(datasets, kind)(root, download=True, **which)
     except (OSError, RuntimeError) as error:  # no network, a refused download or a damaged archive
         raise UserError(
             f"{name} is not under {root} and could not be downloaded ({error}): put {files} there, or set dataset.root"

@@ -69,6 +69,11 @@ class Method(L.LightningModule):
         super().__init__()
         self.model, self.epochs, self.addons = model, epochs, list(addons)
         self.make_optimizer, self.schedule = optimizer, schedule
+        if min(epochs, batch_size, 1 if forget_batch_size is None else forget_batch_size) < 1:
+            raise UserError(
+                f"epochs={epochs}, batch_size={batch_size}, forget_batch_size={forget_batch_size}: "
+                "each must be 1 or more"
+            )
         self.batch_sizes = {"forget": forget_batch_size or batch_size, "retain": batch_size, "train": batch_size}
         self.weights = {"forget": forget_weight, "retain": retain_weight, "train": 1.0}
         self.batch_norm = batch_norm
@@ -167,7 +172,10 @@ class Method(L.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer | dict:
         if self.make_optimizer is None:
             raise UserError(f"{type(self).__name__} needs an optimizer")
-        optimizer = self.make_optimizer(trainable(self.model))
+        try:
+            optimizer = self.make_optimizer(trainable(self.model))
+        except ValueError as error:
+            raise UserError(f"method.optimizer: {error}") from None
         for addon in self.addons:
             optimizer = addon.wrap_optimizer(optimizer)
         if self.schedule is None:

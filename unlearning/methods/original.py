@@ -11,7 +11,11 @@ class Original(Method):
     streams = ()
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__(model, epochs=0)
+        super().__init__(model)
+
+    @property
+    def passes(self) -> int:
+        return 0
 
     def configure_optimizers(self) -> None:
         return None

@@ -18,8 +18,8 @@ class Accuracy(Metric):
         "forget/ua": "to-retrained",
         "test_forget/acc": "to-retrained",
         "retain/acc": "up",
-        "val/acc": "up",
-        "test/acc": "up",
+        "val/acc": "to-retrained",
+        "test/acc": "to-retrained",
         "test_retain/acc": "up",
     }
 

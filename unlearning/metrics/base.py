@@ -84,11 +84,13 @@ def gaps(
     """``gap/<metric> = value - retrained`` for every metric that is no distance to the retrained model itself.
 
     ``gap/mean`` is the field's average gap: the mean absolute gap over forget, retain and test accuracy and the
-    loss-based attack's AUC, over those of the four that exist.
+    loss-based attack's AUC, as far as the evaluation has them; there is none if one of these failed.
     """
     patterns = [pattern for metric in metrics.values() if not metric.needs_retrained for pattern in metric.directions]
     own = [name for name in values if name in retrained and any(fnmatchcase(name, p) for p in patterns)]
     signed = {name: values[name] - retrained[name] for name in own}
-    average = [abs(signed[name]) for name in MEAN_OVER if name in signed]
+    wanted = [name for name in MEAN_OVER if any(fnmatchcase(name, p) for p in patterns)]
     found = {f"gap/{name}": value for name, value in signed.items()}
-    return found | ({"gap/mean": float(np.mean(average))} if average else {})
+    if wanted and all(name in signed for name in wanted):
+        found["gap/mean"] = float(np.mean([abs(signed[name]) for name in wanted]))
+    return found
