@@ -238,14 +238,15 @@ def test_a_diverged_run_is_marked_as_failed_and_can_be_run_again(command, tmp_pa
     assert (folder / "FAILED").read_text().strip() in line
 
 
-def test_a_corrupt_model_in_the_store_is_made_again(command, tmp_path: Path) -> None:
+def test_a_corrupt_model_in_the_store_is_made_again(command, tmp_path: Path, caplog) -> None:
     store = f"paths.store={tmp_path}/own"
     _, out, _ = command(*FAST, store)
     first = results(out)
     for file in (tmp_path / "own" / "models").glob("*.safetensors"):
         file.write_bytes(file.read_bytes()[:-10])
-    code, out, _ = command(*FAST, store, "force=true")
+    code, out, err = command(*FAST, store, "force=true")
     assert code == 0
+    assert "is corrupt" in err + caplog.text
     assert without_cost(results(out)) == without_cost(first)
 
 
