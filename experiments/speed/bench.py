@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from unlearning import cli
+from unlearning.memory import keep_freed
 
 from . import commands, precision, reading, training
 from .measure import Claim, show
@@ -49,6 +50,7 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     cli.quiet()
+    keep_freed()  # as the command line does
     parts = measurements(options.pairs)
     if unknown := set(options.only or ()) - parts.keys():
         parser.error(f"there is no measurement {', '.join(unknown)}: choose from {', '.join(parts)}")

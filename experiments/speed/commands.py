@@ -46,9 +46,13 @@ def help_text(repetitions: int) -> list[Claim]:
 
 def torch_modules_of_help() -> list[str]:
     """Names of the modules of torch that ``python run.py --help`` imports."""
-    imports = command("-X", "importtime", "run.py", "--help")().stderr.splitlines()
-    names = [line.rpartition("|")[2].strip() for line in imports]
-    return [name for name in names if name.split(".")[0] == "torch"]
+    return [name for name in modules_of_help() if name.split(".")[0] == "torch"]
+
+
+def modules_of_help() -> list[str]:
+    """Names of all modules that it imports."""
+    lines = command("-X", "importtime", "run.py", "--help")().stderr.splitlines()
+    return [line.rpartition("|")[2].strip() for line in lines]
 
 
 def sweep() -> list[Claim]:

@@ -34,6 +34,8 @@ class Recorder(Meter):
         super().watch(network)
 
     def remember(self, network: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if not self._running:
+            return
         training = [module.training for module in network.modules()]
         one = Pass(network, inputs[0].shape, training, inputs[0].requires_grad)
         self.passes.append(one)

@@ -64,7 +64,7 @@ class Bench:
         return UnlearningData(self.data, self.split, self.task)
 
     def fit(self, method: Method, precision: str = "32-true") -> None:
-        """The unlearning as a run does it, a one-shot method's edit included."""
+        """The unlearning as a run does it, a one-shot method's edit and repair included."""
         data = self.datamodule()
         config = {"trainer": self.config["trainer"] | {"precision": precision}}
         build.trainer(config, method.passes, []).fit(method, datamodule=data)
@@ -72,6 +72,9 @@ class Bench:
             method.look = lambda stream: data.batches_for(method, stream)
             with method.meter.running(), torch.no_grad():
                 method.edit()
+            if method.repair is not None:
+                method.repair.meter = method.meter
+                self.fit(method.repair, precision)
 
 
 def state(network: nn.Module) -> torch.Tensor:

@@ -1,0 +1,44 @@
+"""Freed memory is kept for the next tensors, and returned on demand."""
+
+import json
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from unlearning.config import ROOT
+
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+
+CODE = """
+import json, re, resource, sys
+from unlearning.memory import keep_freed, return_freed
+if "keep" in sys.argv:
+    keep_freed()
+def resident():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+before = faults()
+for _ in range(8):
+    b"x" * (40 << 20)
+taken = faults() - before
+held = resident()
+return_freed()
+print(json.dumps({"faults": taken, "held": held, "returned": resident()}))
+"""
+
+
+def measured(*arguments: str) -> dict[str, float]:
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout)
+
+
+def test_freed_blocks_are_used_again_and_can_be_returned() -> None:
+    kept, plain = measured("keep"), measured()
+    assert kept["faults"] < plain["faults"] / 4  # eight blocks, of which the first alone is new
+    assert kept["held"] - plain["held"] > 30
+    assert kept["returned"] < kept["held"] - 30
