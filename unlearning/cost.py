@@ -1,7 +1,6 @@
 """What unlearning costs: seconds, memory, and how many samples pass forward and backward through networks."""
 
 import contextlib
-import ctypes
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -112,8 +111,6 @@ def reset_peak() -> int | None:
         return torch.cuda.memory_allocated()
     return_freed()
     try:
-        with contextlib.suppress(OSError, AttributeError):  # give back what the allocator keeps of earlier work
-            ctypes.CDLL("libc.so.6").malloc_trim(0)
         (PROC / "clear_refs").write_text("5")  # Linux: sets the peak of the resident set to its present size
         return peak()
     except OSError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ Config = dict[str, Any]
 COMMON = ("dataset=cifar10", "model=resnet18", "model.width=16", "tracking=none", "paths.root=/nowhere")
 
 
+@functools.cache  # to compose is not part of any method
 def composed(*overrides: str) -> tuple[Config, Mapping[str, str]]:
     """(configuration, choices) of a command line."""
     register()

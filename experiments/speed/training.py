@@ -67,7 +67,6 @@ def hand_written(bench: Bench, batch_size: int = 128) -> nn.Module:
 def against_floor(bench: Bench, name: str, pairs: int) -> Claim:
     """A whole unlearning against the same sample passes in a bare loop."""
     floor, forward, backward = floor_of(bench, name)
-    floor()  # the first pass of a shape chooses its kernels
     ratio = paired_ratio(lambda: bench.fit(bench.method(name, *METHODS[name])), floor, pairs)
     return Claim(f"{name} / its sample passes alone", ratio, 1.1, note=f"{forward:,} forward, {backward:,} backward")
 

@@ -80,16 +80,19 @@ class Scrub(Method):
         super().on_fit_start()
         self.teacher.remember = not self.task.augmented
 
-    def divergence(self, batch: Batch, logits: Tensor) -> Tensor:
-        """``KL_T(teacher || student)`` on a batch, in nats."""
-        return distillation(logits, self.teacher(batch), self.temperature)
+    def logits_and_divergence(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The student's logits on a batch, and ``KL_T(teacher || student)`` in nats."""
+        targets = self.teacher(batch)  # first: later, its activations would come on top of the student's graph
+        logits = self.model(batch.images)
+        return logits, distillation(logits, targets, self.temperature)
 
     def forget_loss(self, batch: Batch) -> Tensor:
-        return -self.divergence(batch, self.model(batch.images))
+        _, divergence = self.logits_and_divergence(batch)
+        return -divergence
 
     def retain_loss(self, batch: Batch) -> Tensor:
-        logits = self.model(batch.images)
-        return self.gamma * F.cross_entropy(logits, batch.labels) + self.alpha * self.divergence(batch, logits)
+        logits, divergence = self.logits_and_divergence(batch)
+        return self.gamma * F.cross_entropy(logits, batch.labels) + self.alpha * divergence
 
     # Rewinding
 
