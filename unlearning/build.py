@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from .addons.base import Addon
 from .data.datasets import Dataset
+from .data.scenarios import Scenario
 from .errors import UserError, nearest
 from .methods.base import Method
 from .metrics.base import Metric
@@ -43,13 +44,18 @@ def build(node: Config, where: str, **given: Any) -> Any:
 
 
 def dataset(config: Config) -> Dataset:
-    """The data set, in memory."""
-    return build(config["dataset"], "dataset")
+    """The data set, in memory, with the errors that the scenario puts in it."""
+    return scenario(config).manipulated(build(config["dataset"], "dataset"))
+
+
+def scenario(config: Config) -> Scenario:
+    """What is to be forgotten."""
+    return build(config["scenario"], "scenario")
 
 
 def split(config: Config, data: Dataset) -> Split:
     """The index sets of the scenario."""
-    return build(config["scenario"], "scenario").split(data)
+    return scenario(config).split(data)
 
 
 def model(config: Config, data: Dataset) -> nn.Module:
@@ -60,14 +66,14 @@ def model(config: Config, data: Dataset) -> nn.Module:
 
 def task(config: Config, data: Dataset, parts: Split) -> Task:
     """The facts that methods may know."""
-    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (data.mean, data.std))
+    low, high = data.bounds
     return Task(
         num_classes=len(data.classes),
         forget_classes=parts.forget_classes,
         sizes={name: len(parts.sets[name]) for name in ("forget", "retain", "train")},
         input_shape=data.input_shape,
-        low=-mean / std,
-        high=(1 - mean) / std,
+        low=low,
+        high=high,
         augmented=bool(data.crop or data.flip),
         fresh_model=lambda: model({"model": without_published_weights(config["model"])}, data),
         starting_model=lambda: model(config, data),

@@ -55,8 +55,8 @@ class Task:
     forget_classes: tuple[int, ...]  # as in Split
     sizes: dict[str, int]  # samples in each stream: forget, retain, train
     input_shape: tuple[int, ...]  # of one sample: (C, H, W) or (F,)
-    low: Tensor  # (C, 1, 1): the smallest normalised value of a pixel, by channel
-    high: Tensor  # (C, 1, 1): the largest
+    low: Tensor  # (C, 1, 1): the smallest normalised value of a pixel, by channel; (F,): of a feature
+    high: Tensor  # the largest
     augmented: bool  # training images are augmented, so one sample's pixels differ from pass to pass
     fresh_model: Callable[[], nn.Module]  # a new randomly initialised network of the original's architecture
     starting_model: Callable[[], nn.Module]  # what the original was trained from: fresh, or with published weights

@@ -1,4 +1,4 @@
-"""Data sets as arrays in memory: every loader returns the same record, with images as uint8.
+"""Data sets as arrays in memory: every loader returns the same record, with images as uint8 or features as floats.
 
 A loader is named by ``_target_`` in ``conf/dataset/<name>.yaml`` and takes its options from there.
 """
@@ -29,13 +29,13 @@ class Dataset:
     """
 
     name: str
-    inputs: Tensor  # (N, H, W, C) uint8
+    inputs: Tensor  # (N, H, W, C) uint8, or (N, F) float32 features that are normalised already
     labels: Tensor  # (N,) int64
     classes: tuple[str, ...]
     train: Tensor  # ids, disjoint from validation and test
     validation: Tensor
     test: Tensor
-    mean: tuple[float, ...]  # of a channel, for pixels in [0, 1]
+    mean: tuple[float, ...]  # of a channel, for pixels in [0, 1]; of a feature, before it was normalised
     std: tuple[float, ...]
     crop: int = 0  # training augmentation: random crop after padding by so many pixels
     flip: bool = False  # training augmentation: random horizontal flip
@@ -44,9 +44,20 @@ class Dataset:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one sample as a network sees it: (C, H, W)."""
+        """Shape of one sample as a network sees it: (C, H, W), or (F,)."""
+        if self.inputs.ndim == 2:
+            return tuple(self.inputs.shape[1:])
         _, height, width, channels = self.inputs.shape
         return channels, height, width
+
+    @property
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """The smallest and largest value as a network sees it: of a pixel, (C, 1, 1); of a training feature, (F,)."""
+        if self.inputs.ndim == 2:
+            features = self.inputs[self.train]
+            return features.amin(0), features.amax(0)
+        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
+        return -mean / std, (1 - mean) / std
 
     @cached_property
     def digest(self) -> str:

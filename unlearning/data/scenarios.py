@@ -1,6 +1,7 @@
 """What is to be forgotten: a scenario turns a data set into index sets."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -47,7 +48,19 @@ def draw(pool: Tensor, count: int | None, fraction: float | None, seed: int, wha
     return pool[order[:count]]
 
 
-class ClassForgetting:
+class Scenario:
+    """What happened to the data, if anything, and what of it is to be forgotten."""
+
+    def manipulated(self, dataset: Dataset) -> Dataset:
+        """The data that the original model was trained on: as it is, unless the scenario is about errors in it."""
+        return dataset
+
+    def split(self, dataset: Dataset) -> Split:
+        """The index sets; the same for the data as they were and as they were manipulated."""
+        raise NotImplementedError
+
+
+class ClassForgetting(Scenario):
     """Forget whole classes, given by name or number; or, with a count or fraction, a random part of them.
 
     Test splits by the same classes. With only a part forgotten the rest of the class stays in the retain set.
@@ -74,7 +87,23 @@ class ClassForgetting:
         return assemble(dataset, forget, of_class, numbers if whole else ())
 
 
-class RandomForgetting:
+class SubclassForgetting(ClassForgetting):
+    """Forget fine classes of a data set that is labelled by super-classes, given by name or number; or a part of them.
+
+    Test splits by the same fine classes. The super-class stays, so no class is forgotten whole.
+    """
+
+    def split(self, dataset: Dataset) -> Split:
+        if dataset.fine_labels is None:
+            raise UserError(
+                f"scenario=subclass needs a data set with dataset.superclasses, such as cifar20, which {dataset.name} "
+                "has none of: choose dataset=cifar20 or scenario=class"
+            )
+        fine = replace(dataset, labels=dataset.fine_labels, classes=dataset.fine_classes)
+        return replace(super().split(fine), forget_classes=())
+
+
+class RandomForgetting(Scenario):
     """Forget training samples drawn at random over all classes: a count or a fraction; a tenth if neither is given."""
 
     def __init__(self, seed: int, count: int | None = None, fraction: float | None = None) -> None:
@@ -84,3 +113,29 @@ class RandomForgetting:
         fraction = 0.1 if self.count is None and self.fraction is None else self.fraction
         forget = draw(dataset.train, self.count, fraction, self.seed, dataset.name)
         return assemble(dataset, forget, torch.zeros(len(dataset.labels), dtype=torch.bool))
+
+
+class DataEntry(Scenario):
+    """Forget training samples whose labels were entered wrongly: a count or a fraction of them; a tenth if neither.
+
+    The labels of randomly drawn training samples are replaced, each by one of the other classes at random, before the
+    original model is trained: the label errors of tabular data in Schoepf et al. (2024, arXiv:2402.10098). All of them
+    are to be forgotten; validation and test labels are right.
+    """
+
+    def __init__(self, seed: int, count: int | None = None, fraction: float | None = None) -> None:
+        self.seed, self.count, self.fraction = seed, count, fraction
+
+    def manipulated(self, dataset: Dataset) -> Dataset:
+        wrong, labels = self.wrong(dataset), dataset.labels.clone()
+        generator = torch.Generator().manual_seed(self.seed)
+        labels[wrong] += torch.randint(1, len(dataset.classes), (len(wrong),), generator=generator)
+        return replace(dataset, labels=labels % len(dataset.classes))
+
+    def split(self, dataset: Dataset) -> Split:
+        return assemble(dataset, self.wrong(dataset), torch.zeros(len(dataset.labels), dtype=torch.bool))
+
+    def wrong(self, dataset: Dataset) -> Tensor:
+        """Ids of the samples with wrong labels."""
+        fraction = 0.1 if self.count is None and self.fraction is None else self.fraction
+        return draw(dataset.train, self.count, fraction, self.seed, dataset.name)
