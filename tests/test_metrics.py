@@ -3,15 +3,17 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unlearning.errors import UserError
 from unlearning.metrics.accuracy import Accuracy, ClassAccuracy
 from unlearning.metrics.base import Evidence, Metric, directions_of, evaluate, gaps
 from unlearning.metrics.distance import Distance
-from unlearning.metrics.figure import summary_figure
+from unlearning.metrics.figure import noise_figure, summary_figure
 from unlearning.metrics.membership import FEATURES, MembershipInference, auc, member_score, non_members, tpr_at
 from unlearning.metrics.membership_classifiers import EntropyLogistic, SVCMembership
+from unlearning.metrics.noise_curve import EntropyAgainstNoise
+from unlearning.metrics.zrf import ZeroRetrainForgetting
 from unlearning.types import Split
 
 METRICS = {"accuracy": Accuracy(), "classes": ClassAccuracy(), "distance": Distance(), "mia": MembershipInference()}
@@ -417,3 +419,57 @@ def test_figure_leaves_a_gap_for_a_collapsed_model_and_stands_a_single_row():
     assert collapsed.axes[-1].texts[0].get_text() == "unlearned: nothing to compare"
     constant = summary_figure({"unlearned": evidence.of(torch.zeros_like(evidence.logits))})
     assert constant.axes[-1].texts[0].get_text() == "unlearned\nAUC 0.50"
+
+
+# Zero retrain forgetting and the curve of noise
+
+
+def test_zrf_by_hand(tiny: Evidence) -> None:
+    # Forget rows 2 and 5. JS of equals is 0; of (1, 0) and (1/2, 1/2), with the mean (3/4, 1/4), it is
+    # (ln(4/3) + (1/2) ln(2/3) + (1/2) ln 2) / 2 = .21576. So 1 - .10788.
+    logits = from_probabilities(*[(1.0, 0.0)] * 10).clamp_min(-1e4)
+    logits[2] = 0.0
+    found = ZeroRetrainForgetting()(replace(tiny, logits=logits, untrained=torch.zeros(10, 2)))
+    assert found == {"zrf/forget": pytest.approx(1 - 0.21576 / 2, abs=1e-5)}
+
+
+def test_zrf_of_opposites_is_one_minus_ln_2(tiny: Evidence) -> None:
+    surely = torch.tensor([[99.0, -99.0]]).repeat(10, 1)
+    found = ZeroRetrainForgetting()(replace(tiny, logits=surely, untrained=-surely))
+    assert found["zrf/forget"] == pytest.approx(1 - math.log(2))
+
+
+class Steep(nn.Module):
+    """Logits (0, s x) of an image of one pixel x: its entropy is that of a coin with log odds s x."""
+
+    def __init__(self, s: float) -> None:
+        super().__init__()
+        self.s = nn.Parameter(torch.tensor([0.0, s]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1) * self.s
+
+
+def test_entropy_against_noise(tiny: Evidence) -> None:
+    def coin(odds: float) -> float:
+        p = 1 / (1 + math.exp(-odds))
+        return -p * math.log(p) - (1 - p) * math.log(1 - p)
+
+    pixels = torch.zeros(10, 1, 1, 1)
+    pixels[2], pixels[5] = 1.0, -2.0  # the forget set; the others are a coin's ln 2
+    metric = EntropyAgainstNoise(sigmas=[0, 50])
+    found = metric(replace(tiny, model=Steep(1.5), images=lambda ids: pixels[ids]))
+    assert found["noise/entropy_0"] == pytest.approx((coin(1.5) + coin(-3)) / 2)
+    # Under much noise every pixel is one end of the range, 1 or -2.
+    ends = [(coin(a) + coin(b)) / 2 for a in (1.5, -3) for b in (1.5, -3)]
+    assert any(found["noise/entropy_50"] == pytest.approx(end) for end in ends)
+    again = metric(replace(tiny, model=Steep(1.5), images=lambda ids: pixels[ids]))
+    assert again == found  # the noise is the same for every model
+
+
+def test_the_curve_of_noise_is_drawn_only_where_it_was_measured() -> None:
+    assert noise_figure({"original": {"forget/acc": 1.0}}) is None
+    rows = {"original": {"noise/entropy_10": 0.5, "noise/entropy_0": 0.1, "noise/entropy_2": 0.2}, "unlearned": {}}
+    first, second = noise_figure(rows).axes[0].lines
+    assert first.get_xydata().tolist() == [[0, 0.1], [2, 0.2], [10, 0.5]]
+    assert len(second.get_xydata()) == 0  # it failed for this model

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from . import build, records
 from .config import folder_name, numerics, run_key, source_digest
-from .data.datamodule import UnlearningData
+from .data.datamodule import Transform, UnlearningData
 from .data.datasets import Dataset
 from .distributed import join, lead, leads, leave
 from .errors import UserError
@@ -87,8 +87,16 @@ class Run:
         models["unlearned"] = self.unlearned(method, models["original"])
 
         logits = {name: model.logits for name, model in models.items()}
-        shown, references = self.data, (logits["original"], logits.get("retrained"))
-        parts = Evidence(logits["original"], shown.labels, self.split, shown.classes, *references)
+        parts = Evidence(
+            logits=logits["original"],
+            labels=self.data.labels,
+            split=self.split,
+            classes=self.data.classes,
+            original=logits["original"],
+            retrained=logits.get("retrained"),
+            untrained=self.untrained() if any(m.needs_untrained for m in self.metrics.values()) else None,
+            images=lambda ids: Transform(self.data)(self.data.inputs[ids]),
+        )
         evidence = {name: parts.of(model.logits, model.network) for name, model in models.items()}
         rows, failed = {}, {}
         for name, one in evidence.items():
@@ -108,7 +116,7 @@ class Run:
             "data": {"dataset": self.data.digest, "split": self.split.digest},
             "weights": records.state_digest(models["unlearned"].network.state_dict()),
         }
-        lead(lambda: records.artefacts(self.folder, evidence, self.split, self.data))
+        lead(lambda: records.artefacts(self.folder, evidence, rows, self.data))
         return results, method_curves(method)
 
     # Models
@@ -147,6 +155,11 @@ class Run:
         entry = self.store.get_or_create("models", key, train)
         network.load_state_dict(entry.tensors)
         return Model(network, self.predictions(network, name), dict(entry.facts))
+
+    def untrained(self) -> Tensor:
+        """The logits of a network with random weights, the same for all runs that share data, model and seed."""
+        L.seed_everything(self.config["pretrain"]["seed"], verbose=False)
+        return self.predictions(self.task.fresh_model(), "untrained")
 
     def code(self, target: str) -> list[str]:
         """Digests of the code that decides what a target makes of this model and data."""

@@ -25,7 +25,6 @@ from .errors import UserError
 from .metrics.base import Evidence
 from .store import exclusive, write_atomic
 from .table import number
-from .types import Split
 
 PACKAGES = (
     "torch",
@@ -86,13 +85,18 @@ def write(folder: Path, name: str, content: str | bytes) -> Path:
     return folder / name
 
 
-def artefacts(folder: Path, evidence: Mapping[str, Evidence], split: Split, data: Dataset) -> None:
-    """The figure, the split, the unlearned model's logits and weights, and its model card."""
-    from .metrics.figure import summary_figure
+def artefacts(
+    folder: Path, evidence: Mapping[str, Evidence], rows: Mapping[str, Mapping[str, float]], data: Dataset
+) -> None:
+    """The figures, the split, and the unlearned model's logits and weights; ``rows`` are the models' metrics."""
+    from .metrics.figure import noise_figure, summary_figure
 
-    image = io.BytesIO()
-    summary_figure(evidence).savefig(image, format="png", dpi=150)
-    write(folder, "summary.png", image.getvalue())
+    for name, figure in {"summary.png": summary_figure(evidence), "noise.png": noise_figure(rows)}.items():
+        if figure is not None:
+            image = io.BytesIO()
+            figure.savefig(image, format="png", dpi=150)
+            write(folder, name, image.getvalue())
+    split = evidence["unlearned"].split
     write(folder, "split.safetensors", save({name: ids.contiguous() for name, ids in split.sets.items()}))
     write(folder, "predictions.safetensors", save({"logits": evidence["unlearned"].logits, "labels": data.labels}))
     state = {n: t.detach().cpu().contiguous() for n, t in evidence["unlearned"].model.state_dict().items()}
@@ -136,10 +140,11 @@ def finish(
     finals = results["rows"]["unlearned"] | results["gaps"] | results["cost"]
     others = {row: values for row, values in results["rows"].items() if row != "unlearned"}
     references = {f"{row}/{name}": value for row, values in others.items() for name, value in values.items()}
-    names = ("results.json", "summary.png", "split.safetensors", "unlearned.safetensors", "MODEL_CARD.md")
+    names = ("results.json", "*.png", "split.safetensors", "unlearned.safetensors", "MODEL_CARD.md")
+    files = [file for name in names for file in sorted(folder.glob(name))]
     shown = {name: value for name, value in (finals | references).items() if "class_acc/" not in name}  # many charts
     try:
-        log(results, tracking, sweep, start, shown, curves, [folder / name for name in names], "FINISHED")
+        log(results, tracking, sweep, start, shown, curves, files, "FINISHED")
     finally:  # the results are whole, whether or not MLflow took them
         write(folder, "DONE", "")
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..noise import Noise, perturbed
 from ..types import Batch
 from .base import Method
 
@@ -37,7 +38,7 @@ class JiT(Method):
         model: nn.Module,
         sigma: float = 0.5,
         copies: int = 25,
-        noise: Literal["gaussian", "uniform", "salt_and_pepper"] = "gaussian",
+        noise: Noise = "gaussian",
         reduction: Literal["sum", "mean"] = "sum",
         **options: object,
     ) -> None:
@@ -49,17 +50,6 @@ class JiT(Method):
             )
         self.sigma, self.copies, self.noise, self.reduction = sigma, copies, noise, reduction
 
-    def perturbed(self, images: Tensor) -> Tensor:
-        """The images with noise: ``sigma N(0, 1)`` or ``sigma U(-1, 1)`` is added to every value and the sum clamped to
-        the range of the batch, or a share ``sigma`` of the values becomes one end of that range or the other.
-        """
-        low, high = images.min(), images.max()
-        if self.noise == "salt_and_pepper":
-            draw = torch.rand_like(images)
-            return torch.where(draw < self.sigma / 2, low, torch.where(draw < self.sigma, high, images))
-        noise = torch.randn_like(images) if self.noise == "gaussian" else torch.rand_like(images).mul_(2).sub_(1)
-        return noise.mul_(self.sigma).add_(images).clamp_(low, high)
-
     def forget_loss(self, batch: Batch) -> Tensor:
         images = batch.images
         logits = self.model(images)
@@ -69,7 +59,7 @@ class JiT(Method):
             n = min(at_once, self.copies - done)
             clean = images.repeat(n, *[1] * (images.ndim - 1))
             with torch.no_grad():
-                noisy = self.perturbed(clean)
+                noisy = perturbed(clean, self.sigma, self.noise)
                 distances = (clean - noisy).flatten(1).norm(dim=1).unflatten(0, (n, -1))
                 targets = self.model(noisy).unflatten(0, (n, -1))
             # A copy that the clamp left as it was has distance 0 and tells nothing: its ratio is 0 / tiny = 0.

@@ -1,6 +1,6 @@
 """What a metric is: a function of saved predictions that declares how to read its numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -28,7 +28,9 @@ class Evidence:
     classes: tuple[str, ...]
     original: Tensor | None = None  # logits of the original model
     retrained: Tensor | None = None  # logits of the retrained model; None under retrained=false
-    model: nn.Module | None = None  # the model itself, for the few metrics that need weights
+    untrained: Tensor | None = None  # logits of a network with random weights, if a metric needs them
+    images: Callable[[Tensor], Tensor] | None = None  # ids to network inputs, un-augmented, and
+    model: nn.Module | None = None  # the model itself: for the few metrics that look at more than predictions
 
     def of(self, logits: Tensor, model: nn.Module | None = None) -> "Evidence":
         """The same task with another model's predictions in front."""
@@ -40,6 +42,7 @@ class Metric:
 
     directions: Mapping[str, Direction]
     needs_retrained: bool = False
+    needs_untrained: bool = False
 
     def __call__(self, evidence: Evidence) -> dict[str, float]:
         raise NotImplementedError

@@ -16,6 +16,7 @@ from .membership import auc, member_score, non_members
 COLOURS = {"original": "#8c8c8c", "retrained": "#0072b2", "unlearned": "#d55e00"}  # told apart by the colour-blind
 MARKERS = {"original": "s", "retrained": "o", "unlearned": "D"}
 SETS = ("forget", "retain", "test")
+NOISE = "noise/entropy_"
 NAMED_CLASSES = 20  # of more classes, only the forgotten ones are named
 
 Values = dict[str, dict[str, float]]  # numbers of each model
@@ -43,6 +44,31 @@ def summary_figure(rows: Mapping[str, Evidence]) -> Figure:
     for panel in figure.axes:
         panel.spines[["top", "right"]].set_visible(False)
         panel.title.set_fontsize(11)
+    return figure
+
+
+def noise_figure(values: Mapping[str, Mapping[str, float]]) -> Figure | None:
+    """The entropy of each model's predictions on the forget set against the noise on it; None if it was not measured.
+
+    ``values`` holds the numbers of ``noise_curve`` for any of ``original``, ``retrained`` and ``unlearned``.
+    """
+    curves = {
+        name: sorted((float(key.removeprefix(NOISE)), v) for key, v in values[name].items() if key.startswith(NOISE))
+        for name in COLOURS
+        if name in values
+    }
+    if not any(curves.values()):
+        return None
+    figure = Figure(figsize=(6, 4.2), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for name, points in curves.items():
+        axes.plot(*np.array(points).reshape(-1, 2).T, MARKERS[name] + "-", color=COLOURS[name], label=name)
+    axes.set(title="Forget set under noise", xlabel="sigma, in normalised pixels", ylabel="mean entropy (nats)")
+    axes.set_ylim(bottom=0)
+    axes.grid(axis="y", color="#e5e5e5")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
     return figure
 
 

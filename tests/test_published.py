@@ -1,0 +1,75 @@
+"""The settings that papers publish for a model and a scenario are those that a command line gets."""
+
+from pathlib import Path
+
+import pytest
+from hydra.utils import get_object
+
+from tests.conftest import composed, names
+from unlearning.config import ROOT
+
+# Foster et al. (2024): alpha and lambda of SSD; sigma, rate and batch of JiT.
+SSD = {
+    ("resnet18", "class"): (10, 1, 64),
+    ("resnet18", "subclass"): (10, 1, 64),
+    ("resnet18", "random"): (10, 1, 128),
+    ("vit_b16", "class"): (5, 1, 64),
+    ("vit_b16", "subclass"): (25, 1, 64),
+    ("vit_b16", "random"): (10, 1, 128),
+    ("vgg16", "class"): (10, 4, 64),
+    ("vgg16", "subclass"): (5, 6, 64),
+    ("vgg16", "random"): (10, 4, 128),
+}
+JIT = {
+    ("vit_b16", "class"): (0.8, 1.5, 128),
+    ("vit_b16", "subclass"): (1.5, 0.5, 64),
+    ("vit_b16", "random"): (0.5, 0.1, 128),
+    ("vgg16", "class"): (0.5, 3e-4, 128),
+    ("vgg16", "subclass"): (0.01, 3e-4, 64),
+    ("vgg16", "random"): (0.01, 3e-4, 128),
+}
+
+
+def settings(method: str, model: str, scenario: str) -> dict:
+    return composed(f"method={method}", f"model={model}", f"scenario={scenario}", "dataset=cifar20")[0]["method"]
+
+
+@pytest.mark.parametrize(("model", "scenario"), SSD)
+def test_ssd(model: str, scenario: str) -> None:
+    found = settings("ssd", model, scenario)
+    assert (found["alpha"], found["lam"], found["batch_size"]) == SSD[model, scenario]
+
+
+@pytest.mark.parametrize(("model", "scenario"), JIT)
+def test_jit(model: str, scenario: str) -> None:
+    found = settings("jit", model, scenario)
+    assert (found["sigma"], found["optimizer"]["lr"], found["batch_size"]) == JIT[model, scenario]
+
+
+@pytest.mark.parametrize("scenario", ["class", "subclass", "random"])
+def test_bad_teacher(scenario: str) -> None:
+    assert settings("bad_teacher", "vit_b16", scenario)["batch_size"] == 128
+    assert settings("bad_teacher", "resnet18", scenario)["batch_size"] == 256
+
+
+def test_what_suits_a_data_set_goes_before_what_a_paper_publishes() -> None:
+    own = composed("method=ssd", "dataset=digits")[0]["method"]
+    assert composed("method=ssd", "dataset=digits", "model=vgg16")[0]["method"]["alpha"] == own["alpha"]
+
+
+@pytest.mark.parametrize(
+    "file", (ROOT / "conf" / "published").glob("*/*.yaml"), ids=lambda f: f"{f.parent.name}/{f.stem}"
+)
+def test_every_file_is_reached(file: Path) -> None:
+    model, scenario = file.stem.rsplit("_", 1)
+    assert file.parent.name in names("method")
+    assert model in names("model")
+    assert scenario in names("scenario")
+
+
+@pytest.mark.parametrize("recipe", names("pretrain"))
+def test_every_pretraining_recipe_composes_on_another_data_set(recipe: str) -> None:
+    pretrain = composed(f"pretrain={recipe}", "dataset=cifar10")[0]["pretrain"]
+    assert get_object(pretrain["_target_"])
+    assert pretrain["epochs"] > 0
+    assert pretrain["schedule"] is None or get_object(pretrain["schedule"]["_target_"])
