@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.conftest import composed
-from unlearning import build, cli
+from unlearning import build, cli, pipeline
 from unlearning.config import ROOT, run_key
 
 FAST = ["tracking=none", "pretrain.epochs=1", "method=finetune", "method.epochs=1"]
@@ -65,8 +67,10 @@ def test_a_run_leaves_all_its_records(command, tmp_path: Path) -> None:
     (folder,) = runs(tmp_path)
     assert {f.name for f in folder.iterdir()} == {
         *("results.json", "summary.png", "split.safetensors", "predictions.safetensors"),
-        *("unlearned.safetensors", "MODEL_CARD.md", "curves.json", "DONE"),
+        *("unlearned.safetensors", "MODEL_CARD.md", "curves.json", "provenance.json", "DONE"),
     }
+    provenance = json.loads((folder / "provenance.json").read_text())
+    assert {key: found[key] for key in provenance} == provenance
     assert found["data"]["split"] in (folder / "MODEL_CARD.md").read_text()
 
 
@@ -167,7 +171,7 @@ def bad(command, tmp_path: Path, *arguments: str) -> str:
     lines = [line for line in err.splitlines() if line]
     assert len(lines) == 1, err
     assert lines[0].startswith("error: ")
-    assert not [p for p in runs(tmp_path) if {f.name for f in p.iterdir()} != {"FAILED"}]
+    assert not [p for p in runs(tmp_path) if {f.name for f in p.iterdir()} != {"FAILED", "provenance.json"}]
     return lines[0]
 
 
@@ -238,6 +242,64 @@ def test_a_diverged_run_is_marked_as_failed_and_can_be_run_again(command, tmp_pa
     assert (folder / "FAILED").read_text().strip() in line
 
 
+def test_how_a_run_was_made_is_on_disk_from_its_start_and_stays_if_it_fails(
+    command, tmp_path: Path, monkeypatch
+) -> None:
+    at_start = []
+
+    def fail(run: pipeline.Run) -> None:
+        at_start.append((run.folder / "provenance.json").read_text())
+        (run.folder / "half.bin").touch()
+        raise RuntimeError("the loss is NaN")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.Run, "results", fail)
+        with pytest.raises(RuntimeError, match="NaN"):
+            command(*FAST, "method.epochs=2")
+    (folder,) = runs(tmp_path)
+    assert {f.name for f in folder.iterdir()} == {"FAILED", "provenance.json"}
+    assert (folder / "provenance.json").read_text() == at_start[0]
+    found = json.loads(at_start[0])
+    assert found["config"]["method"]["epochs"] == 2
+    assert found["config"]["choices"]["method"] == "finetune"
+    assert found["run_key"].startswith(folder.name.rpartition("-")[2])
+    assert found["versions"]["torch"] == version("torch")
+    assert found["command"].endswith("method.epochs=2")
+    assert "git" in found
+    code, out, _ = command(*FAST, "method.epochs=2")  # it is not taken for finished
+    assert code == 0
+    assert Path(out.strip().splitlines()[-1]).parent == folder
+    assert (folder / "DONE").exists()
+    assert not (folder / "FAILED").exists()
+    monkeypatch.setattr(pipeline.Run, "results", fail)
+    assert command(*FAST, "method.epochs=2") == (0, out, "")  # and now it is
+
+
+def test_a_data_set_that_is_neither_there_nor_to_be_had_is_asked_for_by_its_files(
+    command, tmp_path: Path, monkeypatch
+) -> None:
+    def no_network(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", no_network)
+    line = bad(command, tmp_path, "dataset=cifar100")
+    assert f"cifar100 is not under {tmp_path}/data and could not be downloaded" in line
+    assert "put cifar-100-python/ (unpacked from cifar-100-python.tar.gz) there" in line
+
+
+def test_the_data_that_the_addons_see_counts_as_the_runs(command, tmp_path: Path) -> None:
+    _, out, _ = command(*FAST, "method=jit")
+    assert results(out)["access"] == {"forget": "inputs"}
+    assert "jit was handed: forget (inputs)" in out
+    _, out, _ = command(*FAST, "method=jit", "addon=[saliency]")
+    found = results(out)
+    assert found["access"] == {"forget": "inputs and labels"}
+    assert out.startswith("jit+saliency: small_cnn on digits forgets")
+    assert "jit+saliency was handed: forget (inputs and labels)" in out
+    card = (Path(out.strip().splitlines()[-1]).parent / "MODEL_CARD.md").read_text()
+    assert "handed: forget (inputs and labels)\n" in card
+
+
 def test_a_corrupt_model_in_the_store_is_made_again(command, tmp_path: Path, caplog) -> None:
     store = f"paths.store={tmp_path}/own"
     _, out, _ = command(*FAST, store)
@@ -264,6 +326,18 @@ def test_a_sweep_goes_on_past_a_failure_and_lists_it(command, tmp_path: Path) ->
     code, *_ = command("-m", *FAST, "scenario.count=5,7")
     assert code == 0
     assert stamps == [(p / "results.json").stat().st_mtime_ns for p in done]  # finished runs are skipped
+
+
+def test_a_sweep_with_a_failure_has_failed_in_mlflow_too(command, tmp_path: Path) -> None:
+    fast = [*FAST[1:], "tracking=sqlite"]
+    early = ["seed=1", f"pretrain.checkpoint=null,{tmp_path}/missing.pt"]  # fails before it could be logged
+    assert [command("-m", *fast, *jobs)[0] for jobs in (["seed=0"], early, ["scenario.count=5,1000"])] == [0, 1, 1]
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    found = client.search_runs([client.get_experiment_by_name("unlearning").experiment_id], order_by=["start_time"])
+    parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    assert [run.info.status for run in parents] == ["FINISHED", "FAILED", "FAILED"]
 
 
 def test_a_sweep_shares_its_reference_models(command, tmp_path: Path) -> None:

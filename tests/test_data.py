@@ -121,10 +121,18 @@ def test_an_image_folder_is_decoded_once(folder: Path) -> None:
     assert load(folder).digest == data.digest
 
 
-def test_limit_takes_some_of_each_training_class(folder: Path) -> None:
-    data = load(folder, limit=5, validation=0.0)
-    assert data.labels[data.train].tolist() == [0] * 5 + [1] * 5
-    assert len(data.test) == 8
+def test_limit_takes_some_of_each_class_and_part(folder: Path) -> None:
+    data = load(folder, limit=3, validation=0.0)
+    assert data.labels[data.train].tolist() == [0] * 3 + [1] * 3
+    assert data.labels[data.test].tolist() == [0] * 3 + [1] * 3
+    assert len(load(folder, limit=5).test) == 8  # it has four of each
+
+
+def test_folders_may_be_fine_classes(folder: Path) -> None:
+    data = load(folder, superclasses={"pet": ["cat", "dog"]})
+    assert data.classes == ("pet",)
+    assert data.fine_classes == ("cat", "dog")
+    assert torch.equal(data.fine_labels, load(folder).labels)
 
 
 def test_a_changed_image_is_decoded_anew(folder: Path) -> None:

@@ -1,34 +1,82 @@
 """Every ``conf/method/*.yaml``: it composes, runs two steps with every scenario, and sees only what it declares."""
 
 import copy
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
+import lightning as L
 import pytest
 import torch
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from tests.conftest import composed, names
-from unlearning import build
+from unlearning import build, catalogue
+from unlearning.addons.base import Addon
+from unlearning.addons.saliency import Saliency
 from unlearning.config import ROOT
 from unlearning.data.datamodule import UnlearningData
 from unlearning.errors import UserError
-from unlearning.methods.base import OneShot
+from unlearning.methods.base import Method, OneShot
 from unlearning.methods.original import Original
+from unlearning.pipeline import Run
 from unlearning.types import Batch
 
 SCENARIOS = {
     "class": ["scenario=class", "scenario.classes=[3]"],
     "part of a class": ["scenario=class", "scenario.classes=[3]", "scenario.count=20"],
     "random": ["scenario=random", "scenario.count=50"],
+    "subclass": ["dataset=digits_coarse", "scenario=subclass", "scenario.classes=[3]"],
+    "table": ["dataset=wine"],
+    "class of a table": ["dataset=wine", "scenario=class", "scenario.classes=[0]"],
 }
+CHOICES = {name: [f"method={name}"] for name in names("method")} | {
+    "scrub, rewinding": ["method=scrub", "method.rewind=true"],
+    "ntk": ["method=ntk", "method.retain_share=0.05"],  # its cost grows with the square of the samples
+}
+LOOKS = {  # outside of their steps, as the spy must have seen
+    "scrub, rewinding": {"forget", "validation"},
+    "potion": {"forget"},
+    "ntk": {"forget", "retain"},
+}
+REFUSES = {("gkt", "class of a table"): "gkt generates images"}
 
 
 class Spy(UnlearningData):
-    """Notes what it hands out, after Lightning and the transforms are done with it."""
+    """Notes what it hands out: to steps, after Lightning and the transforms are done with it, and to looks."""
 
     def __init__(self, *args: object) -> None:
         super().__init__(*args)
         self.handed: list[tuple[str, Batch]] = []
+        self.looked: list[tuple[L.LightningModule | Addon, str, Batch]] = []
+        self.who: L.LightningModule | Addon | None = None
+
+    def batches_for(self, method: L.LightningModule, name: str, addon: Addon | None = None) -> Iterator[Batch]:
+        self.who = addon or method
+        return super().batches_for(method, name, addon)
+
+    def batches(self, name: str, *args: object) -> Iterator[Batch]:
+        assert self.who is not None, "a look that no declaration was asked for"
+        who, self.who = self.who, None
+        for batch in super().batches(name, *args):
+            self.looked.append((who, name, batch))
+            yield batch
+
+    def check(self, method: Method) -> None:
+        """Whoever was handed something had declared it: the stream, its samples alone, and labels or none."""
+        known = {**self.split.sets, "train": torch.cat([self.split.forget, self.split.retain])}
+        looks = [(name, batch, who.sees_labels) for who, name, batch in self.looked]
+        for stream, batch, labels in [(*handed, method.sees_labels) for handed in self.handed] + looks:
+            assert torch.isin(batch.ids, known[stream]).all()
+            assert (batch.labels is not None) == labels
+            assert torch.equal(batch.forget, torch.isin(batch.ids, self.split.forget))
+        for who, stream, _ in self.looked:
+            assert stream in ({*who.looks} if isinstance(who, Addon) else {*who.streams, *who.looks})
+        seen = {stream for stream, *_ in [*self.handed, *looks]}
+        labelled = {stream for stream, batch, *_ in [*self.handed, *looks] if batch.labels is not None}
+        assert seen == method.access.keys()
+        assert labelled == {stream for stream, what in method.access.items() if what == "inputs and labels"}
 
     def on_after_batch_transfer(self, batch: object, position: int) -> object:
         batch = super().on_after_batch_transfer(batch, position)
@@ -38,9 +86,9 @@ class Spy(UnlearningData):
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-@pytest.mark.parametrize("name", names("method"))
-def test_two_steps(name: str, scenario: str, places: list[str]) -> None:
-    config, _ = composed(f"method={name}", *SCENARIOS[scenario], *places)
+@pytest.mark.parametrize("name", CHOICES)
+def test_two_steps(name: str, scenario: str, places: list[str], tmp_path: Path) -> None:
+    config, _ = composed(*CHOICES[name], *SCENARIOS[scenario], *places)
     data = build.dataset(config)
     split = build.split(config, data)
     torch.manual_seed(0)
@@ -48,12 +96,18 @@ def test_two_steps(name: str, scenario: str, places: list[str]) -> None:
     before = copy.deepcopy(network.state_dict())
     method = build.method(config, network)
     if method.needs_forget_classes and not split.forget_classes:
-        pytest.skip(f"{name} serves requests to forget whole classes alone")
+        with pytest.raises(UserError, match="forgets whole classes only: use scenario=class without a count"):
+            Run(config, tmp_path)
+        return
     spy = Spy(data, split, build.task(config, data, split))
     trainer = build.trainer({"trainer": config["trainer"] | {"limit_train_batches": 2}}, method.passes, [])
+    if (name, scenario) in REFUSES:
+        with pytest.raises(UserError, match=REFUSES[name, scenario]):
+            trainer.fit(method, datamodule=spy)
+        return
     trainer.fit(method, datamodule=spy)
     if isinstance(method, OneShot):
-        method.look = lambda stream: spy.batches_for(method, stream)
+        method.look = partial(spy.batches_for, method)
         with torch.no_grad():
             method.edit()
 
@@ -61,11 +115,11 @@ def test_two_steps(name: str, scenario: str, places: list[str]) -> None:
     assert all(tensor.isfinite().all() for tensor in after.values() if tensor.is_floating_point())
     changed = any(not torch.equal(tensor, after[key]) for key, tensor in before.items())
     assert changed != isinstance(method, Original)
-    allowed = {stream: set(spy.stream(stream).tolist()) for stream in ("forget", "retain", "train")}
-    for stream, batch in spy.handed:
-        assert set(batch.ids.tolist()) <= allowed[stream]
-        assert (batch.labels is not None) == method.sees_labels
-        assert torch.equal(batch.forget, torch.isin(batch.ids, split.forget))
+    if getattr(method, "repair", None) is not None:
+        trainer = build.trainer({"trainer": config["trainer"] | {"limit_train_batches": 2}}, method.repair.passes, [])
+        trainer.fit(method.repair, datamodule=spy)
+    spy.check(method)
+    assert {stream for _, stream, _ in spy.looked} >= LOOKS.get(name, set())
 
 
 def takes_no_steps(name: str) -> bool:
@@ -84,7 +138,11 @@ def test_addons_work_with_every_first_order_method(name: str, addons: str, place
     method = build.method(config, build.model(config, data))
     trainer = build.trainer({"trainer": config["trainer"] | {"limit_train_batches": 2}}, method.passes, [])
     start = [p.detach().clone() for p in method.model.parameters()]
-    trainer.fit(method, datamodule=UnlearningData(data, split, build.task(config, data, split)))
+    spy = Spy(data, split, build.task(config, data, split))
+    trainer.fit(method, datamodule=spy)
+    spy.check(method)
+    looked = {(type(who).__name__, stream, batch.labels is not None) for who, stream, batch in spy.looked}
+    assert looked == ({("Saliency", "forget", True)} if "saliency" in addons else set())
     still = [p.isfinite().all() and p.numel() for p in method.model.parameters()]
     assert all(still)
     if "saliency" in addons and name not in ("retrain", "gkt"):  # these begin by replacing the weights
@@ -105,5 +163,19 @@ def test_a_look_at_what_is_not_declared_is_refused(places: list[str]) -> None:
     data = build.dataset(config)
     split = build.split(config, data)
     method = build.method(config, build.model(config, data))
-    with pytest.raises(ValueError, match="declares the streams"):
-        next(UnlearningData(data, split, build.task(config, data, split)).batches_for(method, "retain"))
+    seen = UnlearningData(data, split, build.task(config, data, split))
+    with pytest.raises(ValueError, match=r"JiT declares the streams \('forget',\) and asks for 'retain'"):
+        next(seen.batches_for(method, "retain"))
+    assert next(seen.batches_for(method, "forget")).labels is None  # which jit may not see
+
+    class Nosy(Addon):
+        looks = ("retain",)
+
+    with pytest.raises(ValueError, match=r"Nosy declares the streams \('retain',\) and asks for 'forget'"):
+        next(seen.batches_for(method, "forget", Nosy()))  # what the method may see does not count
+    assert next(seen.batches_for(method, "retain", Nosy())).labels is None
+    assert next(seen.batches_for(method, "forget", Saliency())).labels is not None
+
+
+def test_the_catalogue_says_what_an_addon_sees() -> None:
+    assert {name: sees for name, sees, _ in catalogue.addons()} == {"l1": "-", "saliency": "forget, labels"}

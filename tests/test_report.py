@@ -129,6 +129,27 @@ def test_paths_trainer_and_place_of_the_data_do_not_separate(runs):
     assert only(root, "ssd").n == 2
 
 
+def test_runs_of_another_precision_are_not_averaged_with_the_others(runs):
+    precisions = {"32-true": (0.1, 0.2), "bf16-mixed": (0.5, 0.8)}
+    root = runs(
+        *(
+            result(value, seed, config={"trainer.precision": precision})
+            for precision, values in precisions.items()
+            for seed, value in enumerate(values)
+        )
+    )
+    found = {(row, label): (r.mean, r.n) for (row, label, _), r in table(root).items()}
+    assert found == {
+        (row, f"{name} trainer.precision={precision}"): (pytest.approx(mean), 2)
+        for row, name, means in (
+            ("original", "original", (1.0, 1.0)),
+            ("retrained", "retrained", (0.0, 0.0)),
+            ("unlearned", "ssd", (0.15, 0.65)),
+        )
+        for precision, mean in zip(precisions, means, strict=True)
+    }
+
+
 def test_unlearning_seed_only_says_so_and_counts_the_original_once(runs):
     fixed = {"split.seed": 0, "scenario.seed": 0, "pretrain.seed": 0}
     found = table(runs(*(result(s / 10, s, config=fixed) for s in range(3))))
@@ -321,7 +342,7 @@ def test_markdown_and_csv(runs, tmp_path):
     assert (
         """## digits · small_cnn · class (classes=[3])
 
-| method | forget/acc →retrained | cost/seconds ↓ | n |
+| method | forget/acc → | cost/seconds ↓ | n |
 | --- | ---: | ---: | ---: |
 | *original* | 1.000 ±0.000 | - | 3 |
 | *retrained* | 0.000 ±0.000 | - | 3 |

@@ -173,11 +173,37 @@ def test_processes_that_start_together_on_a_fresh_database_share_one_parent(fres
     children = [run for run in runs(fresh) if run.info.run_id != parent.info.run_id]
     assert sorted(run.info.run_name for run in children) == [f"{me}-{n}" for me in range(4) for n in range(2)]
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
-    assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
+    assert {run.info.status for run in runs(fresh)} == {"FINISHED"}
     assert parent.info.end_time in {run.info.end_time for run in children}
     assert all(run.data.metrics == {"forget/acc": 0.25, "mia/loss_auc": 0.5} for run in children)
     log(tracker(fresh), sweep="another")
     assert sum("mlflow.parentRunId" not in run.data.tags for run in runs(fresh)) == 2
+
+
+def parent_status(root: Path, sweep: str) -> str:
+    (parent,) = [run for run in runs(root) if run.info.run_name == sweep]
+    return parent.info.status
+
+
+def test_a_sweep_has_failed_if_one_of_its_jobs_has_whatever_its_last_one_does(root: Path) -> None:
+    for status, expected in (("FINISHED", "FINISHED"), ("FAILED", "FAILED"), ("FINISHED", "FAILED")):
+        log(tracker(root), sweep="bad", status=status)
+        log(tracker(root), sweep="good")
+        assert (parent_status(root, "bad"), parent_status(root, "good")) == (expected, "FINISHED")
+
+
+def test_a_sweep_has_failed_if_a_job_could_not_be_logged_whole(root: Path) -> None:
+    failure(tracker(root), sweep="bad", artifacts=[root / "nowhere.json"])
+    assert parent_status(root, "bad") == "FAILED"
+
+
+def test_a_sweep_has_failed_if_a_job_failed_before_it_could_be_logged(root: Path) -> None:
+    log(tracker(root), sweep="bad")
+    log(tracker(root), sweep="good")
+    tracker(root).fail_sweep("bad")
+    assert (parent_status(root, "bad"), parent_status(root, "good")) == ("FAILED", "FINISHED")
+    tracker(root).fail_sweep("that logged no run")
+    assert len(runs(root)) == 4
 
 
 def hang_before_the_database_is_there(root: Path) -> None:
@@ -298,6 +324,7 @@ def test_the_configurations(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InstantiationException, match=r"tracking\.uri is not set: give"):
         configured("server")
     assert log(configured("none")) == ""
+    configured("none").fail_sweep("sweep")
 
 
 def test_mlflow_is_not_imported_before_a_run_is_logged() -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import UserError
+from .metrics.directions import ARROWS, LEGEND
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,8 +34,6 @@ GROUPS = {
     "models": "model",
     "datasets": "dataset",
 }
-ARROWS = {"up": "↑", "down": "↓", "to-retrained": "→"}
-LEGEND = "↑ more is better · ↓ less is better · → the nearer to the retrained model the better"
 
 
 class Source(NamedTuple):
@@ -103,19 +102,24 @@ def first_sentence(text: str) -> str:
 
 
 def directions(source: Source) -> dict[str, str]:
-    """The class attribute ``directions`` of a metric, or of the base that has it; empty where it is not a literal."""
+    """The directions that a metric declares; empty where they are not a literal."""
+    return attribute(source, "directions") or {}
+
+
+def attribute(source: Source, name: str) -> Any:
+    """A class attribute, or that of the base that has it; None where there is none or it is not a literal."""
     for node in source.node.body:
         names = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if any(isinstance(n, ast.Name) and n.id == "directions" for n in names) and getattr(node, "value", None):
+        if any(isinstance(n, ast.Name) and n.id == name for n in names) and getattr(node, "value", None):
             try:
                 return ast.literal_eval(node.value)
             except ValueError:
-                return {}
+                return None
     for base in getattr(source.node, "bases", []):
         spec = _spec(source.module)
         if isinstance(base, ast.Name) and spec and (found := _defined(source.module, spec, [base.id])):
-            return directions(found)
-    return {}
+            return attribute(found, name)
+    return None
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -183,6 +187,18 @@ def metrics(conf: Path = CONF) -> list[tuple[str, str, str, str]]:
     return found
 
 
+def addons(conf: Path = CONF) -> list[tuple[str, str, str]]:
+    """Of every add-on: its name, the data it looks at whatever the method may see, its sentence."""
+    found = []
+    for name, sentence in listing("addons", conf):
+        targets = [target for _, target in _targets(conf / GROUPS["addons"] / f"{name}.yaml")]
+        source = find(targets[0]) if targets else None
+        looks = (attribute(source, "looks") or ()) if source else ()
+        labels = source is not None and attribute(source, "sees_labels")
+        found.append((name, ", ".join([*looks, *(["labels"] if looks and labels else [])]) or "-", sentence))
+    return found
+
+
 def _files(kind: str, conf: Path) -> list[Path]:
     folder = conf / GROUPS[kind]
     if not folder.is_dir():
@@ -207,6 +223,8 @@ def table(kind: str, conf: Path = CONF) -> Table:
     if kind == "metrics":
         heads = ["metric\n(evaluations)", "names", "what"]
         rows = [(f"{key}\n({evaluations})", names, what) for key, evaluations, names, what in metrics(conf)]
+    elif kind == "addons":
+        heads, rows = ["addon", "sees", "what"], addons(conf)
     else:
         heads, rows = [GROUPS[kind], "what"], listing(kind, conf)
     for head in heads:

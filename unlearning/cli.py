@@ -10,6 +10,7 @@ import shlex
 import sys
 import traceback
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ def task(composed: DictConfig) -> None:
     """One job: run it and show its table; in a sweep, go on past a failure and leave a line about it."""
     state = HydraConfig.get()
     choices = {group: state.runtime.choices.get(group) or "" for group in GROUPS}
+    choices["addon"] = ",".join(composed.addon or ())  # Hydra keeps no record of a list of choices
     overrides = [o for o in state.overrides.task if not o.startswith(("force=", "paths.", "tracking"))]
     command = shlex.join(["python", "run.py", *overrides])
     if state.mode != RunMode.MULTIRUN:
@@ -142,8 +144,14 @@ class SweepSummary(Callback):
     """At the end of a sweep: the table over its runs, and the failures; exit code 1 if there were any."""
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        sweep = os.environ[SWEEP]
         try:
-            failed = self.summarize(sweep_folder(str(config.paths.runs), os.environ[SWEEP]))
+            failed = self.summarize(sweep_folder(str(config.paths.runs), sweep))
+            if failed:
+                from .build import build
+
+                with suppress(UserError, *COMPOSITION_ERRORS):  # where tracking is what failed, each job has said so
+                    build(OmegaConf.to_container(config.tracking, resolve=True), "tracking").fail_sweep(sweep)
         except Exception as error:  # Hydra would make a warning of it, and the exit code 0
             traceback.print_exc()
             raise SystemExit(complain(f"no summary of the sweep: {type(error).__name__}: {error}")) from error

@@ -52,7 +52,7 @@ def run(config: Config, choices: Mapping[str, str], command: str, sweep: str | N
     tracking = build.build(config["tracking"], "tracking")
     about = records.about(config, choices, command, key)
     with ExitStack() as held:
-        if lead(lambda: records.begin(folder, held, config["force"])):
+        if lead(lambda: records.begin(folder, held, config["force"], about)):
             leave()
             return folder
         try:
@@ -110,6 +110,7 @@ class Run:
             "rows": rows,
             "gaps": found,
             "cost": models["unlearned"].cost,
+            "access": method.access,
             "directions": directions,
             "failed": failed,
             "sizes": {name: len(ids) for name, ids in self.split.sets.items()},

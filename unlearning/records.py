@@ -24,7 +24,7 @@ from .data.datasets import Dataset
 from .errors import UserError
 from .metrics.base import Evidence
 from .store import exclusive, write_atomic
-from .table import number
+from .table import handed, number
 
 PACKAGES = (
     "torch",
@@ -38,25 +38,27 @@ PACKAGES = (
     "numpy",
 )
 HINT = "set paths.runs=DIR"
+PROVENANCE = "provenance.json"  # what ``about`` says, from the start of the run on
 
 
-def begin(folder: Path, held: ExitStack, force: bool) -> bool:
-    """Whether the run is done already; if not, its emptied folder is ``held`` against other processes on return."""
+def begin(folder: Path, held: ExitStack, force: bool, about: Mapping[str, Any]) -> bool:
+    """Whether the run is done already; if not, its folder, with ``about`` in it, is ``held`` by this process."""
     held.enter_context(exclusive(folder))
     if (folder / "DONE").exists() and not force:
         return True
-    clear(folder)
+    clear(folder, about)
     return False
 
 
-def clear(folder: Path) -> None:
-    """An empty folder: what an unfinished or superseded run left is removed, its DONE first."""
+def clear(folder: Path, about: Mapping[str, Any]) -> None:
+    """A folder that holds ``about`` alone: what an unfinished or superseded run left is removed, its DONE first."""
     (folder / "DONE").unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     try:
         folder.mkdir(parents=True)
     except OSError as error:
         raise UserError(f"cannot make the run folder {folder}: {error.strerror}; {HINT}") from None
+    write(folder, PROVENANCE, json.dumps(about, indent=1))
 
 
 def about(config: Mapping[str, Any], choices: Mapping[str, str], command: str, key: str) -> dict[str, Any]:
@@ -114,6 +116,7 @@ def model_card(results: Mapping[str, Any]) -> str:
         "",
         f"* Forgotten: {sizes['forget']} of {sizes['train']} training samples",
         f"* Scenario `{choices['scenario']}`: {settings}",
+        f"* Data that the method was handed: {handed(results['access'])}",
         f"* Data digest `{results['data']['dataset']}`, split digest `{results['data']['split']}`",
         f"* Weights `unlearned.safetensors`, SHA-256 over its tensors `{results['weights']}`",
         f"* Made by `{results['command']}`",
@@ -152,13 +155,14 @@ def finish(
 def fail(
     folder: Path, about: dict[str, Any], error: BaseException, tracking: Any, sweep: str | None, start: float
 ) -> None:
-    """Mark the run as failed, with the reason; nothing that it half made stays."""
+    """Mark the run as failed, with the reason; of what it wrote, the provenance alone stays."""
     reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     try:
-        clear(folder)
+        clear(folder, about)
         write(folder, "FAILED", reason + "\n")
         if not isinstance(error, KeyboardInterrupt):
-            log(about | {"reason": reason}, tracking, sweep, start, {}, {}, [folder / "FAILED"], "FAILED")
+            files = [folder / "FAILED", folder / PROVENANCE]
+            log(about | {"reason": reason}, tracking, sweep, start, {}, {}, files, "FAILED")
     except UserError as second:  # the first error is the one to be told
         warnings.warn(f"the failure could not be recorded: {second}", stacklevel=2)
 

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from .config import label
+from .metrics.directions import ARROWS, LEGEND
 
-ARROWS = {"up": "↑", "down": "↓", "to-retrained": "→"}
 HIDDEN = ("class_acc/",)  # in results.json and the figure, too many for the screen
 
 
@@ -21,7 +21,7 @@ def run_table(results: Mapping[str, Any], console: Console | None = None) -> Non
     title = f"{label(choices)}: {choices['model']} on {choices['dataset']} forgets "
     title += f"{sizes['forget']} of {sizes['train']} training samples ({choices['scenario']})"
     table = Table(title=title, title_justify="left", caption_justify="left")
-    table.caption = "↑ more is better, ↓ less is better, → nearer to the retrained model is better"
+    table.caption = f"{LEGEND}\n{label(choices)} was handed: {handed(results['access'])}"
     table.add_column("metric")
     table.add_column("")
     for name in (*rows, *(["gap"] if results["gaps"] else [])):
@@ -41,6 +41,11 @@ def run_table(results: Mapping[str, Any], console: Console | None = None) -> Non
     console.print(table)
     for name, why in results["failed"].items():
         console.print(f"failed: {name}: {why}", style="red", markup=False)
+
+
+def handed(access: Mapping[str, str]) -> str:
+    """The data that a run's method and add-ons may see, in words."""
+    return ", ".join(f"{stream} ({what})" for stream, what in access.items()) or "no data"
 
 
 def one_line(results: Mapping[str, Any]) -> str:

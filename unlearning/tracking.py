@@ -28,6 +28,7 @@ SQLITE = "sqlite:///"
 PATIENCE = 20.0  # seconds to wait for a database that another program holds
 NAME_LENGTH = 240  # characters; MLflow's limit is 250, and _named may add some
 DIGEST_LENGTH = 36  # MLflow's limit
+SWEEP_TAG = "unlearning.sweep"
 
 
 class NoTracking:
@@ -35,6 +36,9 @@ class NoTracking:
 
     def log_run(self, **_run: object) -> str:
         return ""
+
+    def fail_sweep(self, _sweep: str) -> None:
+        pass
 
 
 class Tracking:
@@ -74,8 +78,8 @@ class Tracking:
 
         ``metrics`` are final values, logged at step 0; ``curves`` are (step, value) points; ``artifacts`` are files
         and folders; ``started`` is in seconds since the epoch. Runs of the same ``sweep`` become children of one
-        parent run. In names, characters that MLflow does not permit become underscores. Raises :class:`UserError`
-        if MLflow cannot be reached or written.
+        parent run, which is FAILED if one of them is. In names, characters that MLflow does not permit become
+        underscores. Raises :class:`UserError` if MLflow cannot be reached or written.
         """
         ended = _milliseconds(time.time())
         with _explained(self.uri):
@@ -103,12 +107,19 @@ class Tracking:
                         client.log_artifact(run, str(path))
                 except BaseException:  # half a run must neither pass for a whole one nor seem to go on for ever
                     with suppress(Exception):
-                        client.set_terminated(run, "FAILED", ended)
+                        self._end(client, run, parent, "FAILED", ended)
                     raise
-                client.set_terminated(run, status, ended)
-                if parent:  # it ends with its last child
-                    client.set_terminated(parent, "FINISHED", ended)
+                self._end(client, run, parent, status, ended)
         return run
+
+    def fail_sweep(self, sweep: str) -> None:
+        """Mark a sweep's parent run, if it has one, as failed: for jobs that failed before they could be logged."""
+        with _explained(self.uri):
+            client = _mlflow().MlflowClient(self.uri)
+            with self._alone():
+                self._ready()
+                if parent := self._find_parent(client, self._experiment(client), sweep):
+                    client.set_terminated(parent, "FAILED")
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -160,11 +171,22 @@ class Tracking:
 
     def _parent(self, client: MlflowClient, experiment: str, sweep: str, started: float) -> str:
         """The id of the sweep's parent run, which is created where missing."""
-        tag = {"unlearning.sweep": hashlib.sha256(sweep.encode()).hexdigest()}  # no quotes to escape in a filter
-        ((key, value),) = tag.items()
-        if found := client.search_runs([experiment], f"tags.`{key}` = '{value}'", max_results=1):
-            return found[0].info.run_id
-        return client.create_run(experiment, _milliseconds(started), tag, sweep).info.run_id
+        if found := self._find_parent(client, experiment, sweep):
+            return found
+        return client.create_run(experiment, _milliseconds(started), {SWEEP_TAG: _digest(sweep)}, sweep).info.run_id
+
+    @staticmethod
+    def _find_parent(client: MlflowClient, experiment: str, sweep: str) -> str | None:
+        found = client.search_runs([experiment], f"tags.`{SWEEP_TAG}` = '{_digest(sweep)}'", max_results=1)
+        return found[0].info.run_id if found else None
+
+    @staticmethod
+    def _end(client: MlflowClient, run: str, parent: str | None, status: str, ended: int) -> None:
+        """End a run, and its parent, which so ends with its last child and is failed if any of them is."""
+        client.set_terminated(run, status, ended)
+        if parent:
+            before = client.get_run(parent).info.status
+            client.set_terminated(parent, "FAILED" if "FAILED" in (status, before) else "FINISHED", ended)
 
 
 def _mlflow() -> ModuleType:
@@ -196,6 +218,11 @@ def _permitted(name: str) -> str:
     """``name`` as MLflow's names and a path below a folder may be: no odd characters, no empty or dotted parts."""
     parts = re.sub(r"[^\w.\- /]", "_", name).split("/")
     return "/".join(part for part in parts if part not in ("", ".", ".."))[:NAME_LENGTH].rstrip("/") or "_"
+
+
+def _digest(sweep: str) -> str:
+    """A sweep's name without quotes to escape in a filter."""
+    return hashlib.sha256(sweep.encode()).hexdigest()
 
 
 def _milliseconds(seconds: float) -> int:

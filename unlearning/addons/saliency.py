@@ -16,6 +16,9 @@ class Saliency(Addon):
     forward and backward over the forget set, with labels, whatever the method itself may see.
     """
 
+    looks = ("forget",)
+    sees_labels = True
+
     def __init__(self, keep: float = 0.5) -> None:
         if not 0 < keep <= 1:
             raise UserError(f"keep is the share of weights that may change, in (0, 1], not {keep}")
@@ -26,7 +29,7 @@ class Saliency(Addon):
             parameters = trainable(method.model)
             total = [torch.zeros_like(p) for p in parameters]
             method.model.eval()
-            for batch in trainer.datamodule.batches("forget", method.device):
+            for batch in self.look(trainer, "forget"):
                 loss = F.cross_entropy(method.model(batch.images), batch.labels, reduction="sum")
                 torch._foreach_add_(total, torch.autograd.grad(loss, parameters))
             flat = torch.cat([t.abs().flatten() for t in total])

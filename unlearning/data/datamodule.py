@@ -104,6 +104,7 @@ class UnlearningData(L.LightningDataModule):
     def train_dataloader(self) -> CombinedLoader | DataLoader:
         method = self.trainer.lightning_module
         loaders = {name: self.loader(name, method) for name in method.streams}
+        method.drawn.update(loaders)
         if not loaders:  # a method that makes its own inputs: its batches are step numbers
             return DataLoader(range(method.free_steps), batch_size=None)
         return CombinedLoader(loaders, method.pairing)
@@ -133,12 +134,14 @@ class UnlearningData(L.LightningDataModule):
         for batch in DataLoader(rows, batch_size=self.eval_batch_size, collate_fn=as_is, generator=own):
             yield self.prepare(move_data_to_device(batch, device), augment=False)
 
-    def batches_for(self, method: L.LightningModule, name: str) -> Iterator[Batch]:
-        """``batches`` of a stream that the method declares, its share of it, with labels only if it may see them."""
-        declared = (*method.streams, *method.looks)
+    def batches_for(self, method: L.LightningModule, name: str, addon: L.Callback | None = None) -> Iterator[Batch]:
+        """``batches`` of a stream that the method, or one of its add-ons, declares: the method's share of it, with
+        labels only if who looks may see them.
+        """
+        who, declared = (addon, addon.looks) if addon else (method, (*method.streams, *method.looks))
         if name not in declared:
-            raise ValueError(f"{type(method).__name__} declares the streams {declared} and asks for {name!r}")
-        return self.batches(name, method.device, method.sees_labels, method.retain_share)
+            raise ValueError(f"{type(who).__name__} declares the streams {declared} and asks for {name!r}")
+        return self.batches(name, method.device, who.sees_labels, method.retain_share)
 
     def predict_dataloader(self) -> DataLoader:
         """Every sample once, in order, as it is."""

@@ -201,12 +201,13 @@ def image_folder(
     crop: int = 0,
     flip: bool = False,
     limit: int | None = None,
+    superclasses: Mapping[str, Sequence[int | str]] | None = None,
 ) -> Dataset:
     """Your own images: ``root/train/<class>/*`` and ``root/test/<class>/*``, or just ``root/<class>/*``.
 
     Every image is decoded once, in parallel, to ``size`` x ``size`` RGB, and kept under ``cache``; later runs map that
-    file. Without a test folder a stratified ``test`` share is held out. ``limit`` takes the first so many training
-    images of each class (and all of test).
+    file. Without a test folder a stratified ``test`` share is held out. ``limit`` takes the first so many images of
+    each class, in each part. With ``superclasses`` the labels are those, and the folders are the fine classes.
     """
     top = Path(root).expanduser()
     parts = [p for p in ("train", "test") if (top / p).is_dir()]
@@ -217,7 +218,7 @@ def image_folder(
     if len(classes) < 2:
         raise UserError(f"{top} needs at least two class folders that hold images, and has {classes or 'none'}")
     if limit is not None:
-        listing[0] = [row for c in classes for row in [r for r in listing[0] if r[0] == c][:limit]]
+        listing = [[row for c in classes for row in [r for r in part if r[0] == c][:limit]] for part in listing]
     rows = [row for part in listing for row in part]
     inputs = torch.from_numpy(decoded([f for _, f in rows], top, size, Path(cache)))
     labels = torch.tensor([classes.index(c) for c, _ in rows])
@@ -227,4 +228,5 @@ def image_folder(
     else:
         rest, held = hold_out(ids, labels, test, seed, "test")
     train, val = hold_out(rest, labels, validation, seed, "validation")
-    return Dataset(name, inputs, labels, tuple(classes), train, val, held, tuple(mean), tuple(std), crop, flip)
+    fine = Dataset(name, inputs, labels, tuple(classes), train, val, held, tuple(mean), tuple(std), crop, flip)
+    return fine if superclasses is None else coarsened(fine, superclasses)

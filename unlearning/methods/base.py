@@ -77,6 +77,7 @@ class Method(L.LightningModule):
         self.batch_sizes = {"forget": forget_batch_size or batch_size, "retain": batch_size, "train": batch_size}
         self.weights = {"forget": forget_weight, "retain": retain_weight, "train": 1.0}
         self.batch_norm = batch_norm
+        self.drawn: set[str] = set()  # the streams of all epochs so far
         self.automatic_optimization = not any(addon.splits_gradients for addon in self.addons)
         self.meter = Meter()
         self.curves: dict[str, list[Tensor]] = defaultdict(list)
@@ -101,6 +102,17 @@ class Method(L.LightningModule):
     def task(self) -> Task:
         """The facts of the task that any method may know."""
         return self.trainer.datamodule.task
+
+    @property
+    def access(self) -> dict[str, str]:
+        """What the method and its add-ons may see of each stream, once it has run: inputs, or inputs and labels."""
+        seen = set(self.sights())
+        return {stream: "inputs and labels" if (stream, True) in seen else "inputs" for stream, _ in sorted(seen)}
+
+    def sights(self) -> Iterator[tuple[str, bool]]:
+        """(stream, with labels) of each look and step of the method and its add-ons."""
+        yield from ((stream, self.sees_labels) for stream in (*self.drawn, *self.streams, *self.looks))
+        yield from ((stream, addon.sees_labels) for addon in self.addons for stream in addon.looks)
 
     @property
     def needs_full_batches(self) -> bool:
@@ -237,6 +249,11 @@ class OneShot(Method):
         self.look: Callable[[str], Iterator[Batch]] | None = None  # given before ``edit``; un-augmented, in order
 
     needs_full_batches = False
+
+    def sights(self) -> Iterator[tuple[str, bool]]:
+        yield from super().sights()
+        if self.repair is not None:
+            yield from self.repair.sights()
 
     def observation_key(self) -> dict[str, object]:
         """What besides model, data and seed decides the observations."""

@@ -3,16 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..types import Split
-
-Direction = Literal["up", "down", "to-retrained"]
-MEAN_OVER = ("forget/acc", "retain/acc", "test/acc", "mia/loss_auc")  # the avg gap of the field: UA, RA, TA, MIA
+from .directions import MEAN_OVER, Direction
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import ROOT
 from ..errors import UserError, nearest
-from .groups import AVERAGED, aggregate, group_runs
+from ..metrics.directions import LEGEND, MEAN_OVER
+from .groups import aggregate, group_runs
 from .runs import Run, collect, read, text_of
-from .tables import LEGEND, arrows_of, count, layout, lines, markdown, notes
+from .tables import arrows_of, count, layout, lines, markdown, notes
 
 if TYPE_CHECKING:
     import pandas as pd
 
 RUNS = ROOT / "multirun"  # as paths.runs in conf/config.yaml
-COLUMNS = (*AVERAGED, "gap/mean", "cost/seconds")
+COLUMNS = (*MEAN_OVER, "gap/mean", "cost/seconds")
 EXAMPLES = """examples:
   python -m unlearning.report                                  all runs of the default folder
   python -m unlearning.report --filter dataset=digits 'method=s*' method=jit

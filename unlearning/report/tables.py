@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .groups import AVERAGED, Group
+from ..metrics.directions import ARROWS, MEAN_OVER
+from .groups import Group
 from .runs import REFERENCES, Run
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 LABEL = 18  # columns that a long label folds to where the screen is narrow
-ARROWS = {"up": "↑", "down": "↓", "to-retrained": "→retrained"}
-LEGEND = "↑ more is better · ↓ less is better · → the nearer to the retrained model (gap: to zero) the better"
 
 
 @dataclass
@@ -39,7 +38,7 @@ def lines(table: pd.DataFrame, columns: Sequence[str]) -> list[Line]:
         n = int((part.n + part.failed).max())
         cells = {record.metric: _cell(record, n) for record in part.itertuples()}
         mean, half = cells.get("gap/mean", ("failed", ""))
-        if mean != "failed" and part[part.failed > 0].metric.str.removeprefix("gap/").isin(AVERAGED).any():
+        if mean != "failed" and part[part.failed > 0].metric.str.removeprefix("gap/").isin(MEAN_OVER).any():
             cells["gap/mean"] = (mean + "†", half)
         found.append(Line(label, row in REFERENCES, n, {c: cells.get(c, ("-", "")) for c in columns}))
     return found

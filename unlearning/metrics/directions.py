@@ -1,0 +1,8 @@
+"""How the numbers of metrics are read. Imports no torch: tables and catalogue must start at once."""
+
+from typing import Literal
+
+Direction = Literal["up", "down", "to-retrained"]
+ARROWS: dict[Direction, str] = {"up": "↑", "down": "↓", "to-retrained": "→"}
+LEGEND = "better is: ↑ more · ↓ less · → the nearer to the retrained model"
+MEAN_OVER = ("forget/acc", "retain/acc", "test/acc", "mia/loss_auc")  # the avg gap of the field: UA, RA, TA, MIA
