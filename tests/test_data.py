@@ -82,13 +82,14 @@ def test_a_share_of_retain_is_the_same_every_time(tiny: Tiny) -> None:
 
 
 def test_superclasses_relabel_and_keep_the_fine_classes() -> None:
-    data = digits(seed=0)
-    found = coarsened(data, {"round": [0, 6, 8, 9], "straight": ["one", 4, 7], "curved": [2, 3, 5]})
+    data = digits(seed=0, superclasses={"round": [0, 6, 8, 9], "straight": ["one", 4, 7], "curved": [2, 3, 5]})
+    found = coarsened(data)
     assert found.classes == ("round", "straight", "curved")
     assert torch.equal(found.fine_labels, data.labels)
     assert set(found.labels[data.labels == 4].tolist()) == {1}
     with pytest.raises(UserError, match="each of the 10 classes"):
-        coarsened(data, {"round": [0], "rest": [1, 2, 3]})
+        coarsened(digits(seed=0, superclasses={"round": [0], "rest": [1, 2, 3]}))
+    assert coarsened(found) is found
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ def test_limit_takes_some_of_each_class_and_part(folder: Path) -> None:
 
 
 def test_folders_may_be_fine_classes(folder: Path) -> None:
-    data = load(folder, superclasses={"pet": ["cat", "dog"]})
+    data = coarsened(load(folder, superclasses={"pet": ["cat", "dog"]}))
     assert data.classes == ("pet",)
     assert data.fine_classes == ("cat", "dog")
     assert torch.equal(data.fine_labels, load(folder).labels)

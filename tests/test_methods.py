@@ -27,7 +27,7 @@ SCENARIOS = {
     "class": ["scenario=class", "scenario.classes=[3]"],
     "part of a class": ["scenario=class", "scenario.classes=[3]", "scenario.count=20"],
     "random": ["scenario=random", "scenario.count=50"],
-    "subclass": ["dataset=digits_coarse", "scenario=subclass", "scenario.classes=[3]"],
+    "subclass": ["scenario=subclass", "scenario.classes=[3]"],
     "table": ["dataset=wine"],
     "class of a table": ["dataset=wine", "scenario=class", "scenario.classes=[0]"],
 }

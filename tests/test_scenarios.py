@@ -30,7 +30,7 @@ def animals() -> Dataset:
 
 @pytest.fixture
 def kinds(animals: Dataset) -> Dataset:
-    return coarsened(animals, {"insect": ["bee", "ant"], "mammal": [2, 3]})
+    return replace(animals, superclasses={"insect": ["bee", "ant"], "mammal": [2, 3]})
 
 
 def rows(ids: torch.Tensor) -> list[int]:
@@ -80,16 +80,20 @@ def test_random_forgetting_takes_a_count_a_fraction_or_a_tenth(animals: Dataset)
 
 
 def test_a_subclass_is_forgotten_while_its_superclass_stays(kinds: Dataset) -> None:
-    assert kinds.labels[:4].tolist() == [0, 0, 1, 1]
     for wanted in ("dog", 3):
-        split = SubclassForgetting(0, [wanted]).split(kinds)
+        scenario = SubclassForgetting(0, [wanted])
+        learned = scenario.manipulated(kinds)
+        assert learned.labels[:4].tolist() == [0, 0, 1, 1]
+        assert learned.classes == ("insect", "mammal")
+        split = scenario.split(kinds)
+        assert scenario.split(learned).digest == split.digest
         assert rows(split.forget) == [3, 7, 11]
         assert rows(split.test_forget) == [17, 18]
         assert split.forget_classes == ()
 
 
 def test_a_subclass_needs_superclasses_and_is_not_one(animals: Dataset, kinds: Dataset) -> None:
-    with pytest.raises(UserError, match=r"dataset.superclasses, such as cifar20, which animals has none of"):
+    with pytest.raises(UserError, match=r"animals has no super-classes: set dataset.superclasses="):
         SubclassForgetting(0, ["dog"]).split(animals)
     with pytest.raises(UserError, match="no class 'mammal'"):
         SubclassForgetting(0, ["mammal"]).split(kinds)
@@ -102,11 +106,11 @@ def test_a_subclass_needs_superclasses_and_is_not_one(animals: Dataset, kinds: D
 )
 def test_superclasses_hold_every_class_once(animals: Dataset, superclasses: dict) -> None:
     with pytest.raises(UserError, match="each of the 4 classes of animals once"):
-        coarsened(animals, superclasses)
+        coarsened(replace(animals, superclasses=superclasses))
 
 
-def test_digits_coarse_forgets_one_digit() -> None:
-    config, _ = composed("dataset=digits_coarse", "scenario=subclass", "scenario.classes=[seven]")
+def test_digits_forget_one_digit_of_a_super_class() -> None:
+    config, _ = composed("scenario=subclass", "scenario.classes=[seven]")
     data = build.dataset(config)
     split = build.split(config, data)
     assert data.classes == ("looped", "straight", "curved")

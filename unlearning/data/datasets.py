@@ -39,6 +39,7 @@ class Dataset:
     std: tuple[float, ...]
     crop: int = 0  # training augmentation: random crop after padding by so many pixels
     flip: bool = False  # training augmentation: random horizontal flip
+    superclasses: Mapping[str, Sequence[int | str]] | None = None  # the (fine) classes in each, by name or number
     fine_labels: Tensor | None = None  # (N,) classes of a finer labelling, where ``labels`` are super-classes
     fine_classes: tuple[str, ...] = ()
 
@@ -106,8 +107,8 @@ def digits(
     rest, held = hold_out(torch.arange(len(labels)), labels, test, seed, "test")
     train, val = hold_out(rest, labels, validation, seed, "validation")
     names = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-    fine = Dataset("digits", inputs, labels, names, train, val, held, mean=(0.3053,), std=(0.3759,))
-    return fine if superclasses is None else coarsened(fine, superclasses)
+    statistics = {"mean": (0.3053,), "std": (0.3759,)}
+    return Dataset("digits", inputs, labels, names, train, val, held, **statistics, superclasses=superclasses)
 
 
 TORCHVISION = {  # class, the files that must lie under the root when there is no network
@@ -129,36 +130,41 @@ def torchvision(
     crop: int = 0,
     flip: bool = False,
     superclasses: Mapping[str, Sequence[int | str]] | None = None,
+    coarse: bool = False,
 ) -> Dataset:
-    """A data set of torchvision, downloaded into ``root`` if it is not there.
-
-    With ``superclasses`` the labels are coarser ones: see ``coarsened``.
-    """
+    """A data set of torchvision, downloaded into ``root`` if it is not there; ``coarse``: labelled by super-class."""
     parts = [_fetch(name, Path(root), train) for train in (True, False)]
     inputs = torch.cat([torch.from_numpy(images) for images, _, _ in parts])
     labels = torch.cat([torch.as_tensor(labels, dtype=torch.int64) for _, labels, _ in parts])
     classes = tuple(parts[0][2])
     first = len(parts[0][1])
     train, val = hold_out(torch.arange(first), labels, validation, seed, "validation")
-    held = torch.arange(first, len(labels))
-    fine = Dataset(name, inputs, labels, classes, train, val, held, tuple(mean), tuple(std), crop, flip)
-    return fine if superclasses is None else coarsened(fine, superclasses)
+    ids = train, val, torch.arange(first, len(labels))
+    fine = Dataset(name, inputs, labels, classes, *ids, tuple(mean), tuple(std), crop, flip, superclasses)
+    return coarsened(fine) if coarse else fine
 
 
-def coarsened(dataset: Dataset, superclasses: Mapping[str, Sequence[int | str]]) -> Dataset:
-    """The data set labelled by super-class, with its own labels kept as the fine ones.
+def coarsened(dataset: Dataset) -> Dataset:
+    """The data set labelled by super-class, with its own labels kept as the fine ones; as it is if it has fine ones.
 
-    ``superclasses`` maps each super-class to the classes (names or numbers) that it holds; every class is in one.
+    Raises ``UserError`` where it has no super-classes, or they do not hold each class once.
     """
+    if dataset.fine_labels is not None:
+        return dataset
+    if not dataset.superclasses:
+        raise UserError(
+            f"{dataset.name} has no super-classes: set dataset.superclasses={{NAME: [CLASS, ...], ...}}, or choose a "
+            "data set that has them, such as digits or cifar100"
+        )
     coarse = torch.full((len(dataset.classes),), -1)
-    for number, members in enumerate(superclasses.values()):
+    for number, members in enumerate(dataset.superclasses.values()):
         coarse[[dataset.class_number(member) for member in members]] = number
-    if (coarse < 0).any() or sum(map(len, superclasses.values())) != len(coarse):
+    if (coarse < 0).any() or sum(map(len, dataset.superclasses.values())) != len(coarse):
         raise UserError(f"dataset.superclasses must hold each of the {len(coarse)} classes of {dataset.name} once")
     return replace(
         dataset,
         labels=coarse[dataset.labels],
-        classes=tuple(superclasses),
+        classes=tuple(dataset.superclasses),
         fine_labels=dataset.labels,
         fine_classes=dataset.classes,
     )
@@ -207,7 +213,7 @@ def image_folder(
 
     Every image is decoded once, in parallel, to ``size`` x ``size`` RGB, and kept under ``cache``; later runs map that
     file. Without a test folder a stratified ``test`` share is held out. ``limit`` takes the first so many images of
-    each class, in each part. With ``superclasses`` the labels are those, and the folders are the fine classes.
+    each class, in each part. ``superclasses`` maps names to lists of the folders.
     """
     top = Path(root).expanduser()
     parts = [p for p in ("train", "test") if (top / p).is_dir()]
@@ -228,5 +234,5 @@ def image_folder(
     else:
         rest, held = hold_out(ids, labels, test, seed, "test")
     train, val = hold_out(rest, labels, validation, seed, "validation")
-    fine = Dataset(name, inputs, labels, tuple(classes), train, val, held, tuple(mean), tuple(std), crop, flip)
-    return fine if superclasses is None else coarsened(fine, superclasses)
+    statistics = tuple(mean), tuple(std)
+    return Dataset(name, inputs, labels, tuple(classes), train, val, held, *statistics, crop, flip, superclasses)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..types import Split
-from .datasets import Dataset
+from .datasets import Dataset, coarsened
 
 
 def assemble(dataset: Dataset, forget: Tensor, like_forget: Tensor, forget_classes: Sequence[int] = ()) -> Split:
@@ -52,7 +52,7 @@ class Scenario:
     """What happened to the data, if anything, and what of it is to be forgotten."""
 
     def manipulated(self, dataset: Dataset) -> Dataset:
-        """The data that the original model was trained on: as it is, unless the scenario is about errors in it."""
+        """The data that the original model learns: as they are, unless the scenario relabels or spoils them."""
         return dataset
 
     def split(self, dataset: Dataset) -> Split:
@@ -88,18 +88,17 @@ class ClassForgetting(Scenario):
 
 
 class SubclassForgetting(ClassForgetting):
-    """Forget fine classes of a data set that is labelled by super-classes, given by name or number; or a part of them.
+    """Forget fine classes, given by name or number, or a part of them, of a model that learned the super-classes.
 
     Test splits by the same fine classes. The super-class stays, so no class is forgotten whole.
     """
 
+    def manipulated(self, dataset: Dataset) -> Dataset:
+        return coarsened(dataset)
+
     def split(self, dataset: Dataset) -> Split:
-        if dataset.fine_labels is None:
-            raise UserError(
-                f"scenario=subclass needs a data set with dataset.superclasses, such as cifar20, which {dataset.name} "
-                "has none of: choose dataset=cifar20 or scenario=class"
-            )
-        fine = replace(dataset, labels=dataset.fine_labels, classes=dataset.fine_classes)
+        coarse = coarsened(dataset)
+        fine = replace(coarse, labels=coarse.fine_labels, classes=coarse.fine_classes)
         return replace(super().split(fine), forget_classes=())
 
 
