@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 UI_PORT ?= 5000
+UI_URI ?= sqlite:///$(CURDIR)/mlflow.db
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -11,7 +12,7 @@ help:  ## List the targets
 install: .venv/installed  ## Make .venv and install the package with its pinned ranges
 
 # uv is used if it is there and put into .venv if it is not; the last line compiles what every start imports.
-.venv/installed: pyproject.toml
+.venv/installed: pyproject.toml $(CONSTRAINTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	UV=$$(command -v uv || echo $(BIN)/uv); $$UV pip install --quiet --python $(BIN)/python \
@@ -38,8 +39,8 @@ bench: install  ## Speed against the floors, as a table of ratios
 report: install  ## Tables over the finished runs: mean, deviation, interval, n (ARGS="--help" explains)
 	$(BIN)/python -m unlearning.report $(ARGS)
 
-ui: install  ## Open MLflow on the runs, at http://127.0.0.1:$(UI_PORT)
-	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --port $(UI_PORT)
+ui: install  ## Open MLflow on the runs (UI_PORT=5000, UI_URI=sqlite:///FILE for another database)
+	$(BIN)/mlflow ui --backend-store-uri $(UI_URI) --port $(UI_PORT)
 
 methods: install  ## List the unlearning methods
 	@$(BIN)/python -m unlearning.catalogue methods

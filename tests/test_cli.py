@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -203,6 +204,17 @@ def bad(command, tmp_path: Path, *arguments: str) -> str:
         (["split.validation=1.5"], "split.validation must lie in [0, 1)"),
         (["dataset=image_folder"], "dataset.root must be given"),
         (["dataset=image_folder", "dataset.root=~/pets"], "quote the value"),
+        (["foo"], "'foo' is no setting: write KEY=VALUE"),
+        (["method.lr=3"], "no key 'method.lr': did you mean pretrain.optimizer.lr, method.optimizer.lr?"),
+        (["scenario.classes=3"], "input should be a list: write [3]"),
+        (["scenario=random", "scenario.fraction=0.0001"], "0.0001 of the 1293 training samples of digits is none"),
+        (["trainer.devices=2"], "trainer.devices=2 is 2 processes: start them by torchrun --nproc-per-node=2"),
+        (["method=scrub", "method.msteps=-3"], "msteps must be at least 0"),
+        (["method=scrub", "method.temperature=0"], "temperature above 0"),
+        (["method=bad_teacher", "method.retain_share=2"], "the share in (0, 1]"),
+        (["addon=[l1]", "addon.l1.weight=-1"], "the weight must be at least 0"),
+        (["method._target_=no.such.Thing"], "method._target_=no.such.Thing cannot be imported"),
+        (["method=neggrad_plus", "scenario=random", "scenario.count=1"], "forget stream comes in batches of one"),
         (["seed=-1"], "seed=-1 must be a whole number from 0"),
         (["method.epochs=0"], "each must be 1 or more"),
         (["method.epochs=2.0"], "method.epochs=2.0: input should be a valid integer"),
@@ -232,6 +244,8 @@ def test_a_checkpoint_of_another_shape_or_kind(command, tmp_path: Path) -> None:
     assert "it also has 'extra'" in bad(command, tmp_path, f"pretrain.checkpoint={file}")
     torch.save(build.model(config, build.dataset(config)), file)
     assert "a pickled model is not loaded" in bad(command, tmp_path, f"pretrain.checkpoint={file}")
+    file.write_bytes(pickle.dumps({"a": 1}, protocol=4))  # about which torch has something to say, too
+    assert "is no plain state dict" in bad(command, tmp_path, f"pretrain.checkpoint={file}")
     file.write_bytes(b"garbage")
     assert "is no plain state dict" in bad(command, tmp_path, f"pretrain.checkpoint={file}")
 
@@ -326,6 +340,40 @@ def test_a_sweep_goes_on_past_a_failure_and_lists_it(command, tmp_path: Path) ->
     code, *_ = command("-m", *FAST, "scenario.count=5,7")
     assert code == 0
     assert stamps == [(p / "results.json").stat().st_mtime_ns for p in done]  # finished runs are skipped
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["method=finetune,ssd", "method.epochs=1"], "method=ssd method.epochs=1: there is no key 'method.epochs'"),
+        (["method=finetune,bogus"], "method=bogus: there is no method named 'bogus'"),
+    ],
+)
+def test_a_sweep_with_a_job_that_does_not_compose_names_it(arguments: list[str], expected: str, command) -> None:
+    code, out, err = command("-m", "tracking=none", *arguments)
+    assert (code, out) == (1, "")
+    assert err.startswith("error: no run was started, because of ")
+    assert expected in err
+
+
+def test_a_mistake_in_the_request_is_no_failed_run(command, tmp_path: Path) -> None:
+    bad(command, tmp_path, "scenario.classes=[99]")
+    assert not runs(tmp_path)
+
+
+def test_a_finished_run_is_logged_where_it_was_not_yet(command, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    def logged(place: str) -> list[str]:
+        client = MlflowClient(f"sqlite:///{tmp_path}/{place}.db")
+        found = client.search_runs([client.get_experiment_by_name("unlearning").experiment_id])
+        return [run.data.tags["run_key"] for run in found if run.data.metrics["forget/acc"] >= 0]
+
+    _, out, _ = command(*FAST)
+    for place in ("one", "two", "one", "two"):
+        tracked = ["tracking=sqlite", f"tracking.uri=sqlite:///{tmp_path}/{place}.db"]
+        assert command(*FAST[1:], *tracked) == (0, out, "")  # the same result, not made again
+    assert logged("one") == logged("two") == [results(out)["run_key"]]
 
 
 def test_a_sweep_with_a_failure_has_failed_in_mlflow_too(command, tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """Data sets, the transform, and the datamodule's batches."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from tests.conftest import Tiny, composed
 from unlearning import build
@@ -65,12 +67,19 @@ def test_without_flip_nothing_is_mirrored() -> None:
 
 
 def test_no_batch_of_one_reaches_batchnorm(tiny: Tiny) -> None:
-    method = FineTune(tiny.model, batch_size=3)
+    method = FineTune(nn.Sequential(tiny.model, nn.BatchNorm1d(2)), batch_size=3)
     data = UnlearningData(tiny.data, tiny.split, tiny.task())
-    data.trainer = type("T", (), {"world_size": 1})()
+    data.trainer = SimpleNamespace(world_size=1)
     assert [len(b.ids) for b in data.loader("train", method)] == [3]  # 4 = 3 + a lone 1, which is left out
+    assert data.steps("train", method) == 1
+    data.trainer.world_size = 2  # two of the four each, in batches of one
+    with pytest.raises(UserError, match="the train stream comes in batches of one sample"):
+        data.loader("train", method)
     method.batch_norm = "eval"
+    assert data.steps("train", method) == 2
+    data.trainer.world_size = 1
     assert sorted(len(b.ids) for b in data.loader("train", method)) == [1, 3]
+    assert data.steps("train", FineTune(tiny.model, batch_size=3)) == 2  # without BatchNorm
 
 
 def test_a_share_of_retain_is_the_same_every_time(tiny: Tiny) -> None:

@@ -374,3 +374,17 @@ def test_the_repair_goes_on_from_the_dampened_weights(places: list[str], tmp_pat
 
     still = {"optimizer": {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.0}}
     assert torch.equal(repair.edited(repair=repair.config["method"]["repair"] | still)[0], dampened)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("method.alpha=0", "alpha must be above 0"),
+        ("method.lam=-1", "lam at least 0"),
+        ("+method.epochs=3", "no option 'epochs'"),  # a second look would count every sample twice
+        ("+method.forget_weight=2", "no option 'forget_weight'"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(override: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build.method(composed("method=ssd", override)[0], nn.Linear(2, 2))

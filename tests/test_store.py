@@ -21,6 +21,7 @@ from unlearning.store import Store, digest, exclusive, write_atomic
 # children are forked from a clean process that has imported torch once: a plain spawn pays for the import every time
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["unlearning.store"])
+HINT = "set paths.runs=DIR"
 KEY = {"model": "small_cnn", "seed": 0}
 
 
@@ -266,7 +267,7 @@ def test_a_full_disk_is_one_clear_line_and_nothing_is_left(tmp_path: Path) -> No
 
 
 def hold(path: Path, ready: Path) -> None:
-    with exclusive(path):
+    with exclusive(path, HINT):
         ready.touch()
         time.sleep(0.4)
 
@@ -275,9 +276,9 @@ def test_exclusive_waits_for_a_folder_that_does_not_exist_yet(tmp_path: Path) ->
     process = start(hold, tmp_path / "runs" / "a", tmp_path / "ready")
     wait_for(tmp_path / "ready")
     began = time.monotonic()
-    with exclusive(tmp_path / "runs" / "b"):
+    with exclusive(tmp_path / "runs" / "b", HINT):
         assert time.monotonic() - began < 0.2  # another folder is free
-    with exclusive(tmp_path / "runs" / "a"):
+    with exclusive(tmp_path / "runs" / "a", HINT):
         assert time.monotonic() - began > 0.2
     assert not (tmp_path / "runs" / "a").exists()
     join(process)

@@ -6,7 +6,9 @@ Every node is checked first against the signature of what it names, so that a wr
 from __future__ import annotations
 
 import inspect
+import logging
 import typing
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -143,7 +145,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch comments on the pickle; we say what to do
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the readers raise on what is no checkpoint
         state = type(error).__name__
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
@@ -161,6 +165,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 def check(node: Config, where: str, given: Mapping[str, Any]) -> None:
     """Raise a ``UserError`` for the first key or value of a node that its ``_target_`` does not take."""
+    logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it would print a failed import, too
     try:
         target = get_object(node["_target_"])
     except KeyError:
@@ -226,4 +231,6 @@ def check_value(value: Any, expected: tuple[Any, Any], where: str) -> None:
     if isinstance(value, bool) and hint in (int, float):
         wrong = f"input should be a valid {hint.__name__}"
     if wrong:
+        if "Sequence" in str(hint) and not isinstance(value, list | tuple):
+            wrong = f"input should be a list: write [{value}]"
         raise UserError(f"{where}={value}: {wrong}")

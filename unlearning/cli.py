@@ -16,13 +16,26 @@ from typing import Any
 
 import hydra
 from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from .config import COMPOSITION_ERRORS, GROUPS, ROOT, explain, folder_name, known_keys, plain, register, run_key
+from .config import (
+    COMPOSITION_ERRORS,
+    GROUPS,
+    ROOT,
+    explain,
+    folder_name,
+    is_tracked,
+    known_keys,
+    plain,
+    register,
+    run_key,
+)
 from .errors import UserError
 
 failure: list[Exception] = []  # of a single run; Hydra would announce it in lines of its own
@@ -43,10 +56,28 @@ def main() -> int:
     except UserError as error:
         return complain(str(error))
     except COMPOSITION_ERRORS as error:
-        return complain(explain(error, keys_near(sys.argv[1:])))
+        job = first_that_fails(sys.argv[1:])
+        which = f"no run was started, because of {' '.join(job)}: " if job else ""
+        return complain(which + explain(error, keys_near(job or sys.argv[1:])))
     except KeyboardInterrupt:
         return complain("interrupted: the run is not finished; the same command starts it again")
     return 0
+
+
+def first_that_fails(arguments: list[str]) -> list[str]:
+    """Of a sweep, the overrides of the first job that does not compose; Hydra does not tell which it is."""
+    if not {"-m", "--multirun"} & set(arguments):
+        return []
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"), suppress(*COMPOSITION_ERRORS):
+        parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+        overrides = parser.parse_overrides([a for a in arguments if not a.startswith("-")])
+        for job in BasicSweeper.split_arguments(overrides, None)[0]:
+            try:
+                compose("config", list(job))
+            except COMPOSITION_ERRORS:
+                return list(job)
+    return []
 
 
 def keys_near(arguments: list[str]) -> list[str]:
@@ -104,7 +135,7 @@ def task(composed: DictConfig) -> None:
 def execute(config: dict[str, Any], choices: dict[str, str], command: str, sweep: str | None) -> Path:
     """The folder of the run, done before or done now; torch is imported only if there is something to do."""
     folder = Path(config["paths"]["runs"]) / folder_name(config, choices, run_key(config))
-    if (folder / "DONE").exists() and not config["force"]:
+    if (folder / "DONE").exists() and not config["force"] and is_tracked(folder, config):
         return folder
     from .memory import keep_freed
     from .pipeline import run

@@ -11,6 +11,8 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ from .digests import content_digest, file_digest
 from .errors import UserError, nearest
 
 ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = __package__
+TRACKED = "TRACKED"  # in the folder of a run: where it has been logged, a line each
 GROUPS = ("model", "dataset", "scenario", "pretrain", "method", "addon", "evaluation", "trainer", "tracking")
 DECIDES = ("model", "dataset", "scenario", "pretrain", "method", "addon", "evaluation", "seed", "split", "retrained")
 PLACEMENT = ("_target_", "accelerator", "strategy", "devices", "num_nodes")
@@ -112,7 +116,7 @@ def folder_name(config: Mapping[str, Any], choices: Mapping[str, str], key: str)
 def run_key(config: Mapping[str, Any]) -> str:
     """SHA-256 over what decides the result: the settings, the content of the user's files and the code they name.
 
-    Where things are, the device and the tracking server are left out.
+    Where things are, the device and the tracking server are left out; the libraries' versions are in.
     """
     decides = {name: config[name] for name in DECIDES} | {"trainer": numerics(config)}
     decides["dataset"] = {k: v for k, v in config["dataset"].items() if k not in ("root", "cache")}
@@ -122,7 +126,25 @@ def run_key(config: Mapping[str, Any]) -> str:
     if checkpoint := config["pretrain"]["checkpoint"]:
         decides["pretrain"] = config["pretrain"] | {"checkpoint": file_digest(Path(checkpoint).expanduser())}
     code = {target: source_digest(target) for target in sorted({*targets(decides), "unlearning.pipeline.run"})}
-    return hashlib.sha256(json.dumps([decides, code], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([decides, code, libraries()], sort_keys=True).encode()).hexdigest()
+
+
+def is_tracked(folder: Path, config: Mapping[str, Any]) -> bool:
+    """Whether a finished run has been logged where the configuration says; to log nowhere is done at once."""
+    where, log = destination(config), folder / TRACKED
+    return not where or (log.exists() and where in log.read_text().split())
+
+
+@functools.cache
+def libraries() -> dict[str, str]:
+    """The versions of the libraries that decide numbers."""
+    return {name: version(name) for name in ("torch", "torchvision", "timm", "lightning", "scikit-learn")}
+
+
+def destination(config: Mapping[str, Any]) -> str:
+    """A digest of where MLflow runs go (a URI may hold a password); empty where nothing is tracked."""
+    where = [config["tracking"].get(name) for name in ("uri", "experiment")]
+    return hashlib.sha256(json.dumps(where).encode()).hexdigest()[:16] if any(where) else ""
 
 
 def numerics(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,26 +165,45 @@ def targets(node: Any) -> Iterator[str]:
 
 @functools.cache
 def source_digest(target: str) -> str:
-    """SHA-256 of the code that a ``_target_`` depends on: its module and all it imports from this package.
+    """SHA-256 of the code that a ``_target_`` depends on; comments and layout do not count."""
+    digest = hashlib.sha256()
+    for file in source_files(target):
+        digest.update(ast.dump(ast.parse(file.read_text())).encode())
+    return digest.hexdigest()
 
-    Comments and layout do not count.
+
+def source_files(target: str) -> list[Path]:
+    """The module of a ``_target_`` and all that it imports from this package or relatively, to any depth.
+
+    Libraries are left out: their versions count.
     """
-    digest, seen, pending = hashlib.sha256(), set(), [target.rpartition(".")[0]]
+    found, seen, pending = [], set(), [target.rpartition(".")[0]]
     while pending:
         name = pending.pop()
-        spec = None if name in seen else importlib.util.find_spec(name)
+        spec = None if name in seen else module_spec(name)
         seen.add(name)
-        if spec is None or not spec.has_location or spec.submodule_search_locations:
+        if spec is None or not spec.has_location or "site-packages" in spec.origin:
             continue
-        if "site-packages" in spec.origin:  # a library: its version is recorded with the run
-            continue
-        tree = ast.parse(Path(spec.origin).read_text())
-        digest.update(ast.dump(tree).encode())
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.level:
-                base = name.rsplit(".", node.level)[0]
-                pending.append(f"{base}.{node.module}" if node.module else base)
-    return digest.hexdigest()
+        found.append(Path(spec.origin))
+        for node in ast.walk(ast.parse(found[-1].read_text())):
+            if isinstance(node, ast.Import):
+                pending += [alias.name for alias in node.names if alias.name.startswith(PACKAGE)]
+            elif isinstance(node, ast.ImportFrom):
+                base = name.rsplit(".", node.level)[0] if node.level else ""
+                source = ".".join(filter(None, (base, node.module)))
+                if node.level or source.startswith(PACKAGE):
+                    pending.append(source)
+                    if getattr(module_spec(source), "submodule_search_locations", None):
+                        pending += [f"{source}.{alias.name}" for alias in node.names]  # ``from . import build``
+    return found
+
+
+def module_spec(name: str) -> ModuleSpec | None:
+    """Where a module is; None where there is none, which is for ``build`` to complain about."""
+    try:
+        return importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return None
 
 
 # What to say when composing fails
@@ -176,12 +217,17 @@ def explain(error: BaseException, keys: list[str] | None = None) -> str:
     text = "\n".join(map(str, chain_of(error)))
     if match := re.search(r"Could not override '([^']+)'", text):
         key = match[1].split("@")[0]
+        alike = [known for known in keys or () if known.rpartition(".")[2] == key.rpartition(".")[2]]
+        if alike:
+            return f"there is no key {key!r}: did you mean {', '.join(alike)}?"
         hint = f" (an option that its YAML does not name is added by +{key}=...)" if "." in key else ""
         return f"there is no key {key!r}: {nearest(key, keys or GROUPS)}{hint}"
     if "Missing mandatory value" in text or isinstance(error, MissingMandatoryValue):
         key = re.search(r"full_key: (\S+)", text) or re.search(r"value: (\S+)", text)
         return f"{key[1] if key else 'a value'} must be given"
     if isinstance(error, OverrideParseException):
+        if "=" not in str(error.override):
+            return f"{error.override!r} is no setting: write KEY=VALUE, such as method=ssd"
         return f"{error.override} cannot be read: quote the value, as in KEY='\"VALUE\"', or write $HOME for ~"
     if isinstance(error, InterpolationResolutionError) and (match := re.search(r"Environment variable '(\w+)'", text)):
         return f"the environment variable {match[1]} is not set"

@@ -1,19 +1,41 @@
 """What several processes of one run (torchrun) must agree on."""
 
 import os
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed
 
+from .errors import UserError
+
 T = TypeVar("T")
 
 
-def join() -> None:
-    """Join the other processes that torchrun started, before anything is looked up or written; alone, do nothing."""
+def join(trainer: Mapping[str, Any]) -> None:
+    """Join the other processes that torchrun started, before anything is looked up or written; alone, do nothing.
+
+    Lightning could start the processes by itself, but only in the middle of the run. Raises ``UserError`` then.
+    """
+    if (wanted := processes(trainer)) > 1 and "WORLD_SIZE" not in os.environ:
+        raise UserError(
+            f"trainer.devices={trainer['devices']} is {wanted} processes: start them by "
+            f"torchrun --nproc-per-node={wanted} run.py trainer=ddp ..., or set trainer.devices=1"
+        )
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
         distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+
+
+def processes(trainer: Mapping[str, Any]) -> int:
+    """How many processes a trainer's ``devices`` ask for on this machine."""
+    devices = trainer.get("devices", 1)
+    if isinstance(devices, str) and devices != "auto":
+        devices = [part for part in devices.split(",") if part] if "," in devices else int(devices)
+    if isinstance(devices, list):
+        return len(devices)
+    if devices in ("auto", -1):  # all there are; a CPU is one
+        return 1 if trainer.get("accelerator") == "cpu" else max(1, torch.cuda.device_count())
+    return devices
 
 
 def leave() -> None:

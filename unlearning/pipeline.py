@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from . import build, records
-from .config import folder_name, numerics, run_key, source_digest
+from .config import folder_name, libraries, numerics, run_key, source_digest
 from .data.datamodule import Transform, UnlearningData
 from .data.datasets import Dataset
 from .distributed import join, lead, leads, leave
@@ -43,9 +43,10 @@ class Model:
 def run(config: Config, choices: Mapping[str, str], command: str, sweep: str | None = None) -> Path:
     """The folder of a finished run: found by its key if it was done before, else made now.
 
-    Raises ``UserError`` for what the user can mend; the folder of a run that failed holds ``FAILED`` and the reason.
+    Raises ``UserError`` for what the user can mend; the folder of a run that began and failed holds ``FAILED`` and the
+    reason.
     """
-    join()
+    join(config["trainer"])
     key = run_key(config)
     folder = Path(config["paths"]["runs"]) / folder_name(config, choices, key)
     started = time.time()
@@ -53,12 +54,17 @@ def run(config: Config, choices: Mapping[str, str], command: str, sweep: str | N
     about = records.about(config, choices, command, key)
     with ExitStack() as held:
         if lead(lambda: records.begin(folder, held, config["force"], about)):
+            lead(lambda: records.catch_up(folder, tracking, sweep, config))
             leave()
             return folder
+        begun = None
         try:
-            results, curves = Run(config, folder).results()
+            begun = Run(config, folder)
+            results, curves = begun.results()
         except BaseException as error:
-            if leads():
+            if leads() and begun is None and isinstance(error, UserError):  # a mistake in the request
+                records.withdraw(folder)
+            elif leads():
                 records.fail(folder, about, error, tracking, sweep, started)
             raise
         lead(lambda: records.finish(folder, about | results, curves, tracking, sweep, started))
@@ -163,8 +169,9 @@ class Run:
         return self.predictions(self.task.fresh_model(), "untrained")
 
     def code(self, target: str) -> list[str]:
-        """Digests of the code that decides what a target makes of this model and data."""
-        return [source_digest(t) for t in (target, self.config["model"]["_target_"], "unlearning.data.datamodule.Rows")]
+        """What of code and libraries decides what a target makes of this model and data."""
+        own = (target, self.config["model"]["_target_"], "unlearning.data.datamodule.Rows")
+        return [*map(source_digest, own), *libraries().values()]
 
     def unlearned(self, method: Method, original: Model) -> Model:
         """The model after the method; a one-shot method's look at the data is made once for all that share it."""

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from .config import ROOT, label
+from .config import ROOT, TRACKED, destination, is_tracked, label
 from .data.datasets import Dataset
 from .errors import UserError
 from .metrics.base import Evidence
@@ -43,7 +43,7 @@ PROVENANCE = "provenance.json"  # what ``about`` says, from the start of the run
 
 def begin(folder: Path, held: ExitStack, force: bool, about: Mapping[str, Any]) -> bool:
     """Whether the run is done already; if not, its folder, with ``about`` in it, is ``held`` by this process."""
-    held.enter_context(exclusive(folder))
+    held.enter_context(exclusive(folder, HINT))
     if (folder / "DONE").exists() and not force:
         return True
     clear(folder, about)
@@ -59,6 +59,11 @@ def clear(folder: Path, about: Mapping[str, Any]) -> None:
     except OSError as error:
         raise UserError(f"cannot make the run folder {folder}: {error.strerror}; {HINT}") from None
     write(folder, PROVENANCE, json.dumps(about, indent=1))
+
+
+def withdraw(folder: Path) -> None:
+    """Leave nothing of a run that could not begin."""
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def about(config: Mapping[str, Any], choices: Mapping[str, str], command: str, key: str) -> dict[str, Any]:
@@ -140,16 +145,34 @@ def finish(
     write(folder, "MODEL_CARD.md", model_card(results))
     write(folder, "curves.json", json.dumps(curves))
     write(folder, "results.json", json.dumps(results, indent=1))
+    try:
+        track(folder, results, curves, tracking, sweep, start)
+    finally:  # the results are whole, whether or not MLflow took them
+        write(folder, "DONE", "")
+
+
+def catch_up(folder: Path, tracking: Any, sweep: str | None, config: Mapping[str, Any]) -> None:
+    """Log a finished run to where it was not logged before: it was made without tracking, or for another server."""
+    if not is_tracked(folder, config):
+        results, curves = (json.loads((folder / name).read_text()) for name in ("results.json", "curves.json"))
+        results["config"]["tracking"] = config["tracking"]
+        track(folder, results, curves, tracking, sweep, (folder / PROVENANCE).stat().st_mtime)
+
+
+def track(
+    folder: Path, results: Mapping[str, Any], curves: Mapping, tracking: Any, sweep: str | None, start: float
+) -> None:
+    """Log the results and files of a whole run, and note where."""
     finals = results["rows"]["unlearned"] | results["gaps"] | results["cost"]
     others = {row: values for row, values in results["rows"].items() if row != "unlearned"}
     references = {f"{row}/{name}": value for row, values in others.items() for name, value in values.items()}
     names = ("results.json", "*.png", "split.safetensors", "unlearned.safetensors", "MODEL_CARD.md")
     files = [file for name in names for file in sorted(folder.glob(name))]
     shown = {name: value for name, value in (finals | references).items() if "class_acc/" not in name}  # many charts
-    try:
-        log(results, tracking, sweep, start, shown, curves, files, "FINISHED")
-    finally:  # the results are whole, whether or not MLflow took them
-        write(folder, "DONE", "")
+    log(results, tracking, sweep, start, shown, curves, files, "FINISHED")
+    if where := destination(results["config"]):
+        before = (folder / TRACKED).read_text() if (folder / TRACKED).exists() else ""
+        write(folder, TRACKED, before + where + "\n")
 
 
 def fail(

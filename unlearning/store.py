@@ -90,13 +90,13 @@ def write_atomic(path: Path, data: bytes, hint: str) -> None:
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
+def exclusive(path: Path, hint: str) -> Iterator[None]:
     """Hold ``path`` (a file or a folder, which need not exist) against other processes, waiting as long as it takes.
 
     The lock is the hidden file ``.<name>.lock`` beside it, which stays; a process that dies lets go of it.
     """
     lock = FileLock(path.with_name(f".{path.name}.lock"))
-    with _explained(path, "choose another folder"):
+    with _explained(path, hint):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(blocking=False)
@@ -124,7 +124,7 @@ def _find(path: Path, held: ExitStack) -> bool:
     """Whether there is a whole entry at ``path``; if there is none, the right to make it is ``held`` on return."""
     with suppress(FileNotFoundError, _CorruptError):
         return bool(_load(path))
-    held.enter_context(exclusive(path))
+    held.enter_context(exclusive(path, "set paths.store=DIR"))
     for stale in path.parent.glob(f".{path.name}.*.tmp"):  # of a process that was killed as it wrote
         stale.unlink()
     try:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from unlearning.config import ROOT
@@ -61,7 +62,19 @@ def test_two_processes(arguments: list[str], root: Path) -> None:
 
 def test_processes_share_a_batch(root: Path) -> None:
     """Two processes of half a batch each count the passes of one, but for the sampler's padding."""
-    both = torchrun(root, "method=finetune", "method.epochs=1", "trainer.precision=64-true")
+    both = torchrun(root, "method=finetune", "method.epochs=1")
     assert both["cost"]["cost/forward"] == pytest.approx(both["sizes"]["retain"], abs=1)
-    weights = load_file(next((root / "multirun").glob("*finetune*/unlearned.safetensors")))
-    assert weights
+
+
+def test_the_number_of_processes_does_not_decide_the_result(root: Path) -> None:
+    """A step on all of an even number of retain samples, from the same original model: nothing is drawn or padded."""
+    step = ["method=finetune", "method.epochs=1", "method.batch_size=5000", "+method.batch_norm=eval"]
+    step += ["trainer.precision=64-true", f"paths.store={root}/store"]
+    both = torchrun(root, *step)
+    assert both["sizes"]["retain"] % 2 == 0
+    alone = [sys.executable, "run.py", *step, f"paths.root={root}/alone", "tracking=none", "pretrain.epochs=6"]
+    subprocess.run(alone, cwd=ROOT, check=True, capture_output=True, timeout=300)
+    name = f"multirun/*-{both['run_key'][:12]}/unlearned.safetensors"  # of the same key
+    two, one = (load_file(next(place.glob(name))) for place in (root, root / "alone"))
+    for tensor, expected in zip(two.values(), one.values(), strict=True):
+        torch.testing.assert_close(tensor, expected, rtol=1e-9, atol=1e-12)

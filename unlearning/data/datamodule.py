@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from ..errors import UserError
 from ..types import Batch, Split, Task
 from .datasets import Dataset
 
@@ -113,17 +114,35 @@ class UnlearningData(L.LightningDataModule):
         ids = self.stream(name, method.retain_share)
         if method.order == "by_class":
             ids = ids[self.dataset.labels[ids].argsort(stable=True)]
-        processes = self.trainer.world_size  # they share a batch, so that their number does not decide the result
-        size = max(1, min(method.batch_sizes[name], len(ids)) // processes)
-        per_process = -(-len(ids) // processes)  # the distributed sampler pads to equal shares
-        lone_tail = per_process % size == 1 and per_process > 1  # BatchNorm cannot train on a batch of one
+        _, size, drops = self.plan(name, method)
         return DataLoader(
             Rows(self.dataset, ids, self.is_forget, method.sees_labels),
             batch_size=size,
             shuffle=method.order == "shuffled",
-            drop_last=method.needs_full_batches and lone_tail,
+            drop_last=drops,
             collate_fn=as_is,
         )
+
+    def steps(self, name: str, method: L.LightningModule) -> int:
+        """Batches of a stream in a pass over it."""
+        samples, size, drops = self.plan(name, method)
+        return samples // size if drops else -(-samples // size)
+
+    def plan(self, name: str, method: L.LightningModule) -> tuple[int, int, bool]:
+        """Of each process: the samples of a stream, how many are in a batch, and whether a last lone one is left out.
+
+        Raises ``UserError`` where every batch would be a lone sample, on which BatchNorm cannot train.
+        """
+        processes = self.trainer.world_size  # they share a batch, so that their number does not decide the result
+        count = len(self.stream(name, method.retain_share))
+        samples = -(-count // processes)  # the distributed sampler pads to equal shares
+        size = max(1, min(method.batch_sizes[name], count) // processes)
+        if method.needs_full_batches and min(size, samples) == 1:
+            raise UserError(
+                f"the {name} stream comes in batches of one sample, on which BatchNorm cannot train: take a larger "
+                "forget or retain set, a larger batch size, or +method.batch_norm=eval"
+            )
+        return samples, size, method.needs_full_batches and samples % size == 1
 
     def batches(
         self, name: str, device: torch.device, labels: bool = True, retain_share: float = 1.0

@@ -40,6 +40,8 @@ def draw(pool: Tensor, count: int | None, fraction: float | None, seed: int, wha
         if not 0 < fraction <= 1:
             raise UserError(f"scenario.fraction must lie in (0, 1], not {fraction}")
         count = round(fraction * len(pool))
+        if count == 0:
+            raise UserError(f"scenario.fraction={fraction} of the {len(pool)} training samples of {what} is none")
     if count is None:
         return pool
     if not 1 <= count <= len(pool):

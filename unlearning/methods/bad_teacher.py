@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from ..errors import UserError
 from ..losses import distillation
 from ..types import Batch
 from .base import Method
@@ -28,6 +29,11 @@ class BadTeacher(Method):
         self, model: nn.Module, temperature: float = 1.0, retain_share: float = 0.3, **options: object
     ) -> None:
         super().__init__(model, **options)
+        if temperature <= 0 or not 0 < retain_share <= 1:
+            raise UserError(
+                f"method.temperature={temperature}, retain_share={retain_share}: the temperature must be above 0 and "
+                "the share in (0, 1]"
+            )
         self.temperature, self.retain_share = temperature, retain_share
         self.competent = Teacher(model)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from math import ceil
 from typing import Literal
 
 import lightning as L
@@ -117,7 +116,9 @@ class Method(L.LightningModule):
     @property
     def needs_full_batches(self) -> bool:
         """BatchNorm in training mode cannot take a batch of one sample."""
-        return self.batch_norm == "train"
+        return self.batch_norm == "train" and any(
+            isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.model.modules()
+        )
 
     @property
     def passes(self) -> int:
@@ -131,8 +132,7 @@ class Method(L.LightningModule):
 
     def steps_over(self, streams: Sequence[str]) -> int:
         """Batches of the longest of some streams."""
-        data = self.trainer.datamodule
-        return max(ceil(len(data.stream(s, self.retain_share)) / self.batch_sizes[s]) for s in streams)
+        return max(self.trainer.datamodule.steps(stream, self) for stream in streams)
 
     # How a step is taken
 
@@ -215,7 +215,7 @@ class Method(L.LightningModule):
         if lost:
             raise UserError(
                 f"{type(self).__name__}: {lost[0]} is not finite after epoch {self.current_epoch + 1}: "
-                "the run diverged; a smaller method.optimizer.lr or forget weight is the usual remedy"
+                "the run diverged; a smaller learning rate (optimizer.lr) or forget weight is the usual remedy"
             )
 
     def on_train_end(self) -> None:
@@ -239,8 +239,14 @@ class OneShot(Method):
     augment = False
     observes_with: tuple[str, ...] = ()  # attributes that ``observations`` depend on, besides streams and batch sizes
 
-    def __init__(self, model: nn.Module, **options: object) -> None:
-        super().__init__(model, **options)
+    def __init__(
+        self,
+        model: nn.Module,
+        batch_size: int = 64,
+        forget_batch_size: int | None = None,
+        addons: Sequence[Addon] = (),
+    ) -> None:
+        super().__init__(model, batch_size=batch_size, forget_batch_size=forget_batch_size, addons=addons)
         if self.addons:
             raise UserError(f"add-ons change the steps of first-order methods; {type(self).__name__} takes no steps")
         self.automatic_optimization = False

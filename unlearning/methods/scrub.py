@@ -48,6 +48,10 @@ class Scrub(Method):
         **options: object,
     ) -> None:
         super().__init__(model, **options)
+        if msteps < 0 or temperature <= 0:
+            raise UserError(
+                f"method.msteps={msteps}, temperature={temperature}: msteps must be at least 0, temperature above 0"
+            )
         self.alpha, self.gamma, self.temperature, self.msteps = alpha, gamma, temperature, msteps
         self.rewind = rewind
         self.looks = ("forget", "validation") if rewind else ()

@@ -4,6 +4,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from ..errors import UserError
 from .dampening import Dampening
 
 
@@ -24,6 +25,8 @@ class SSD(Dampening):
         **options: object,
     ) -> None:
         super().__init__(model, reference=reference, **options)
+        if alpha <= 0 or lam < 0:
+            raise UserError(f"method.alpha={alpha}, lam={lam}: alpha must be above 0 and lam at least 0")
         self.alpha, self.lam = alpha, lam
 
     def threshold(self, forget: Tensor, reference: Tensor) -> float:

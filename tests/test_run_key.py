@@ -1,0 +1,61 @@
+"""The key of a run follows the settings (see test_cli), the code and the libraries that decide its result."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import composed
+from unlearning import config
+from unlearning.config import run_key, source_digest, source_files
+
+
+def names(target: str) -> set[str]:
+    return {f"{file.parent.name}/{file.name}" for file in source_files(target)}
+
+
+def test_the_code_of_a_run_is_all_that_the_pipeline_reaches() -> None:
+    found = names("unlearning.pipeline.run")
+    assert {"unlearning/pipeline.py", "unlearning/build.py", "unlearning/records.py", "data/datamodule.py"} <= found
+    assert {"methods/base.py", "unlearning/cost.py", "metrics/figure.py"} <= found
+    assert not {"methods/scrub.py", "unlearning/cli.py", "methods/jit.py"} & found  # what another run uses
+    assert not any("site-packages" in str(file) for file in source_files("unlearning.pipeline.run"))
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A module of the user's own, outside of the package."""
+    file = tmp_path / "own_method.py"
+    file.write_text(
+        "import unlearning.losses\nfrom unlearning.methods.scrub import Scrub\n\nclass Own(Scrub):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_method", raising=False)
+    source_digest.cache_clear()
+    return file
+
+
+def test_a_method_outside_of_the_package_is_followed_into_it(own: Path) -> None:
+    found = names("own_method.Own")
+    assert {f"{own.parent.name}/own_method.py", "methods/scrub.py", "methods/base.py", "unlearning/losses.py"} <= found
+
+
+def test_code_decides_the_key_and_comments_do_not(own: Path) -> None:
+    config = composed("method=scrub", "method._target_=own_method.Own")[0]
+
+    def key() -> str:
+        source_digest.cache_clear()
+        return run_key(config)
+
+    first, text = key(), own.read_text()
+    own.write_text(text + "\n# a remark\n")
+    assert key() == first
+    own.write_text(text.replace("pass", "epochs = 3"))
+    assert key() != first
+
+
+def test_versions_decide_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = composed()[0]
+    first = run_key(plain)
+    monkeypatch.setattr(config, "libraries", lambda: {"torch": "99.0"})
+    assert run_key(plain) != first
