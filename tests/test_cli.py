@@ -212,7 +212,7 @@ def bad(command, tmp_path: Path, *arguments: str) -> str:
         (["method=scrub", "method.msteps=-3"], "msteps must be at least 0"),
         (["method=scrub", "method.temperature=0"], "temperature above 0"),
         (["method=bad_teacher", "method.retain_share=2"], "the share in (0, 1]"),
-        (["addon=[l1]", "addon.l1.weight=-1"], "the weight must be at least 0"),
+        (["addon=[l1]", "addon.l1.weight=-1"], "addon.l1: weight=-1 and free=0 must not be negative"),
         (["method._target_=no.such.Thing"], "method._target_=no.such.Thing cannot be imported"),
         (["method=neggrad_plus", "scenario=random", "scenario.count=1"], "forget stream comes in batches of one"),
         (["seed=-1"], "seed=-1 must be a whole number from 0"),

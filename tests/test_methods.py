@@ -52,9 +52,11 @@ class Spy(UnlearningData):
         self.looked: list[tuple[L.LightningModule | Addon, str, Batch]] = []
         self.who: L.LightningModule | Addon | None = None
 
-    def batches_for(self, method: L.LightningModule, name: str, addon: Addon | None = None) -> Iterator[Batch]:
+    def batches_for(
+        self, method: L.LightningModule, name: str, addon: Addon | None = None, *options: object
+    ) -> Iterator[Batch]:
         self.who = addon or method
-        return super().batches_for(method, name, addon)
+        return super().batches_for(method, name, addon, *options)
 
     def batches(self, name: str, *args: object) -> Iterator[Batch]:
         assert self.who is not None, "a look that no declaration was asked for"
@@ -128,7 +130,7 @@ def takes_no_steps(name: str) -> bool:
     return issubclass(get_object(target), OneShot | Original)
 
 
-@pytest.mark.parametrize("addons", ["l1", "saliency", "saliency,l1"])
+@pytest.mark.parametrize("addons", ["l1", "saliency", "saliency,l1", "sam,prune,parameter_noise"])
 @pytest.mark.parametrize("name", [name for name in names("method") if not takes_no_steps(name)])
 def test_addons_work_with_every_first_order_method(name: str, addons: str, places: list[str]) -> None:
     config, _ = composed(f"method={name}", f"addon=[{addons}]", *places)
@@ -149,6 +151,20 @@ def test_addons_work_with_every_first_order_method(name: str, addons: str, place
         weights = zip(start, method.model.parameters(), strict=True)
         kept = sum(int((a == b).sum()) for a, b in weights)
         assert kept >= 0.5 * sum(p.numel() for p in start) - 1
+
+
+@pytest.mark.parametrize("addon", names("addon"))
+def test_every_addon_works_with_a_method_of_two_gradients(addon: str, places: list[str]) -> None:
+    config, _ = composed("method=neggrad_plus", f"addon=[{addon}]", *places)
+    data = build.dataset(config)
+    split = build.split(config, data)
+    torch.manual_seed(0)
+    method = build.method(config, build.model(config, data))
+    spy = Spy(data, split, build.task(config, data, split))
+    build.trainer({"trainer": config["trainer"] | {"limit_train_batches": 2}}, 1, []).fit(method, datamodule=spy)
+    spy.check(method)
+    assert all(torch.stack(curve).isfinite().all() for curve in method.curves.values())
+    assert len(method.curves["forget_loss"]) == 2
 
 
 def test_addons_are_refused_by_a_method_that_takes_no_steps(places: list[str]) -> None:
@@ -178,4 +194,5 @@ def test_a_look_at_what_is_not_declared_is_refused(places: list[str]) -> None:
 
 
 def test_the_catalogue_says_what_an_addon_sees() -> None:
-    assert {name: sees for name, sees, _ in catalogue.addons()} == {"l1": "-", "saliency": "forget, labels"}
+    found = {name: sees for name, sees, _ in catalogue.addons() if sees != "-"}
+    assert found == {"saliency": "forget, labels", "prune_omp": "train, labels"}

@@ -96,7 +96,10 @@ def pretraining(config: Config, network: nn.Module, stream: str) -> Method:
 def method(config: Config, network: nn.Module) -> Method:
     """The unlearning method, around the network that it will change, with its add-ons."""
     addons: list[Addon] = [build(node, f"addon.{name}") for name, node in config["addon"].items()]
-    return build(config["method"], "method", model=network, **({"addons": addons} if addons else {}))
+    method = build(config["method"], "method", model=network, **({"addons": addons} if addons else {}))
+    for addon in method.addons:
+        addon.check(method)
+    return method
 
 
 def metrics(config: Config) -> dict[str, Metric]:

@@ -27,6 +27,7 @@ def measurements(pairs: int) -> dict[str, Callable[[], list[Claim]]]:
     return {
         "pipeline": lambda: [training.pipeline(bench, pairs)],
         **{name: partial(against_floor, bench, name, pairs) for name in training.METHODS},
+        **{f"addon-{name}": partial(with_addon, bench, name, pairs) for name in training.ADDONS},
         "exact-fisher": lambda: training.fisher(pairs),
         "evaluation": lambda: [reading.evaluation(pairs)],
         "loader": lambda: reading.loader(pairs),
@@ -39,6 +40,10 @@ def measurements(pairs: int) -> dict[str, Callable[[], list[Claim]]]:
 
 def against_floor(bench: Bench, name: str, pairs: int) -> list[Claim]:
     return [training.against_floor(bench, name, pairs)]
+
+
+def with_addon(bench: Bench, name: str, pairs: int) -> list[Claim]:
+    return [training.with_addon(bench, name, pairs, training.ADDONS[name])]
 
 
 def main() -> int:

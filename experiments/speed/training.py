@@ -16,6 +16,9 @@ from .measure import Claim, paired_ratio
 from .passes import Floor, Recorder
 from .setting import Bench, synthetic
 
+# Add-ons that take two gradients a step, on neggrad_plus, and the target; opt, which sorts all coordinates, informs.
+ADDONS: dict[str, float | None] = {"focus": 1.15, "opt": None}
+
 # A line each: the method, and what makes it short. Not here: ntk, which is for small models, and fisher (see below).
 METHODS: dict[str, tuple[str, ...]] = {
     "ssd": (),
@@ -71,9 +74,18 @@ def against_floor(bench: Bench, name: str, pairs: int) -> Claim:
     return Claim(f"{name} / its sample passes alone", ratio, 1.1, note=f"{forward:,} forward, {backward:,} backward")
 
 
-def floor_of(bench: Bench, name: str) -> tuple[Floor, int, int]:
+def with_addon(bench: Bench, addon: str, pairs: int, target: float | None) -> Claim:
+    """Unlearning by NegGrad+ with an add-on against the gradient passes of its two batches a step, in a bare loop."""
+    changes = (*METHODS["neggrad_plus"], f"addon=[{addon}]")
+    floor, forward, backward = floor_of(bench, "neggrad_plus", changes)
+    ratio = paired_ratio(lambda: bench.fit(bench.method("neggrad_plus", *changes)), floor, pairs)
+    note = f"{forward:,} forward, {backward:,} backward"
+    return Claim(f"neggrad_plus+{addon} / its two gradient passes a step alone", ratio, target, note=note)
+
+
+def floor_of(bench: Bench, name: str, changes: tuple[str, ...] | None = None) -> tuple[Floor, int, int]:
     """The floor of a method, and how many samples its meter saw pass forward and backward."""
-    method = bench.method(name, *METHODS[name])
+    method = bench.method(name, *(METHODS[name] if changes is None else changes))
     method.meter = Recorder()
     bench.fit(method)
     return Floor(method.meter.passes), method.meter.forward, method.meter.backward

@@ -45,6 +45,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ["method=finetune", "addon=[l1]"],
         ["method=neggrad_plus", "addon=[saliency]"],
+        ["method=neggrad_plus", "addon=[focus,l1]"],
         ["method=scrub"],
         ["method=jit"],
         ["method=ssd"],
@@ -58,6 +59,23 @@ def test_two_processes(arguments: list[str], root: Path) -> None:
     assert found["rows"]["original"]["retain/acc"] > 0.95
     assert found["rows"]["retrained"]["forget/acc"] < 0.05
     assert len(list((root / "store" / "models").glob("*.safetensors"))) == 2  # trained once, for every method
+
+
+def test_addons_decide_alike_in_two_processes_and_as_in_one() -> None:
+    """Each process has one of the two samples of a batch: the mean of their gradients is that of one process."""
+    found = []
+    for launcher in ([], ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]):
+        command = [sys.executable, *launcher, "-m", "tests.slow.stacks"]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        found.append(json.loads(done.stdout.strip().splitlines()[-1]))
+    one, two = found
+    assert one.keys() == two.keys()
+    for name in one.keys() - {"prune_omp"}:  # which trains in one process, in an order of its own
+        assert two[name] == pytest.approx(one[name], abs=1e-9), name
 
 
 def test_processes_share_a_batch(root: Path) -> None:

@@ -15,8 +15,8 @@ class L1(Addon):
     """
 
     def __init__(self, weight: float = 5e-4, free: int = 0) -> None:
-        if weight < 0 or free < 0:
-            raise UserError(f"addon.l1: weight={weight}, free={free}: the weight must be at least 0, and free, too")
+        if min(weight, free) < 0:
+            raise UserError(f"addon.l1: weight={weight} and free={free} must not be negative")
         self.weight, self.free = weight, free
 
     def weight_at(self, epoch: int, epochs: int) -> float:

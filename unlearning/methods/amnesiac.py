@@ -4,7 +4,6 @@ import random
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..types import Batch
 from .base import Method
@@ -31,4 +30,4 @@ class Amnesiac(Method):
     def train_loss(self, batch: Batch) -> Tensor:
         samples = zip(batch.ids.tolist(), batch.labels.tolist(), batch.forget.tolist(), strict=True)
         labels = [self.wrong_label(i, label) if forget else label for i, label, forget in samples]
-        return F.cross_entropy(self.model(batch.images), torch.tensor(labels, device=self.device))
+        return self.cross_entropy(self.model(batch.images), torch.tensor(labels, device=self.device))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Literal
 
 import lightning as L
@@ -11,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..addons.base import Addon, trainable
+from ..addons.base import Addon, Gradients, trainable
 from ..cost import Meter
 from ..errors import UserError
+from ..importance import flatten, parts
 from ..schedules import Schedule
 from ..types import Batch, Task
 from .teacher import Teacher
@@ -47,6 +49,7 @@ class Method(L.LightningModule):
     retain_share = 1.0  # the part of the retain set that the method is handed
     augment = True  # whether training images are augmented, where the data set has an augmentation
     order: Literal["shuffled", "by_class"] = "shuffled"  # of the samples in a stream
+    label_smoothing = 0.0  # of every cross-entropy; the add-on of that name sets it
     needs_forget_classes = False  # True: only for requests to forget whole classes (see ``task.forget_classes``)
     free_steps = (
         0  # training steps of an epoch in which the method draws from no stream; their batch is the step number
@@ -66,7 +69,8 @@ class Method(L.LightningModule):
         addons: Sequence[Addon] = (),
     ) -> None:
         super().__init__()
-        self.model, self.epochs, self.addons = model, epochs, list(addons)
+        self.model, self.epochs = model, epochs
+        self.addons = sorted(addons, key=lambda addon: addon.holds)  # otherwise in the order given
         self.make_optimizer, self.schedule = optimizer, schedule
         if min(epochs, batch_size, 1 if forget_batch_size is None else forget_batch_size) < 1:
             raise UserError(
@@ -89,13 +93,17 @@ class Method(L.LightningModule):
 
     def retain_loss(self, batch: Batch) -> Tensor:
         """Scalar loss of a retain batch; cross-entropy unless a method says otherwise."""
-        return F.cross_entropy(self.model(batch.images), batch.labels)
+        return self.cross_entropy(self.model(batch.images), batch.labels)
 
     def train_loss(self, batch: Batch) -> Tensor:
         """Scalar loss of a batch of forget and retain samples together; ``batch.forget`` tells which is which."""
-        return F.cross_entropy(self.model(batch.images), batch.labels)
+        return self.cross_entropy(self.model(batch.images), batch.labels)
 
     # What it can use
+
+    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean over the batch, of logits (B, num_classes), with the labels smoothed where an add-on asks for it."""
+        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
 
     @property
     def task(self) -> Task:
@@ -112,6 +120,11 @@ class Method(L.LightningModule):
         """(stream, with labels) of each look and step of the method and its add-ons."""
         yield from ((stream, self.sees_labels) for stream in (*self.drawn, *self.streams, *self.looks))
         yield from ((stream, addon.sees_labels) for addon in self.addons for stream in addon.looks)
+
+    @property
+    def always_draws(self) -> Sequence[str]:
+        """The streams that every step draws from: fewer than ``streams`` have, over all epochs, where they change."""
+        return self.streams
 
     @property
     def needs_full_batches(self) -> bool:
@@ -137,44 +150,70 @@ class Method(L.LightningModule):
     # How a step is taken
 
     def training_step(self, batch: dict[str, Batch], _: int) -> Tensor | None:
-        losses = {name: getattr(self, f"{name}_loss")(part) for name, part in batch.items() if part is not None}
+        def losses() -> dict[str, Tensor]:
+            return {name: getattr(self, f"{name}_loss")(part) for name, part in batch.items() if part is not None}
+
+        if self.automatic_optimization:
+            found = losses()
+            self.record(found)
+            return sum(self.weights[name] * loss for name, loss in found.items()) + self.penalty()
+        self.step_on(losses)
+        return None
+
+    def record(self, losses: dict[str, Tensor]) -> None:
+        """Add to the curves of the losses."""
         for name, loss in losses.items():
             self.curves[f"{name}_loss"].append(loss.detach())
-        if self.automatic_optimization:
-            return sum(self.weights[name] * loss for name, loss in losses.items()) + self.penalty()
-        self.step_with(self.split_gradients(losses))
-        return None
 
     def penalty(self) -> Tensor | float:
         """The add-ons' terms of the loss."""
         return sum(addon.penalty(self) for addon in self.addons)
 
-    def split_gradients(self, losses: dict[str, Tensor]) -> dict[str, list[Tensor]]:
-        """One gradient per stream, averaged over processes: what gradient add-ons choose from."""
-        parameters = trainable(self.model)
-        rows = [torch.autograd.grad(loss, parameters, materialize_grads=True) for loss in losses.values()]
-        if self.trainer.world_size > 1:
-            sizes = [p.numel() for p in parameters]
-            flat = torch.stack([torch.cat([g.flatten() for g in row]) for row in rows])
-            flat = self.trainer.strategy.reduce(flat, reduce_op="mean")
-            rows = [[g.view_as(p) for g, p in zip(r.split(sizes), parameters, strict=True)] for r in flat]
-        return dict(zip(losses, map(list, rows), strict=True))
+    def step_on(self, losses: Callable[[], dict[str, Tensor]]) -> None:
+        """One optimiser step on the weighted sum of the losses' gradients, as the add-ons edit it.
 
-    def step_with(self, gradients: dict[str, list[Tensor]]) -> None:
-        """One optimiser step on the weighted sum of the gradients, as the add-ons edit it."""
-        parameters = trainable(self.model)
-        parts = [torch._foreach_mul(gradients[name], self.weights[name]) for name in gradients]
-        combined = parts[0] if len(parts) == 1 else torch._foreach_add(*parts)
+        ``losses`` gives a loss for each stream; an add-on may have it computed again at other weights.
+        """
+        found: list[dict[str, Tensor]] = []
+
+        def evaluate() -> Gradients:
+            found.append(losses())
+            return self.split_gradients(found[-1])
+
         for addon in self.addons:
-            combined = addon.combine(combined, gradients)
+            evaluate = partial(addon.gradients, self, evaluate)
+        gradients = evaluate()
+        self.record(found[0])  # those at the weights that the step starts from
+        combined = self.combined(gradients)
+        for addon in self.addons:
+            combined = addon.combine(self, combined, gradients)
+        parameters = trainable(self.model)
         if isinstance(penalty := self.penalty(), Tensor):
-            torch._foreach_add_(combined, torch.autograd.grad(penalty, parameters))
-        for parameter, gradient in zip(parameters, combined, strict=True):
+            combined = combined + flatten(torch.autograd.grad(penalty, parameters))
+        for parameter, gradient in zip(parameters, parts(combined, parameters), strict=True):
             parameter.grad = gradient
         self.optimizers().step()
         self.optimizers().zero_grad()
         if (scheduler := self.lr_schedulers()) is not None:
             self.lr_scheduler_step(scheduler, None)
+
+    def split_gradients(self, losses: dict[str, Tensor]) -> Gradients:
+        """One gradient for each stream, a vector, averaged over processes: what gradient add-ons choose from."""
+        parameters = trainable(self.model)
+        rows = [flatten(torch.autograd.grad(loss, parameters, materialize_grads=True)) for loss in losses.values()]
+        if self.trainer.world_size > 1:
+            rows = self.trainer.strategy.reduce(torch.stack(rows), reduce_op="mean").unbind()
+        return dict(zip(losses, rows, strict=True))
+
+    def combined(self, gradients: Gradients) -> Tensor:
+        """The weighted sum of gradients by stream."""
+        return sum(self.weights[name] * gradient for name, gradient in gradients.items())
+
+    @torch.no_grad()
+    def after_step(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
+        """Let the add-ons change the weights after an optimiser step."""
+        for addon in self.addons:
+            addon.after_step(self, optimizer)
 
     # How Lightning runs it
 
@@ -188,8 +227,8 @@ class Method(L.LightningModule):
             optimizer = self.make_optimizer(trainable(self.model))
         except ValueError as error:
             raise UserError(f"method.optimizer: {error}") from None
-        for addon in self.addons:
-            optimizer = addon.wrap_optimizer(optimizer)
+        if self.addons:
+            optimizer.register_step_post_hook(self.after_step)
         if self.schedule is None:
             return optimizer
         scheduler = self.schedule(optimizer, self.steps_per_epoch, self.epochs)

@@ -94,6 +94,7 @@ class GKT(Method):
     """
 
     streams = ()
+    sees_labels = False
     needs_forget_classes = True
 
     def __init__(
@@ -166,6 +167,4 @@ class GKT(Method):
             return
         images, teacher, teacher_maps = images[passed], teacher[passed], [m[passed] for m in teacher_maps]
         for _ in range(self.student_steps):
-            loss = self.student_loss(images, teacher, teacher_maps)
-            self.curves["train_loss"].append(loss.detach())
-            self.step_with(self.split_gradients({"train": loss}))
+            self.step_on(lambda: {"train": self.student_loss(images, teacher, teacher_maps)})

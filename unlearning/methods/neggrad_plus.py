@@ -1,7 +1,6 @@
 """NegGrad+ (Kurmanji et al., NeurIPS 2023, arXiv:2302.09880)."""
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..types import Batch
 from .base import Method
@@ -14,4 +13,4 @@ class NegGradPlus(Method):
     """
 
     def forget_loss(self, batch: Batch) -> Tensor:
-        return -F.cross_entropy(self.model(batch.images), batch.labels)
+        return -self.cross_entropy(self.model(batch.images), batch.labels)

@@ -7,7 +7,6 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..errors import UserError
 from ..losses import distillation
@@ -72,6 +71,10 @@ class Scrub(Method):
         return ("forget",) if self.maximising else ("retain",)
 
     @property
+    def always_draws(self) -> Sequence[str]:
+        return () if self.msteps else ("retain",)
+
+    @property
     def steps_per_epoch(self) -> int:
         """Steps of a retain pass: the schedule stands still while the forget passes run."""
         return self.steps_over(["retain"])
@@ -96,7 +99,7 @@ class Scrub(Method):
 
     def retain_loss(self, batch: Batch) -> Tensor:
         logits, divergence = self.logits_and_divergence(batch)
-        return self.gamma * F.cross_entropy(logits, batch.labels) + self.alpha * divergence
+        return self.gamma * self.cross_entropy(logits, batch.labels) + self.alpha * divergence
 
     # Rewinding
 

@@ -67,7 +67,6 @@ class UNSIR(Method):
         self.noise_images, self.noise_steps, self.copies = noise_images, noise_steps, copies
         self.samples_per_class = samples_per_class
         self.impair_epochs, self.impair_size, self.repair_size = impair_epochs, batch_size, repair_batch_size
-        self.used = 0  # noise images so far
 
     @property
     def retain_share(self) -> float:
@@ -104,8 +103,8 @@ class UNSIR(Method):
     def retain_loss(self, batch: Batch) -> Tensor:
         images, labels = batch.images, batch.labels
         if self.current_epoch < self.impair_epochs:
-            rows = torch.arange(self.used, self.used + self.impair_size - self.retain_part, device=self.device)
-            self.used += len(rows)
+            each = self.impair_size - self.retain_part
+            rows = self.trainer.global_step * each + torch.arange(each, device=self.device)
             rows = rows[self.trainer.global_rank :: self.trainer.world_size] % len(self.noise)  # they share a batch
             images, labels = torch.cat([images, self.noise[rows]]), torch.cat([labels, self.noise_labels[rows]])
-        return F.cross_entropy(self.model(images), labels)
+        return self.cross_entropy(self.model(images), labels)

@@ -1,0 +1,129 @@
+"""Pruning before unlearning (Jia et al., NeurIPS 2023, arXiv:2304.04934, section 4): "prune first, then unlearn"."""
+
+from __future__ import annotations
+
+from math import cos, pi
+from typing import Literal
+
+import lightning as L
+import torch
+from torch import Tensor, distributed, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from ..errors import UserError
+from ..importance import assign, flatten
+from .base import CommonRandom, Holder, trainable, weights_of
+
+
+class Prune(Holder):
+    """Set a share of the weights to zero before unlearning, and hold them there.
+
+    Weights of convolutions and linear layers (tensors of two dimensions and more) are ranked together, over all layers,
+    and those of the lowest score pruned:
+
+    * ``l1``: ``|theta|``.
+    * ``random``: a random number.
+    * ``synflow``: ``theta dR / dtheta`` with ``R = 1^T f(1)``, f being the network in eval mode with the absolute
+      values of its weights, in ``rounds`` after each of which a share ``(1 - rate)^(round / rounds)`` is left
+      (Tanaka et al., NeurIPS 2020, arXiv:2006.05467, algorithm 1); it looks at no data.
+
+    Args:
+        score: see above.
+        rate: the share of the weights that is pruned.
+        rounds: of ``synflow``.
+    """
+
+    def __init__(self, score: Literal["l1", "random", "synflow"] = "l1", rate: float = 0.5, rounds: int = 100) -> None:
+        super().__init__()
+        if not 0 < rate < 1 or rounds < 1:
+            raise UserError(
+                f"pruning at rate={rate} in rounds={rounds}: the rate is the share of the weights that become zero, "
+                "between 0 and 1, and there must be at least one round"
+            )
+        self.score, self.rate, self.rounds = score, rate, rounds
+
+    def prepare(self, trainer: L.Trainer, method: L.LightningModule) -> None:
+        with method.meter.item("prune"):
+            model = method.model
+            weights = weights_of(model)
+            prunable = flatten(torch.full_like(p, p.ndim > 1, dtype=torch.bool) for p in trainable(model))
+            if self.score == "synflow":
+                shape = method.task.input_shape
+                self.frozen = synflow(model, shape, prunable, self.rate, self.rounds)
+            else:
+                generator = CommonRandom("prune").on(weights.device)
+                random = torch.rand(weights.shape, generator=generator, device=weights.device)
+                self.frozen = lowest(weights.abs() if self.score == "l1" else random, prunable, self.rate)
+            self.values = torch.zeros_like(weights)
+            assign(trainable(model), weights.masked_fill(self.frozen, 0.0))
+
+
+class PruneOMP(Prune):
+    """Prune once by magnitude, then train what is left on the whole training set, before unlearning.
+
+    One-shot magnitude pruning: the weights of the lowest ``|theta|`` go, as in ``Prune``; the others go on from where
+    they are while the learning rate is rewound (Renda et al., ICLR 2020, arXiv:2003.02389): SGD with momentum .9 and
+    weight decay 5e-4, its learning rate falling by a cosine. Weights are not rewound, as those of early training are
+    not kept. This looks at the training set with labels, whatever the method itself may see.
+
+    Args:
+        rate: the share of the weights that is pruned.
+        epochs: passes over the training set.
+        lr: the learning rate at first.
+    """
+
+    looks = ("train",)
+    sees_labels = True
+
+    def __init__(self, rate: float = 0.5, epochs: int = 5, lr: float = 0.02) -> None:
+        super().__init__("l1", rate)
+        if epochs < 1 or lr <= 0:
+            raise UserError(f"addon.prune_omp: epochs={epochs} must be at least 1 and lr={lr} above 0")
+        self.epochs, self.lr = epochs, lr
+
+    def prepare(self, trainer: L.Trainer, method: L.LightningModule) -> None:
+        super().prepare(trainer, method)
+        parameters = trainable(method.model)
+        optimizer = torch.optim.SGD(parameters, self.lr, momentum=0.9, weight_decay=5e-4)
+        shuffle = CommonRandom("prune_omp").on(torch.device("cpu"))
+        method.model.train()
+        with method.meter.item("prune"):
+            for epoch in range(self.epochs):
+                optimizer.param_groups[0]["lr"] = self.lr * (1 + cos(pi * epoch / self.epochs)) / 2
+                for batch in self.look(trainer, "train", shuffle):
+                    loss = F.cross_entropy(method.model(batch.images), batch.labels)
+                    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+                        parameter.grad = gradient
+                    self.on_before_optimizer_step(trainer, method, optimizer)
+                    optimizer.step()
+                    with torch.no_grad():
+                        self.after_step(method, optimizer)
+            optimizer.zero_grad()
+            if trainer.world_size > 1:  # each process has trained by itself, with its own augmentation
+                for tensor in method.model.state_dict().values():
+                    distributed.broadcast(tensor, 0)
+
+
+def lowest(scores: Tensor, prunable: Tensor, rate: float) -> Tensor:
+    """The share ``rate`` of the prunable weights with the lowest scores, to the nearest weight; (n,) bool."""
+    count = round(rate * int(prunable.sum()))
+    order = scores.masked_fill(~prunable, torch.inf).argsort(stable=True)
+    return torch.zeros_like(prunable).index_fill_(0, order[:count], True)
+
+
+def synflow(model: nn.Module, shape: tuple[int, ...], prunable: Tensor, rate: float, rounds: int) -> Tensor:
+    """The weights that SynFlow prunes from a model of inputs (B, *shape); (n,) bool. See ``Prune``."""
+    model.eval()
+    state = {n: t.detach().double().abs() for n, t in model.state_dict().items() if t.is_floating_point()}
+    names = [name for name, p in model.named_parameters() if p.requires_grad]
+    weights = [state[name].requires_grad_() for name in names]
+    ones = torch.ones(1, *shape, dtype=torch.float64, device=prunable.device)
+    for round_ in range(1, rounds + 1):
+        flow = functional_call(model, state, (ones,)).sum()
+        gradients = torch.autograd.grad(flow, weights, materialize_grads=True)
+        scores = flatten(gradients) * flatten(w.detach() for w in weights)
+        pruned = lowest(scores, prunable, 1 - (1 - rate) ** (round_ / rounds))
+        with torch.no_grad():
+            assign(weights, flatten(weights).masked_fill(pruned, 0.0))
+    return pruned

@@ -1,0 +1,56 @@
+"""Sharpness-aware minimisation (Foret et al., ICLR 2021, arXiv:2010.01412; adaptive: Kwon et al., ICML 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import lightning as L
+import torch
+from torch import nn
+
+from ..errors import UserError
+from ..importance import assign
+from .base import Addon, Gradients, trainable, weights_of
+
+
+class SAM(Addon):
+    """Step by the gradient at the worst weights nearby instead of that at the weights themselves.
+
+    With d the gradient of the step's loss the worst weights are ``theta + rho theta^2 d / || |theta| d ||`` (adaptive,
+    arXiv:2102.11600, eq. 8), or ``theta + rho d / ||d||``. Each step passes twice over its batch, with the same random
+    draws; BatchNorm statistics move in the first pass alone. Penalties of other add-ons have no part in the ascent.
+    """
+
+    splits_gradients = True
+
+    def __init__(self, rho: float = 2.0, adaptive: bool = True) -> None:
+        if rho <= 0:
+            raise UserError(f"addon.sam.rho={rho} is a radius: it must be above 0")
+        self.rho, self.adaptive = rho, adaptive
+
+    def gradients(self, method: L.LightningModule, evaluate: Callable[[], Gradients]) -> Gradients:
+        with torch.random.fork_rng([method.device] if method.device.type == "cuda" else []):
+            step = method.combined(evaluate())
+        weights = weights_of(method.model)
+        scaled = step * weights.abs() if self.adaptive else step
+        direction = scaled * weights.abs() if self.adaptive else step
+        parameters = trainable(method.model)
+        assign(parameters, weights + direction * (self.rho / scaled.norm().clamp_min(1e-12)))
+        with resting_statistics(method.model):
+            found = evaluate()
+        assign(parameters, weights)
+        return found
+
+
+@contextmanager
+def resting_statistics(model: nn.Module) -> Iterator[None]:
+    """BatchNorm normalises as before, but its running statistics do not move."""
+    moving = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    for module in moving:
+        module.track_running_stats = False
+    try:
+        yield
+    finally:
+        for module in moving:
+            module.track_running_stats = True
