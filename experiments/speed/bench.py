@@ -6,6 +6,7 @@ import argparse
 import os
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -17,7 +18,7 @@ from unlearning import cli
 from unlearning.memory import keep_freed
 
 from . import commands, precision, reading, training
-from .measure import Claim, show
+from .measure import Claim, markdown, show
 from .setting import Bench, synthetic
 
 
@@ -52,6 +53,7 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=3, help="interleaved repetitions; more on a noisy machine")
     parser.add_argument("--default-job", action="store_true", help="time `python run.py`, too: on an idle machine")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="a method, pipeline, evaluation, loader, sweep ...")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table as Markdown, too")
     options = parser.parse_args()
     torch.set_num_threads(1)
     cli.quiet()
@@ -64,6 +66,8 @@ def main() -> int:
     for name in track(wanted, "Measuring", console=Console(stderr=True)):
         found += parts[name]()
     show(found, Console())
+    if options.out:
+        options.out.write_text(f"# Results\n\nPrinted by `make bench` ({', '.join(wanted)}).\n\n{markdown(found)}")
     return 0 if all(claim.ok for claim in found) else 1
 
 

@@ -54,19 +54,27 @@ def paired_ratio(work: Work, floor: Work, pairs: int) -> float:
     return min(works) / min(floors)
 
 
+COLUMNS = {"claim": "left", "measured": "right", "target": "right", "ok": "left", "note": "left"}
+
+
+def cells(claim: Claim) -> tuple[str, ...]:
+    """A claim as a row of ``COLUMNS``."""
+    bound = "" if claim.target is None else f"{'>=' if claim.at_least else '<='} {claim.target:g} {claim.unit}"
+    verdict = "" if claim.target is None else "yes" if claim.ok else "NO"
+    return claim.what, f"{claim.measured:.3g} {claim.unit}", bound, verdict, claim.note
+
+
+def markdown(claims: list[Claim]) -> str:
+    """The table of all claims as Markdown."""
+    rule = ["---:" if justify == "right" else "---" for justify in COLUMNS.values()]
+    return "".join(f"| {' | '.join(row)} |\n" for row in [list(COLUMNS), rule, *map(cells, claims)])
+
+
 def show(claims: list[Claim], console: Console) -> None:
     """Print the table of all claims."""
     table = Table(title="Speed: one thread, CPU seconds, least of interleaved runs", title_justify="left")
-    for name, justify in {
-        "claim": "left",
-        "measured": "right",
-        "target": "right",
-        "ok": "left",
-        "note": "left",
-    }.items():
+    for name, justify in COLUMNS.items():
         table.add_column(name, justify=justify)
-    for c in claims:
-        bound = "" if c.target is None else f"{'>=' if c.at_least else '<='} {c.target:g} {c.unit}"
-        verdict = "" if c.target is None else "yes" if c.ok else "NO"
-        table.add_row(c.what, f"{c.measured:.3g} {c.unit}", bound, verdict, c.note, style=None if c.ok else "red")
+    for claim in claims:
+        table.add_row(*cells(claim), style=None if claim.ok else "red")
     console.print(table)
