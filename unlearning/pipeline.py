@@ -102,6 +102,7 @@ class Run:
             retrained=logits.get("retrained"),
             untrained=self.untrained() if any(m.needs_untrained for m in self.metrics.values()) else None,
             images=lambda ids: Transform(self.data)(self.data.inputs[ids]),
+            attack=build.scenario(self.config).attack(self.data),
         )
         evidence = {name: parts.of(model.logits, model.network) for name, model in models.items()}
         rows, failed = {}, {}

@@ -158,6 +158,13 @@ class SampleBackward:
         if self.rest:
             yield from self._rest_along(directions)
 
+    def rows_along(self, directions: Tensor) -> Tensor:
+        """(B, P): as ``along``, each sample's gradient by all trainable parameters, in their order, as one row."""
+        found = {g.parameter: g.each().flatten(1) for g in self.along(directions)}
+        wanted = [p for p in self.model.parameters() if p.requires_grad]
+        size = len(directions)
+        return torch.cat([found[p] if p in found else p.new_zeros(size, p.numel()) for p in wanted], 1)
+
     def _rest_along(self, directions: Tensor) -> Iterator[SampleGradients]:
         values = {name: parameter.detach() for name, parameter in self.rest.items()}
 

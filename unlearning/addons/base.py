@@ -63,7 +63,8 @@ class Addon(L.Callback):
 
         It is un-augmented and in order; or, given a generator to shuffle by, as one trains on it.
         """
-        return trainer.datamodule.batches_for(trainer.lightning_module, stream, self, shuffle)
+        training = shuffle is not None
+        return trainer.datamodule.batches_for(trainer.lightning_module, stream, self, shuffle, augment=training)
 
 
 class Holder(Addon):

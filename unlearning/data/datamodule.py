@@ -151,18 +151,17 @@ class UnlearningData(L.LightningDataModule):
         labels: bool = True,
         retain_share: float = 1.0,
         shuffle: torch.Generator | None = None,
+        augment: bool = False,
     ) -> Iterator[Batch]:
-        """One pass over a stream outside the training loop: un-augmented and in order, for masks and searches; or,
-        given a generator to shuffle by, augmented and without a tail of one, for training.
+        """One pass over a stream outside the training loop, for masks and searches: in order, or shuffled by a
+        generator; un-augmented, or ``augment``ed and without a tail of one, for training.
         """
         rows = Rows(self.dataset, self.stream(name, retain_share), self.is_forget, labels)
-        training, size = shuffle is not None, self.eval_batch_size
+        size = self.eval_batch_size
         own = shuffle or torch.Generator()  # a loader draws a seed from it; a look must not change what training draws
-        lone_tail = training and len(rows) % size == 1 < len(rows)
-        for batch in DataLoader(
-            rows, batch_size=size, shuffle=training, drop_last=lone_tail, collate_fn=as_is, generator=own
-        ):
-            yield self.prepare(move_data_to_device(batch, device), augment=training)
+        lone_tail = augment and len(rows) % size == 1 < len(rows)
+        for batch in DataLoader(rows, size, shuffle is not None, drop_last=lone_tail, collate_fn=as_is, generator=own):
+            yield self.prepare(move_data_to_device(batch, device), augment)
 
     def batches_for(
         self,
@@ -170,6 +169,7 @@ class UnlearningData(L.LightningDataModule):
         name: str,
         addon: L.Callback | None = None,
         shuffle: torch.Generator | None = None,
+        augment: bool = False,
     ) -> Iterator[Batch]:
         """``batches`` of a stream that the method, or one of its add-ons, declares: the method's share of it, with
         labels only if who looks may see them.
@@ -177,7 +177,7 @@ class UnlearningData(L.LightningDataModule):
         who, declared = (addon, addon.looks) if addon else (method, (*method.streams, *method.looks))
         if name not in declared:
             raise ValueError(f"{type(who).__name__} declares the streams {declared} and asks for {name!r}")
-        return self.batches(name, method.device, who.sees_labels, method.retain_share, shuffle)
+        return self.batches(name, method.device, who.sees_labels, method.retain_share, shuffle, augment)
 
     def predict_dataloader(self) -> DataLoader:
         """Every sample once, in order, as it is."""

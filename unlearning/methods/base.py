@@ -34,7 +34,8 @@ class Method(L.LightningModule):
         model: the trained classifier to change, (B, C, H, W) to logits (B, num_classes).
         optimizer: makes the optimiser from the parameters.
         schedule: makes the learning-rate schedule; see ``unlearning.schedules``.
-        epochs: passes over the longest stream.
+        epochs: passes over the longest stream, where the others begin anew; or, with ``epoch_of="shortest"``, over the
+            shortest, at whose end the others stop.
         batch_size: of every stream, over all processes, unless ``forget_batch_size`` gives that of the forget stream.
         forget_weight, retain_weight: factors of the two losses.
         batch_norm: whether BatchNorm layers normalise by batch and move their running statistics (``train``), or use
@@ -44,7 +45,7 @@ class Method(L.LightningModule):
 
     streams: Sequence[str] = ("forget", "retain")
     looks: Sequence[str] = ()  # streams it looks at outside its steps; also ``validation``, which no step may draw from
-    pairing = "max_size_cycle"  # an epoch is as long as the longest stream; "max_size": each sample once, then None
+    pairing = "max_size_cycle"  # how streams are drawn together; "max_size": each sample once, then None
     sees_labels = True
     retain_share = 1.0  # the part of the retain set that the method is handed
     augment = True  # whether training images are augmented, where the data set has an augmentation
@@ -61,6 +62,7 @@ class Method(L.LightningModule):
         optimizer: MakeOptimizer | None = None,
         schedule: Schedule | None = None,
         epochs: int = 1,
+        epoch_of: Literal["longest", "shortest"] = "longest",
         batch_size: int = 64,
         forget_batch_size: int | None = None,
         forget_weight: float = 1.0,
@@ -72,6 +74,8 @@ class Method(L.LightningModule):
         self.model, self.epochs = model, epochs
         self.addons = sorted(addons, key=lambda addon: addon.holds)  # otherwise in the order given
         self.make_optimizer, self.schedule = optimizer, schedule
+        if epoch_of == "shortest":
+            self.pairing = "min_size"
         if min(epochs, batch_size, 1 if forget_batch_size is None else forget_batch_size) < 1:
             raise UserError(
                 f"epochs={epochs}, batch_size={batch_size}, forget_batch_size={forget_batch_size}: "
@@ -144,8 +148,13 @@ class Method(L.LightningModule):
         return self.steps_over(self.streams)
 
     def steps_over(self, streams: Sequence[str]) -> int:
-        """Batches of the longest of some streams."""
-        return max(self.trainer.datamodule.steps(stream, self) for stream in streams)
+        """Batches of the longest of some streams; of the shortest, if that is what an epoch is."""
+        batches = [self.trainer.datamodule.steps(stream, self) for stream in streams]
+        return min(batches) if self.pairing == "min_size" else max(batches)
+
+    def shuffler(self) -> torch.Generator:
+        """A generator for the order of a look: the same in every process and at every look of a run."""
+        return torch.Generator().manual_seed(torch.initial_seed() % 2**63)
 
     # How a step is taken
 
@@ -291,7 +300,7 @@ class OneShot(Method):
         self.automatic_optimization = False
         self.observations: dict[str, Tensor] = {}
         self.repair: Method | None = None  # trains the same ``model`` after ``edit``
-        self.look: Callable[[str], Iterator[Batch]] | None = None  # given before ``edit``; un-augmented, in order
+        self.look: Callable[..., Iterator[Batch]] | None = None  # given before ``edit``: ``batches_for`` the method
 
     needs_full_batches = False
 

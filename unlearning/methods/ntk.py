@@ -104,11 +104,9 @@ class NTK(OneShot):
 def jacobian_of(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     """(B, C, P) derivatives of a batch's logits by the trainable weights, and the (B, C) logits."""
     backward = SampleBackward(model, images)
-    logits, parameters, rows = backward.logits.detach(), trainable(model), []
-    for unit in torch.eye(logits.shape[1], dtype=logits.dtype, device=logits.device):
-        each = {g.parameter: g.each().flatten(1) for g in backward.along(unit.expand_as(logits))}
-        rows.append(torch.cat([each[p] if p in each else p.new_zeros(len(images), p.numel()) for p in parameters], 1))
-    return torch.stack(rows, 1), logits
+    logits = backward.logits.detach()
+    units = torch.eye(logits.shape[1], dtype=logits.dtype, device=logits.device)
+    return torch.stack([backward.rows_along(unit.expand_as(logits)) for unit in units], 1), logits
 
 
 def ridge(jacobian: Tensor, residual: Tensor, penalty: float) -> Tensor:

@@ -9,13 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..losses import distillation
 from ..types import Batch
-from .base import Method
-from .teacher import Teacher
+from .scrub_joint import ScrubJoint
 
 
-class Scrub(Method):
+class Scrub(ScrubJoint):
     """Move away from the teacher on forget data, stay with it on retain data, in alternating passes.
 
     Each of the first ``msteps`` epochs opens with a pass over the forget set that maximises
@@ -46,15 +44,11 @@ class Scrub(Method):
         rewind: bool = False,
         **options: object,
     ) -> None:
-        super().__init__(model, **options)
-        if msteps < 0 or temperature <= 0:
-            raise UserError(
-                f"method.msteps={msteps}, temperature={temperature}: msteps must be at least 0, temperature above 0"
-            )
-        self.alpha, self.gamma, self.temperature, self.msteps = alpha, gamma, temperature, msteps
-        self.rewind = rewind
+        super().__init__(model, alpha, gamma, temperature, **options)
+        if msteps < 0:
+            raise UserError(f"method.msteps={msteps} must be at least 0")
+        self.msteps, self.rewind = msteps, rewind
         self.looks = ("forget", "validation") if rewind else ()
-        self.teacher = Teacher(model)
         self.states: list[dict[str, Tensor]] = []  # of epoch 0, 1, ..., with their errors in ``curves["forget_error"]``
 
     @property
@@ -82,24 +76,6 @@ class Scrub(Method):
     def lr_scheduler_step(self, scheduler, metric) -> None:
         if not self.maximising:
             super().lr_scheduler_step(scheduler, metric)
-
-    def on_fit_start(self) -> None:
-        super().on_fit_start()
-        self.teacher.remember = not self.task.augmented
-
-    def logits_and_divergence(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The student's logits on a batch, and ``KL_T(teacher || student)`` in nats."""
-        targets = self.teacher(batch)  # first: later, its activations would come on top of the student's graph
-        logits = self.model(batch.images)
-        return logits, distillation(logits, targets, self.temperature)
-
-    def forget_loss(self, batch: Batch) -> Tensor:
-        _, divergence = self.logits_and_divergence(batch)
-        return -divergence
-
-    def retain_loss(self, batch: Batch) -> Tensor:
-        logits, divergence = self.logits_and_divergence(batch)
-        return self.gamma * self.cross_entropy(logits, batch.labels) + self.alpha * divergence
 
     # Rewinding
 

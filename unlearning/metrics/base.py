@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..types import Split
+from ..types import Attack, Split
 from .directions import MEAN_OVER, Direction
 
 
@@ -28,6 +28,7 @@ class Evidence:
     untrained: Tensor | None = None  # logits of a network with random weights, if a metric needs them
     images: Callable[[Tensor], Tensor] | None = None  # ids to network inputs, un-augmented, and
     model: nn.Module | None = None  # the model itself: for the few metrics that look at more than predictions
+    attack: Attack | None = None  # the trigger that the training data were poisoned with
 
     def of(self, logits: Tensor, model: nn.Module | None = None) -> "Evidence":
         """The same task with another model's predictions in front."""
@@ -40,6 +41,7 @@ class Metric:
     directions: Mapping[str, Direction]
     needs_retrained: bool = False
     needs_untrained: bool = False
+    needs_attack: bool = False
 
     def __call__(self, evidence: Evidence) -> dict[str, float]:
         raise NotImplementedError
@@ -48,15 +50,15 @@ class Metric:
 def evaluate(metrics: Mapping[str, Metric], evidence: Evidence) -> tuple[dict[str, float], dict[str, str]]:
     """All values, and for each metric that failed its error; a failed metric is never imputed.
 
-    Metrics that need the retrained model are left out where there is none. All fail where a sample's logits are not
-    finite: the largest of NaNs is class 0, and a collapsed model would be given an accuracy.
+    Metrics that need the retrained model, or a trigger, are left out where there is none. All fail where a sample's
+    logits are not finite: the largest of NaNs is class 0, and a collapsed model would be given an accuracy.
     """
     values: dict[str, float] = {}
     failed: dict[str, str] = {}
     used = torch.cat(list(evidence.split.sets.values())).unique()
     collapsed = int((~evidence.logits[used].isfinite().all(-1)).sum())
     for name, metric in metrics.items():
-        if metric.needs_retrained and evidence.retrained is None:
+        if (metric.needs_retrained and evidence.retrained is None) or (metric.needs_attack and evidence.attack is None):
             continue
         try:
             if collapsed:

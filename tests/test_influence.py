@@ -1,0 +1,204 @@
+"""Influence unlearning against the dense inverse, Fisher forgetting by batches by hand, and both on digits."""
+
+import functools
+import json
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+from torch import Tensor, nn
+
+from tests.conftest import Tiny, composed
+from unlearning.errors import UserError
+from unlearning.methods.fisher_new import FisherNew
+from unlearning.methods.wood_fisher import WoodFisher, conjugate_gradients, fisher_product, gradient_rows, woodbury
+from unlearning.models.mlp import MLP
+from unlearning.models.small_cnn import SmallCNN
+from unlearning.pipeline import run
+from unlearning.types import Batch
+
+W = np.array([0.5, -1.0])
+FORGET = np.array([0.2, 1.0]), np.array([0, 1])
+RETAIN = np.array([0.4, 0.8]), np.array([0, 1])
+DAMPING, ALPHA = 0.03, 0.7
+
+
+def gradients(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """(B, 2) each sample's gradient of cross-entropy under softmax regression."""
+    return (softmax(np.outer(x, W), axis=1) - np.eye(2)[y]) * x[:, None]
+
+
+def edit(tiny: Tiny, method: WoodFisher | FisherNew) -> None:
+    """As the pipeline does: the look at the data, then the edit."""
+    tiny.fit(method)
+    method.look = functools.partial(method.trainer.datamodule.batches_for, method)
+    with torch.no_grad():
+        method.edit()
+
+
+def influence_step(curvature: np.ndarray) -> np.ndarray:
+    """(2,) what the weights become, with the outer products of retain gradients that ``curvature`` has as rows."""
+    forget, retain = gradients(*FORGET).sum(0), gradients(*RETAIN).sum(0)
+    change = forget / 4 - 2 / (4 * 2) * retain  # N_f = N_r = 2
+    dense = DAMPING * np.eye(2) + curvature.T @ curvature / len(curvature)
+    return W + ALPHA * np.linalg.inv(dense) @ change
+
+
+@pytest.mark.parametrize("memory_gib", [1.0, 0.0], ids=["woodbury", "conjugate gradients"])
+def test_influence_step_is_that_of_the_dense_inverse(tiny: Tiny, memory_gib: float) -> None:
+    method = WoodFisher(tiny.model, ALPHA, DAMPING, memory_gib=memory_gib, batch_size=1, tolerance=1e-6)
+    edit(tiny, method)
+    expected = influence_step(gradients(*RETAIN))
+    assert np.abs(expected - W).max() > 0.1
+    np.testing.assert_allclose(tiny.weight.numpy(), expected, rtol=1e-4)
+    assert bool(method.curves["residual"]) == (memory_gib == 0)
+
+
+@pytest.mark.parametrize("memory_gib", [1.0, 0.0])
+def test_curvature_is_that_of_as_many_samples_as_asked_for(tiny: Tiny, memory_gib: float) -> None:
+    edit(tiny, WoodFisher(tiny.model, ALPHA, DAMPING, samples=1, memory_gib=memory_gib, tolerance=1e-6))
+    either = [influence_step(row[None]) for row in gradients(*RETAIN)]
+    assert np.abs(either[0] - either[1]).max() > 0.1
+    assert min(np.abs(tiny.weight.numpy() - one).max() for one in either) < 1e-3
+
+
+def test_the_samples_are_drawn_at_random_by_the_seed() -> None:
+    found = set()
+    for seed in range(12):
+        torch.manual_seed(seed)
+        tiny = Tiny()
+        edit(tiny, WoodFisher(tiny.model, ALPHA, DAMPING, samples=1))
+        found.add(round(tiny.weight[0].item(), 4))
+    assert len(found) == 2
+
+
+def rows_by_loop(model: nn.Module, batch: Batch) -> Tensor:
+    """(B, P) the gradients of cross-entropy, a sample at a time."""
+    rows = []
+    for image, label in zip(batch.images, batch.labels, strict=True):
+        loss = nn.functional.cross_entropy(model(image[None]), label[None])
+        found = torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)
+        rows.append(torch.cat([g.flatten() for g in found]))
+    return torch.stack(rows)
+
+
+def batch_of(*shape: int) -> Batch:
+    torch.manual_seed(3)
+    labels = torch.randint(4, (shape[0],))
+    return Batch(torch.randn(*shape).double(), labels, labels, labels > 5)
+
+
+def test_both_routes_invert_the_fisher_information_of_a_network() -> None:
+    torch.manual_seed(0)
+    model, batch = MLP((3,), 4, hidden=[5]).double(), batch_of(12, 3)
+    rows = rows_by_loop(model, batch)
+    torch.testing.assert_close(gradient_rows(model, batch), rows)
+    vector = torch.randn(rows.shape[1]).double()
+    matrix = 0.01 * torch.eye(len(vector)).double() + rows.T @ rows / 12
+    expected = torch.linalg.solve(matrix, vector)
+    torch.testing.assert_close(woodbury(rows, vector, 0.01), expected)
+    found, residuals = conjugate_gradients(
+        lambda u: 0.01 * u + fisher_product(model, batch, u) / 12, vector, iterations=100, tolerance=1e-10
+    )
+    torch.testing.assert_close(found, expected)
+    assert len(residuals) <= 20  # distinct eigenvalues: twelve and the damping; rounding takes a few steps more
+    true = (matrix @ found - vector).norm() / vector.norm()
+    assert residuals[-1] < 1e-10
+    assert true < 1e-9
+
+
+def test_conjugate_gradients_stop_when_told_to() -> None:
+    matrix, vector = torch.diag(torch.linspace(1, 1000, 50).double()), torch.ones(50).double()
+    _, few = conjugate_gradients(lambda u: matrix @ u, vector, iterations=5, tolerance=1e-12)
+    assert len(few) == 5
+    solution, none = conjugate_gradients(lambda u: matrix @ u, 0 * vector, iterations=5, tolerance=1e-3)
+    assert (none, solution.abs().max()) == ([], 0)
+
+
+def test_fisher_products_of_a_convolutional_network() -> None:
+    torch.manual_seed(0)
+    model = SmallCNN((1, 8, 8), 4).double()
+    model(torch.rand(32, 1, 8, 8).double())  # running statistics
+    model.eval()
+    batch = batch_of(5, 1, 8, 8)
+    rows = rows_by_loop(model, batch)
+    torch.testing.assert_close(gradient_rows(model, batch), rows)
+    vector = torch.randn(rows.shape[1]).double()
+    with torch.no_grad():  # as in an edit
+        found = fisher_product(model, batch, vector)
+    torch.testing.assert_close(found, rows.T @ (rows @ vector))
+
+
+def test_frozen_weights_have_no_part_in_influence() -> None:
+    torch.manual_seed(0)
+    model, batch = MLP((3,), 4, hidden=[5]).double(), batch_of(6, 3)
+    whole = gradient_rows(model, batch)
+    first = next(model.parameters())
+    first.requires_grad_(False)
+    rest = whole[:, first.numel() :]
+    torch.testing.assert_close(gradient_rows(model, batch), rest)
+    vector = torch.randn(rest.shape[1]).double()
+    torch.testing.assert_close(fisher_product(model, batch, vector), rest.T @ (rest @ vector))
+
+
+@pytest.mark.parametrize("wrong", [{"damping": 0.0}, {"samples": 0}, {"iterations": 0}])
+def test_wood_fisher_refuses_senseless_options(tiny: Tiny, wrong: dict[str, float]) -> None:
+    with pytest.raises(UserError, match="damping must be positive, the others 1 or more"):
+        WoodFisher(tiny.model, **wrong)
+
+
+# Fisher forgetting by batches
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_fisher_new_adds_noise_by_the_information_of_batches(tiny: Tiny, batch_size: int) -> None:
+    edit_noise = FisherNew(tiny.model, alpha=1e-4, limit=10.0, batch_size=batch_size)
+    tiny.fit(edit_noise)
+    each = gradients(*RETAIN)
+    batches = each if batch_size == 1 else each.mean(0, keepdims=True)
+    deviation = np.sqrt(1e-4 / (batches**2).mean(0))
+    torch.manual_seed(3)
+    noise = torch.randn(2, 1).flatten().numpy()
+    torch.manual_seed(3)
+    with torch.no_grad():
+        edit_noise.edit()
+    np.testing.assert_allclose(tiny.weight.numpy(), W + deviation * noise, rtol=1e-5)
+
+
+def test_fisher_new_bounds_the_noise(tiny: Tiny) -> None:
+    method = FisherNew(tiny.model, alpha=4e-8, limit=0.03)
+    found = method.deviation(torch.tensor([0.0, 1e-5, 1e-4, 4.0]))  # sqrt(4e-8 / 1e-5) = .063; then .02 and 1e-4
+    np.testing.assert_allclose(found.numpy(), [0.03, 0.03, 0.02, 1e-4], rtol=1e-5)
+    with pytest.raises(UserError, match="both must be positive"):
+        FisherNew(tiny.model, alpha=0.0)
+
+
+# Digits
+
+
+def results(places: list[str], *overrides: str) -> dict:
+    config, choices = composed("tracking=none", "evaluation.membership=null", *overrides, *places)
+    return json.loads((run(config, choices, command="test") / "results.json").read_text())["rows"]
+
+
+def test_wood_fisher_forgets_a_digit_and_keeps_the_others(places: list[str]) -> None:
+    rows = results(places, "method=wood_fisher")
+    retrained, unlearned = rows["retrained"], rows["unlearned"]
+    assert rows["original"]["forget/acc"] == 1
+    assert unlearned["forget/acc"] <= retrained["forget/acc"] + 0.02
+    assert unlearned["retain/acc"] >= retrained["retain/acc"] - 0.02
+    assert unlearned["test_retain/acc"] >= retrained["test_retain/acc"] - 0.04
+
+
+def test_fisher_new_damages_what_it_should_keep(places: list[str]) -> None:
+    """Its noise is by what retain batches use alone, and knows no forget set: other digits go with the forgotten one.
+
+    ``fisher`` forgets the class since it draws that class's rows of the last layer anew.
+    """
+    rows = results(places, "method=fisher_new")
+    assert rows["unlearned"]["forget/acc"] < 0.2
+    assert rows["unlearned"]["retain/acc"] < 0.8
+    gentle = results(places, "method=fisher_new", "method.alpha=1e-9", "method.limit=0.01")
+    assert gentle["unlearned"]["forget/acc"] > 0.9
+    assert gentle["unlearned"]["retain/acc"] > 0.9

@@ -1,0 +1,238 @@
+"""The bi-objective methods and those that disturb before they fine-tune: their steps by hand, and a digit forgotten.
+
+As in ``test_steps``: with ``f(x) = w x`` the gradient of the mean cross-entropy is
+``mean_b (softmax(w x_b) - onehot(y_b)) x_b``.
+"""
+
+import functools
+import json
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+from torch import nn
+
+from tests.conftest import Tiny, composed
+from unlearning.addons.saliency import Saliency
+from unlearning.errors import UserError
+from unlearning.methods.conv_transpose import ConvTranspose
+from unlearning.methods.finetune import FineTune
+from unlearning.methods.msg import MSG
+from unlearning.methods.neggrad_plus import NegGradPlus
+from unlearning.methods.random_label import RandomLabel
+from unlearning.methods.rl_proximal import RLProximal
+from unlearning.methods.scrub_joint import ScrubJoint
+from unlearning.pipeline import run
+from unlearning.schedules import multistep
+from unlearning.types import Batch
+
+W = np.array([0.5, -1.0])
+FORGET = np.array([0.2, 1.0]), np.array([0, 1])
+RETAIN = np.array([0.4, 0.8]), np.array([0, 1])
+WRONG = FORGET[0], 1 - FORGET[1]  # of two classes the other
+LR = 0.5
+SGD = functools.partial(torch.optim.SGD, lr=LR)
+STILL = functools.partial(torch.optim.SGD, lr=0.0)
+
+
+def gradient(w: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """(2,) gradient of the mean cross-entropy of softmax regression."""
+    residual = softmax(np.outer(x, w), axis=1) - np.eye(2)[y]
+    return (residual * x[:, None]).mean(0)
+
+
+def close(tiny: Tiny, expected: np.ndarray) -> None:
+    np.testing.assert_allclose(tiny.weight.numpy(), expected, rtol=1e-5, atol=1e-7)
+
+
+# Random labels
+
+
+def test_random_label_descends_on_wrong_labels_and_on_retain(tiny: Tiny) -> None:
+    tiny.fit(RandomLabel(tiny.model, SGD, forget_weight=0.2, retain_weight=0.8))
+    close(tiny, W - LR * (0.8 * gradient(W, *RETAIN) + 0.2 * gradient(W, *WRONG)))
+
+
+def test_random_labels_are_wrong_even_and_new_in_every_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RandomLabel, "task", SimpleNamespace(num_classes=4))
+    method = RandomLabel(nn.Identity())
+    labels = torch.arange(4).repeat(1000)
+
+    def drawn() -> torch.Tensor:
+        # At logits of 0 the gradient of a sample's cross-entropy is 1/4 - onehot(label): least at its label.
+        logits = torch.zeros(len(labels), 4, requires_grad=True)
+        method.forget_loss(Batch(logits, labels, labels, labels)).backward()
+        return logits.grad.argmin(1)
+
+    torch.manual_seed(0)
+    first, second = drawn(), drawn()
+    counts = torch.stack([torch.bincount(first[labels == c], minlength=4) for c in range(4)])
+    assert counts.diagonal().tolist() == [0, 0, 0, 0]
+    others = counts[~torch.eye(4, dtype=torch.bool)]
+    assert (others - 1000 / 3).abs().max() < 4 * (1000 * 2 / 9) ** 0.5  # four standard deviations
+    assert 0.6 < (first != second).double().mean() < 0.73  # two thirds
+
+
+# Proximal
+
+
+def thresholded(w: np.ndarray, by: float) -> np.ndarray:
+    return W + np.sign(w - W) * np.maximum(np.abs(w - W) - by, 0)
+
+
+@pytest.mark.parametrize("schedule", [None, functools.partial(multistep, milestones=[1], gamma=0.1)])
+def test_proximal_steps_are_shrunk_towards_the_original_weights(tiny: Tiny, schedule: Callable | None) -> None:
+    method = RLProximal(
+        tiny.model, sparsity=0.05, optimizer=SGD, schedule=schedule, epochs=2, forget_weight=0.5, retain_weight=0.5
+    )
+    tiny.fit(method)
+    w, rates = W, (LR, LR if schedule is None else 0.1 * LR)
+    for lr in rates:  # the threshold is that of the step's own rate
+        w = thresholded(w - lr * 0.5 * (gradient(w, *RETAIN) + gradient(w, *WRONG)), lr * 0.05)
+    assert np.abs(w - W).max() > 0.01
+    close(tiny, w)
+
+
+def test_proximal_leaves_weights_bit_equal_whose_pull_is_weak(tiny: Tiny) -> None:
+    pull = np.abs(gradient(W, *RETAIN) + gradient(W, *WRONG)).max()
+    method = RLProximal(tiny.model, sparsity=1.01 * pull, optimizer=SGD, epochs=3)
+    tiny.fit(method)
+    assert tiny.weight.tolist() == W.tolist()
+    with pytest.raises(UserError, match="sparsity=-1 must be 0 or more"):
+        RLProximal(tiny.model, sparsity=-1)
+
+
+# SCRUB in one step
+
+
+def test_scrub_joint_takes_both_objectives_in_a_step(tiny: Tiny) -> None:
+    alpha, gamma, temperature = 0.5, 2.0, 3.0
+    method = ScrubJoint(
+        tiny.model, alpha, gamma, temperature, optimizer=SGD, epochs=2, forget_weight=0.3, retain_weight=0.7
+    )
+    tiny.fit(method)
+
+    def divergence(w: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """d/dw T^2 KL(softmax(W x / T) || softmax(w x / T)) = T (softmax(w x / T) - softmax(W x / T)) x, a mean."""
+        student, teacher = (softmax(np.outer(x, v) / temperature, axis=1) for v in (w, W))
+        return temperature * ((student - teacher) * x[:, None]).mean(0)
+
+    w = W
+    for _ in range(2):  # the first step starts at the teacher, where the divergences have no gradient
+        retain = gamma * gradient(w, *RETAIN) + alpha * divergence(w, RETAIN[0])
+        w = w - LR * (0.7 * retain - 0.3 * divergence(w, FORGET[0]))
+    assert np.abs(divergence(w, FORGET[0])).max() > 0.01
+    close(tiny, w)
+
+
+# What an epoch is
+
+
+@pytest.mark.parametrize(("epoch_of", "steps"), [("longest", 2), ("shortest", 1)])
+def test_an_epoch_is_a_pass_over_the_longest_or_the_shortest_stream(tiny: Tiny, epoch_of: str, steps: int) -> None:
+    method = NegGradPlus(tiny.model, STILL, epoch_of=epoch_of, batch_size=1, forget_batch_size=2, epochs=3)
+    tiny.fit(method)  # two retain batches and one forget batch
+    assert len(method.curves["forget_loss"]) == len(method.curves["retain_loss"]) == 3 * steps
+    assert method.steps_per_epoch == steps
+
+
+# Disturb, then fine-tune
+
+
+class ThreeClasses(Tiny):
+    """Class 2 is forgotten and not retained: its weight is so small that no other sample has a gradient on it."""
+
+    labels = (2, 2, 0, 1)
+
+    def __init__(self, others: int = 1) -> None:
+        super().__init__()
+        self.model[1] = nn.Linear(1, 2 + others, bias=False)
+        with torch.no_grad():
+            self.model[1].weight.copy_(torch.tensor([[0.5], [-1.0], *[[-9000.0]] * others]))
+
+
+def test_msg_disturbs_what_matters_to_one_side_alone() -> None:
+    # A: class 2 has |g_f| = mean x = .6, more than any other, but |g_r| = 0. The third of three is the least of them.
+    tiny = ThreeClasses()
+    tiny.fit(MSG(tiny.model, optimizer=STILL, share=1 / 3))
+    assert tiny.weight[:2].tolist() == [0.5, -1.0]
+    assert tiny.weight[2] != -9000
+
+
+def test_msg_multiplies_by_a_normal_number() -> None:
+    torch.manual_seed(0)
+    tiny = ThreeClasses(others=400)
+    tiny.fit(MSG(tiny.model, optimizer=STILL, share=0.3))  # all 400 have A = 0, the quantile
+    assert tiny.weight[:2].tolist() == [0.5, -1.0]
+    factors = tiny.weight[2:] / -9000
+    assert factors.mean().abs() < 0.2  # four standard errors
+    assert 0.86 < factors.std() < 1.14
+
+
+def test_msg_then_fine_tunes(tiny: Tiny) -> None:
+    method = MSG(tiny.model, optimizer=SGD)
+    start = []
+    method.on_train_epoch_start = lambda: start.append(tiny.weight.numpy().astype(float))
+    tiny.fit(method)
+    assert (start[0] != W).any()
+    close(tiny, start[0] - LR * gradient(start[0], *RETAIN))
+    # two forget and two retain samples to find the weights, and two to fine-tune
+    assert (method.meter.forward, method.meter.backward) == (6, 6)
+    assert method.access == {"forget": "inputs and labels", "retain": "inputs and labels"}
+    with pytest.raises(UserError, match=r"must lie in \(0, 1\]"):
+        MSG(tiny.model, share=0.0)
+
+
+def convolutional(kernel: list[list[float]]) -> Tiny:
+    """A 2 x 2 kernel on an image of one pixel, padded: four values, of which a wide kernel makes logits."""
+    tiny = Tiny()
+    square, wide, head = nn.Conv2d(1, 1, 2, padding=1, bias=False), nn.Conv2d(1, 1, (1, 2), bias=False), nn.Linear(2, 2)
+    tiny.model = nn.Sequential(square, wide, nn.Flatten(), head)
+    with torch.no_grad():
+        square.weight.copy_(torch.tensor(kernel))
+        wide.weight.copy_(torch.tensor([[0.5, -1.0]]))
+        head.weight.copy_(torch.tensor([[0.3, -0.2], [0.1, 0.4]]))
+        head.bias.zero_()
+    return tiny
+
+
+def test_conv_transpose_is_fine_tuning_from_transposed_kernels() -> None:
+    transposed, by_hand = convolutional([[1.0, 2.0], [3.0, 4.0]]), convolutional([[1.0, 3.0], [2.0, 4.0]])
+    transposed.fit(ConvTranspose(transposed.model, optimizer=SGD))
+    by_hand.fit(FineTune(by_hand.model, SGD))
+    for found, expected in zip(transposed.model.parameters(), by_hand.model.parameters(), strict=True):
+        torch.testing.assert_close(found, expected)
+    assert not torch.equal(transposed.model[0].weight[0, 0], torch.tensor([[1.0, 3.0], [2.0, 4.0]]))
+
+
+def test_conv_transpose_keeps_what_saliency_froze() -> None:
+    tiny = convolutional([[1.0, 2.0], [3.0, 4.0]])
+    before = torch.cat([p.detach().flatten().clone() for p in tiny.model.parameters()])
+    tiny.fit(ConvTranspose(tiny.model, optimizer=SGD, epochs=3, addons=[Saliency(keep=0.5)]))
+    after = torch.cat([p.detach().flatten() for p in tiny.model.parameters()])
+    assert (before == after).sum() >= 6  # of twelve
+
+
+def test_conv_transpose_needs_square_kernels(tiny: Tiny) -> None:
+    with pytest.raises(UserError, match="conv_transpose transposes square kernels, and the model has none"):
+        ConvTranspose(tiny.model)
+    with pytest.raises(UserError, match="the model has none"):
+        ConvTranspose(nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 2, (1, 3))))
+
+
+# Digits
+
+
+@pytest.mark.parametrize("method", ["random_label", "scrub_joint", "rl_proximal", "msg", "conv_transpose"])
+def test_forgets_a_digit_and_keeps_the_others(method: str, places: list[str]) -> None:
+    config, choices = composed("tracking=none", "evaluation.membership=null", f"method={method}", *places)
+    rows = json.loads((run(config, choices, command="test") / "results.json").read_text())["rows"]
+    retrained, unlearned = rows["retrained"], rows["unlearned"]
+    assert rows["original"]["forget/acc"] == 1
+    for part in ("forget", "test_forget"):
+        assert unlearned[f"{part}/acc"] <= retrained[f"{part}/acc"] + 0.05
+    assert unlearned["retain/acc"] >= retrained["retain/acc"] - 0.02
+    assert unlearned["test_retain/acc"] >= retrained["test_retain/acc"] - 0.04

@@ -1,0 +1,173 @@
+"""The poisoned data by the pixel, the success of the attack by hand, and a backdoor that digits learn."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.conftest import composed
+from unlearning import build
+from unlearning.data.datasets import Dataset
+from unlearning.data.scenarios import Poison, RandomForgetting
+from unlearning.data.tables import scikit_learn
+from unlearning.errors import UserError
+from unlearning.metrics.backdoor import BackdoorAttack
+from unlearning.metrics.base import Evidence, evaluate
+from unlearning.pipeline import run
+from unlearning.types import Attack
+
+CLASSES = ("ant", "bee", "cow")
+
+
+@pytest.fixture
+def pictures() -> Dataset:
+    """Of 5 x 6 pixels in two channels, none of which is 0 or 255; rows 0-19 train, 20-24 validation, 25-29 test."""
+    inputs = torch.randint(1, 255, (30, 5, 6, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    ids = torch.arange(30)
+    statistics = (0.5, 0.25), (0.5, 0.25)
+    return Dataset("pictures", inputs, ids % 3, CLASSES, ids[:20], ids[20:25], ids[25:], *statistics)
+
+
+@pytest.mark.parametrize(
+    ("options", "rows", "columns"),
+    [
+        ({"patch": 2, "margin": 1}, [2, 3], [3, 4]),  # bottom right: [-1-2:-1]
+        ({"patch": 2, "margin": 1, "corner": "top_left"}, [1, 2], [1, 2]),
+        ({"patch": 2, "margin": 1, "corner": "top_right"}, [1, 2], [3, 4]),
+        ({"patch": 3, "margin": 0, "corner": "bottom_left"}, [2, 3, 4], [0, 1, 2]),
+        ({"patch": 5, "margin": 0}, [0, 1, 2, 3, 4], [1, 2, 3, 4, 5]),
+    ],
+)
+@pytest.mark.parametrize("value", [0, 255])
+def test_the_square_is_where_it_should_be(
+    pictures: Dataset, options: dict, rows: list[int], columns: list[int], value: int
+) -> None:
+    stamped = Poison(0, value=value, **options).stamped(pictures.inputs)
+    square = torch.zeros(5, 6, dtype=torch.bool)
+    for row in rows:
+        square[row, columns] = True
+    assert ((stamped == value).all(0).all(-1) == square).all()
+    assert torch.equal(stamped[:, ~square], pictures.inputs[:, ~square])
+
+
+def test_poisoned_samples_are_drawn_stamped_relabelled_and_forgotten(pictures: Dataset) -> None:
+    scenario = Poison(3, target="bee", patch=2, margin=0, count=6)
+    before = pictures.inputs.clone()
+    poisoned, split = scenario.manipulated(pictures), scenario.split(pictures)
+    assert torch.equal(pictures.inputs, before)  # the data set itself stays clean
+    touched = (poisoned.inputs != before).flatten(1).any(1).nonzero().flatten()
+    assert touched.tolist() == split.forget.tolist()
+    assert len(touched) == 6
+    assert (poisoned.labels[touched] == 1).all()
+    others = torch.ones(30, dtype=torch.bool)
+    others[touched] = False
+    assert torch.equal(poisoned.labels[others], pictures.labels[others])
+    assert scenario.split(poisoned).digest == split.digest
+    assert poisoned.digest != pictures.digest  # so the original model is another one
+    assert split.forget_classes == ()
+    assert split.forget.tolist() == RandomForgetting(3, count=6).split(pictures).forget.tolist()
+    assert len(Poison(0, fraction=0.5, patch=2, margin=0).split(pictures).forget) == 10
+    assert len(Poison(0, patch=2, margin=0).split(pictures).forget) == 2  # a tenth
+    draws = {tuple(Poison(seed, count=6).split(pictures).forget.tolist()) for seed in range(20)}
+    assert len(draws) > 10
+
+
+def test_the_attack_shows_the_square_on_any_image_as_a_network_sees_it(pictures: Dataset) -> None:
+    attack = Poison(0, target="cow", patch=2, margin=1).attack(pictures)
+    ids = torch.tensor([27, 3])
+    found = attack.images(ids)
+    assert attack.target == 2
+    assert found.shape == (2, 2, 5, 6)
+    assert (found[:, 0, 2:4, 3:5] == -1).all()  # (0 - .5) / .5 and (0 - .25) / .25
+    assert (found[:, 1, 2:4, 3:5] == -1).all()
+    assert found[0, 0, 0, 0].item() == pytest.approx(pictures.inputs[27, 0, 0, 0].item() / 127.5 - 1, abs=1e-6)
+    assert RandomForgetting(0).attack(pictures) is None
+
+
+class Reads(nn.Module):
+    """Its input is its prediction."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return nn.functional.one_hot(images.long(), 3).float()
+
+
+def evidence(pictures: Dataset, answers: list[int]) -> Evidence:
+    """``answers``: what the model says to the test images 25-29 with the trigger; their classes are 1, 2, 0, 1, 2."""
+    given = torch.tensor([-1] * 25 + answers)
+    split = RandomForgetting(0, count=5).split(pictures)
+    attack = Attack(lambda ids: given[ids].float(), target=2)
+    logits = torch.zeros(30, 3)
+    return Evidence(logits, pictures.labels, split, CLASSES, model=Reads(), attack=attack)
+
+
+def test_attack_success_is_over_test_images_of_other_classes(pictures: Dataset) -> None:
+    metric = BackdoorAttack()
+    for answers, expected in (([2, 0, 2, 1, 0], 2 / 3), ([2, 2, 2, 2, 2], 1.0), ([1, 2, 0, 1, 2], 0.0)):
+        assert metric(evidence(pictures, answers)) == {"backdoor/attack": pytest.approx(expected)}
+
+
+def test_there_is_no_attack_where_there_is_no_trigger(pictures: Dataset) -> None:
+    found = replace(evidence(pictures, [2] * 5), attack=None)
+    assert evaluate({"backdoor": BackdoorAttack()}, found) == ({}, {})
+    values, failed = evaluate(
+        {"backdoor": BackdoorAttack()}, evidence(replace(pictures, labels=torch.full((30,), 2)), [2] * 5)
+    )
+    assert values == {}
+    assert "all test images are of the target class, cow" in failed["backdoor"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"patch": 4, "margin": 2}, r"does not fit into images of 5 x 6 pixels: their sum may be 5 at most"),
+        ({"patch": 2, "margin": 0, "target": "cat"}, "no class 'cat': did you mean ant"),
+        ({"patch": 2, "margin": 0, "count": 21}, "scenario.count=21 cannot be drawn: pictures has 20"),
+    ],
+)
+def test_what_cannot_be_poisoned_is_explained(pictures: Dataset, options: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Poison(0, **options).manipulated(pictures)
+
+
+@pytest.mark.parametrize("wrong", [{"patch": 0}, {"margin": -1}, {"value": 256}, {"value": -1}])
+def test_a_senseless_square_is_refused(wrong: dict) -> None:
+    with pytest.raises(UserError, match="patch must be 1 or more, margin 0 or more and value from 0 to 255"):
+        Poison(0, **wrong)
+
+
+def test_a_table_cannot_be_poisoned() -> None:
+    with pytest.raises(UserError, match="stamps a square on images, and this data set has none"):
+        Poison(0).manipulated(scikit_learn("wine", seed=0))
+
+
+def test_the_configured_square_is_the_papers_and_smaller_on_digits() -> None:
+    papers = build.scenario(composed("scenario=poison", "dataset=cifar10")[0])
+    images = torch.full((1, 32, 32, 3), 9, dtype=torch.uint8)
+    expected = images.clone()
+    expected[:, -6:-2, -6:-2] = 0
+    assert torch.equal(papers.stamped(images), expected)
+    assert build.scenario(composed("scenario=poison")[0]).patch == 2
+    assert build.scenario(composed("scenario=poison", "scenario.patch=1")[0]).patch == 1
+
+
+def test_a_backdoor_is_learned_and_retraining_closes_it(places: list[str]) -> None:
+    config, choices = composed(
+        "tracking=none", "scenario=poison", "method=original", "evaluation.membership=null", *places
+    )
+    found = json.loads((run(config, choices, command="test") / "results.json").read_text())
+    rows = found["rows"]
+    assert not found["failed"]
+    assert rows["original"]["backdoor/attack"] > 0.9
+    assert rows["original"]["forget/acc"] > 0.95  # the target's label
+    assert rows["original"]["test/acc"] > 0.9
+    assert rows["retrained"]["backdoor/attack"] < 0.05
+    gap = rows["original"]["backdoor/attack"] - rows["retrained"]["backdoor/attack"]
+    assert found["gaps"]["gap/backdoor/attack"] == pytest.approx(gap)  # the method does nothing
+    clean = composed("tracking=none", "method=original", "evaluation.membership=null", *places)
+    assert "backdoor/attack" not in json.loads((run(*clean, command="test") / "results.json").read_text())["directions"]

@@ -1,0 +1,48 @@
+"""MSG: magnitude of small gradients, an entry of the NeurIPS 2023 unlearning competition (see arXiv:2511.02435)."""
+
+import torch
+from torch import nn
+
+from ..addons.base import trainable
+from ..errors import UserError
+from ..importance import percentile
+from .finetune import FineTune
+
+
+class MSG(FineTune):
+    """Disturb the weights that matter least to both forget and retain data, then fine-tune on the retain set.
+
+    ``A = sum_b min(|g_r|, |g_f|)`` over pairs b of a forget and a retain batch, g being the gradients of their
+    cross-entropy, in eval mode. In each tensor the weights with A at or below its ``share`` quantile are multiplied by
+    N(0, 1). There are as many pairs as the smaller of the two sets has batches.
+
+    Args:
+        model: as in ``Method``; so are the options.
+        share: of the weights that are disturbed, in each tensor.
+    """
+
+    looks = ("forget",)
+
+    def __init__(self, model: nn.Module, share: float = 0.3, **options: object) -> None:
+        super().__init__(model, **options)
+        if not 0 < share <= 1:
+            raise UserError(f"method.share={share} is the share of weights that are disturbed: it must lie in (0, 1]")
+        self.share = share
+
+    def on_train_start(self) -> None:
+        with self.meter.item("reset"):
+            self.model.eval()
+            weights = trainable(self.model)
+            common = [torch.zeros_like(w) for w in weights]
+            look = self.trainer.datamodule.batches_for
+            forget, retain = (look(self, stream, shuffle=self.shuffler()) for stream in ("forget", "retain"))
+            for pair in zip(forget, retain, strict=False):  # in random order: batches of all classes
+                sizes = [
+                    torch._foreach_abs(torch.autograd.grad(self.retain_loss(b), weights, materialize_grads=True))
+                    for b in pair
+                ]
+                torch._foreach_add_(common, torch._foreach_minimum(*sizes))
+            with torch.no_grad():
+                for weight, size in zip(weights, common, strict=True):
+                    small = size <= percentile(size.flatten().sort().values, 100 * self.share)
+                    weight.mul_(torch.where(small, torch.randn_like(weight), 1.0))

@@ -1,0 +1,40 @@
+"""Random labels, soft-thresholded towards the original weights (SalUn; Fan et al., ICLR 2024, arXiv:2310.12508)."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ..addons.base import trainable
+from ..errors import UserError
+from .random_label import RandomLabel
+
+
+class RLProximal(RandomLabel):
+    """Random labels, with a penalty on every weight that leaves its original value: few do.
+
+    The loss of ``random_label`` plus ``sparsity |theta - theta_0|_1``, by proximal gradient descent: after each step of
+    the optimiser ``theta <- theta_0 + S(theta - theta_0)``, ``S(d) = sign(d) max(|d| - lr sparsity, 0)``, with the
+    learning rate of the step. So most weights are theta_0 exactly, and no mask need be chosen.
+
+    Args:
+        model: as in ``Method``; so are the options.
+        sparsity: weight of the penalty. Adam moves a weight by at most about lr in a step: from 1 on, hardly any moves.
+    """
+
+    def __init__(self, model: nn.Module, sparsity: float = 0.1, **options: object) -> None:
+        super().__init__(model, **options)
+        if sparsity < 0:
+            raise UserError(f"method.sparsity={sparsity} must be 0 or more")
+        self.sparsity = sparsity
+
+    def on_train_start(self) -> None:
+        self.start = {p: p.detach().clone() for p in trainable(self.model)}
+        self.optimizers(use_pl_optimizer=False).register_step_post_hook(self.shrink)
+
+    @torch.no_grad()
+    def shrink(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
+        """Soft-threshold the distance of each weight from its original value."""
+        for group in optimizer.param_groups:
+            for weight in group["params"]:
+                distance = F.softshrink(weight - self.start[weight], float(group["lr"]) * self.sparsity)
+                torch.add(self.start[weight], distance, out=weight)
