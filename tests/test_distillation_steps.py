@@ -331,6 +331,35 @@ def test_jit_stacks_decide_the_memory_and_not_the_result(monkeypatch: pytest.Mon
     assert max(sizes) == {1: 5, 12: 10, 1000: 35}[stack]
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_jit_counts_a_copy_without_noise_as_nothing(training: bool) -> None:
+    """In other batches, and under BatchNorm, equal images have unequal logits: over a distance of 0 they explode."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(32, 4))
+    loss = JiT(model.train(training), noise="salt_and_pepper", sigma=1e-9, copies=30).forget_loss(images(3))
+    loss.backward()
+    assert loss == 0  # no pixel of the 360 was hit
+    assert all(p.grad is None or not p.grad.any() for p in model.parameters())
+
+
+def test_jit_keeps_gradients_by_momentum_1(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two batches of one image each: the second step is along the sum of both gradients."""
+    seen = []
+    forget_loss = JiT.forget_loss
+
+    def noted(self: JiT, batch: Batch) -> torch.Tensor:
+        loss = forget_loss(self, batch)
+        seen.append(torch.autograd.grad(loss, self.model[1].weight, retain_graph=True)[0].flatten().clone())
+        return loss
+
+    monkeypatch.setattr(JiT, "forget_loss", noted)
+    before = tiny.weight
+    sgd = functools.partial(torch.optim.SGD, lr=0.01, momentum=1.0)
+    tiny.fit(JiT(tiny.model, noise="uniform", sigma=0.5, optimizer=sgd, batch_size=1))
+    assert len(seen) == 2
+    torch.testing.assert_close(tiny.weight, before - 0.01 * (2 * seen[0] + seen[1]))
+
+
 def test_jit_refuses_a_share_of_pixels_above_one() -> None:
     with pytest.raises(UserError, match="at most 1 for salt_and_pepper"):
         JiT(nn.Identity(), sigma=1.5, noise="salt_and_pepper")

@@ -61,10 +61,10 @@ class Spy(UnlearningData):
         self.who: L.LightningModule | Addon | None = None
 
     def batches_for(
-        self, method: L.LightningModule, name: str, addon: Addon | None = None, **options: object
+        self, method: L.LightningModule, name: str, addon: Addon | None = None, *args: object, **options: object
     ) -> Iterator[Batch]:
         self.who = addon or method
-        return super().batches_for(method, name, addon, **options)
+        return super().batches_for(method, name, addon, *args, **options)
 
     def batches(self, name: str, *args: object) -> Iterator[Batch]:
         assert self.who is not None, "a look that no declaration was asked for"
@@ -133,6 +133,30 @@ def test_two_steps(name: str, scenario: str, places: list[str], tmp_path: Path) 
         trainer.fit(method.repair, datamodule=spy)
     spy.check(method)
     assert {stream for _, stream, _ in spy.looked} >= LOOKS.get(name, set())
+
+
+ACCESS = {  # what the papers let these see; the others see inputs and labels of what they draw from
+    "original": {},
+    "emmn": {},
+    "gkt": {},
+    "unsir": {"retain": "inputs and labels"},
+    "retrain": {"retain": "inputs and labels"},
+    "finetune": {"retain": "inputs and labels"},
+    "gradient_ascent": {"forget": "inputs and labels"},
+    "jit": {"forget": "inputs"},
+    "bad_teacher": {"train": "inputs"},
+    "lfssd": {"forget": "inputs", "train": "inputs"},
+    "alfssd": {"forget": "inputs", "retain": "inputs"},
+    "xlf": {"forget": "inputs", "retain": "inputs"},
+    "assd": {"forget": "inputs and labels", "retain": "inputs and labels"},
+    "fisher": {"retain": "inputs"},
+}
+
+
+@pytest.mark.parametrize("name", ACCESS)
+def test_data_access_is_what_the_paper_lets_it_see(name: str) -> None:
+    config, _ = composed(f"method={name}", "dataset=cifar10")  # the published settings
+    assert build.method(config, build.model(composed()[0], build.dataset(composed()[0]))).access == ACCESS[name]
 
 
 def takes_no_steps(name: str) -> bool:

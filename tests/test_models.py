@@ -26,6 +26,7 @@ NAMES = sorted(file.stem for file in CONF.glob("*.yaml"))
 SMALLER = {  # options that make the large ones small enough for a test, without another architecture
     **{name: {"width": 4} for name in NAMES if name.startswith("resnet") and name != "resnet9"},
     "wrn28_10": {"width": 1},
+    "vgg11": {"depths": [1, 2, 1, 1, 1]},
     "vgg16": {"depths": [1, 2, 1, 1, 1]},
     "vgg16_bn": {"depths": [1, 2, 1, 1, 1]},
     "timm": {"name": "test_vit", "resize": 32},
@@ -139,6 +140,7 @@ def test_parameter_counts_by_hand():
         ("resnet110", 1.73, 1 + 54 + 1),
         ("wrn28_10", 36.48, 1 + 12 + 1),  # Zagoruyko and Komodakis 2016, table 4: 36.5 M
         ("vgg16", 14.72, 13 + 1),
+        ("vgg11", 9.23, 8 + 1),
         ("vgg16_bn", 14.72, 13 + 1),
         ("vit_b16", 85.81, 1 + 12 + 1),  # Dosovitskiy et al. 2021, table 1: 86 M
         ("swin_t", 27.53, 1 + 4 + 1),  # Liu et al. 2021: 28.3 M with 1000 classes

@@ -280,6 +280,16 @@ def test_potion_keeps_the_last_try_with_a_warning(caplog: pytest.LogCaptureFixtu
     assert "after 9 tries" in caplog.text
 
 
+@torch.no_grad()
+def test_potion_ends_when_there_is_nothing_more_to_dampen(caplog: pytest.LogCaptureFixture) -> None:
+    # 100 - ln(1 + 100 s) with s = .01 10^k is below 0 from k = 44 on: k = 44 is the 45th try.
+    method = searching(rho=0.0, growth=10.0, tries=500)
+    method.correct = lambda at_most=1: 4  # a sample that nothing makes it forget
+    method.edit()
+    assert method.curves["percentile"][-1] == 0
+    assert "after 45 tries, at percentile 0.00" in caplog.text
+
+
 @pytest.mark.parametrize("options", [{"rho": 1.5}, {"growth": 1.0}, {"tries": 0}])
 def test_a_search_that_cannot_end_is_refused(options: dict[str, float]) -> None:
     with pytest.raises(UserError, match="growth above 1"):
@@ -388,3 +398,8 @@ def test_the_repair_goes_on_from_the_dampened_weights(places: list[str], tmp_pat
 def test_settings_that_make_no_sense_are_refused(override: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         build.method(composed("method=ssd", override)[0], nn.Linear(2, 2))
+
+
+def test_importances_without_a_finite_ratio_are_explained() -> None:
+    with pytest.raises(UserError, match="no weight matters to the retain set"):
+        sorted_ratios(torch.tensor([0.0, 1.0]), torch.zeros(2))

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .errors import UserError
+
 
 class Measure(NamedTuple):
     """An importance: the size of the gradient of some value of a sample."""
@@ -56,9 +58,14 @@ def dampened(weights: Tensor, forget: Tensor, reference: Tensor, alpha: float | 
 
 
 def sorted_ratios(forget: Tensor, reference: Tensor) -> Tensor:
-    """The finite ratios ``forget / reference`` of two importances, ascending: 0 / 0 and x / 0 are left out."""
+    """The finite ratios ``forget / reference`` of two importances, ascending: 0 / 0 and x / 0 are left out.
+
+    Raises ``UserError`` where none is left.
+    """
     ratios = forget / reference
-    return ratios[ratios.isfinite()].sort().values
+    if not (finite := ratios[ratios.isfinite()]).numel():
+        raise UserError("no weight matters to the retain set: its gradients are all zero or not finite")
+    return finite.sort().values
 
 
 def percentile(ascending: Tensor, percent: float) -> Tensor:

@@ -7,22 +7,24 @@ export OMP_NUM_THREADS=1
 
 sweep() { python run.py -m paths.root="$out" tracking=none seed=0,1,2 "$@"; }
 digits() { sweep dataset=digits "$@"; }
-# The kernel matrix of NTK does not fit a network of 700,000 weights: it refuses.
 cifar() { sweep dataset=cifar10_folder dataset.root="$cifar10" model.width=16 "$@"; }
+family=alfssd,amnesiac,assd,assd_repair,bad_teacher,finetune,fisher,gradient_ascent,jit,lfssd,neggrad_plus
+family=$family,original,potion,retrain,scrub,ssd,xlf
+whole_classes_only=emmn,gkt,unsir
+small_models_only=ntk # its kernel matrix does not fit a network of 700,000 weights
 published="method=ssd method.importance=batch method.reference=train method.alpha=10"
-whole_classes_only=unsir,emmn,gkt
 
 (
-    cifar scenario=class 'method=glob(*,exclude=ntk)'
+    cifar scenario=class "method=$family,$whole_classes_only"
     cifar scenario=class $published
-    digits scenario=class 'method=glob(*)'
+    digits scenario=class "method=$family,$whole_classes_only,$small_models_only"
     digits scenario=class $published
-    digits scenario=subclass "method=glob(*,exclude=[$whole_classes_only])"
+    digits scenario=subclass "method=$family,$small_models_only"
 ) &
 (
-    cifar scenario=subclass scenario.classes=[frog] "method=glob(*,exclude=[ntk,$whole_classes_only])"
-    cifar scenario=random scenario.fraction=0.1 "method=glob(*,exclude=[ntk,$whole_classes_only])"
-    digits scenario=random scenario.fraction=0.1 "method=glob(*,exclude=[$whole_classes_only])"
+    cifar scenario=subclass scenario.classes=[frog] "method=$family"
+    cifar scenario=random scenario.fraction=0.1 "method=$family"
+    digits scenario=random scenario.fraction=0.1 "method=$family,$small_models_only"
 ) &
 wait
 python -m unlearning.report "$out/multirun" --out "$out"

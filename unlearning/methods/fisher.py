@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ..addons.base import trainable
+from ..errors import UserError
 from ..fisher import exact_fisher
 from ..importance import flatten
 from ..types import Batch
@@ -25,9 +26,12 @@ class Fisher(OneShot):
     """
 
     streams = ("retain",)
+    sees_labels = False  # the expectation is over the model's own labels
 
     def __init__(self, model: nn.Module, alpha: float = 1e-6, **options: object) -> None:
         super().__init__(model, **options)
+        if alpha <= 0:
+            raise UserError(f"method.alpha={alpha} is the scale of a variance: it must be above 0")
         self.alpha = alpha
 
     def observe(self, stream: str, batch: Batch) -> None:

@@ -62,7 +62,10 @@ class JiT(Method):
                 noisy = perturbed(clean, self.sigma, self.noise)
                 distances = (clean - noisy).flatten(1).norm(dim=1).unflatten(0, (n, -1))
                 targets = self.model(noisy).unflatten(0, (n, -1))
-            # A copy that the clamp left as it was has distance 0 and tells nothing: its ratio is 0 / tiny = 0.
-            total = total + ((logits - targets).norm(dim=2) / distances.clamp_min(1e-12)).sum()  # over (n, B)
+            # A copy that the noise left as it was tells nothing, but its logits need not be bit-equal: the batch is
+            # another one. It counts as 0, and so does its gradient.
+            moved = distances > 0
+            gaps = torch.where(moved[..., None], logits - targets, 0.0)
+            total = total + (gaps.norm(dim=2) / distances.where(moved, 1.0)).sum()  # over (n, B)
         estimate = total / self.copies
         return estimate if self.reduction == "sum" else estimate / len(images)

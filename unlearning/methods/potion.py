@@ -60,15 +60,17 @@ class Potion(Dampening):
         allowed = self.rho * self.correct() + 1e-9  # .29 of 100 is 28.999999999999996 in floating point
         share = self.forget_share / 25
         for _ in range(self.tries):
-            percent = percentile_for(share)
+            percent = max(percentile_for(share), 0.0)  # all weights that matter to the forget set
             assign(weights, dampened(original, forget, reference, percentile(ratios, percent), self.lam))
             self.curves["percentile"].append(torch.tensor(percent))
             if self.correct(at_most=allowed) <= allowed:
                 return
+            if percent == 0:
+                break
             share *= self.growth
         log.warning(
             "potion ended after %d tries, at percentile %.2f, with more than rho=%g of the original's forget accuracy",
-            self.tries,
+            len(self.curves["percentile"]),
             percent,
             self.rho,
         )
