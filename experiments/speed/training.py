@@ -36,6 +36,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "amnesiac": ("method.epochs=1",),
     "unsir": ("method.copies=10",),
     "emmn": ("method.copies=4", "method.epochs=1"),
+    "gkt": ("method.pseudo_batches=2",),
 }
 
 
