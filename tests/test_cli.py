@@ -179,7 +179,7 @@ def bad(command, tmp_path: Path, *arguments: str) -> str:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["method=scrubb"], "no method named 'scrubb': did you mean scrub?"),
+        (["method=scrubb"], "no method named 'scrubb': did you mean scrub, scrub_joint?"),
         (["addon=[l2]"], "no addon named 'l2'"),
         (["dataset=cifar"], "did you mean cifar"),
         (["scenario.classes=[four_]"], "dataset digits has no class 'four_': did you mean four"),
@@ -209,8 +209,8 @@ def bad(command, tmp_path: Path, *arguments: str) -> str:
         (["scenario.classes=3"], "input should be a list: write [3]"),
         (["scenario=random", "scenario.fraction=0.0001"], "0.0001 of the 1293 training samples of digits is none"),
         (["trainer.devices=2"], "trainer.devices=2 is 2 processes: start them by torchrun --nproc-per-node=2"),
-        (["method=scrub", "method.msteps=-3"], "msteps must be at least 0"),
-        (["method=scrub", "method.temperature=0"], "temperature above 0"),
+        (["method=scrub", "method.msteps=-3"], "method.msteps=-3 must be at least 0"),
+        (["method=scrub", "method.temperature=0"], "method.temperature=0 must be above 0"),
         (["method=bad_teacher", "method.retain_share=2"], "the share in (0, 1]"),
         (["addon=[l1]", "addon.l1.weight=-1"], "addon.l1: weight=-1 and free=0 must not be negative"),
         (["method._target_=no.such.Thing"], "method._target_=no.such.Thing cannot be imported"),

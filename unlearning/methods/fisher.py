@@ -30,8 +30,8 @@ class Fisher(OneShot):
 
     def __init__(self, model: nn.Module, alpha: float = 1e-6, **options: object) -> None:
         super().__init__(model, **options)
-        if alpha <= 0:
-            raise UserError(f"method.alpha={alpha} is the scale of a variance: it must be above 0")
+        if alpha < 0:
+            raise UserError(f"method.alpha={alpha} is the scale of a variance: it must be at least 0")
         self.alpha = alpha
 
     def observe(self, stream: str, batch: Batch) -> None:
