@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import composed
 from unlearning import config
-from unlearning.config import run_key, source_digest, source_files
+from unlearning.config import code_of, run_key, source_digest, source_files
 
 
 def names(target: str) -> set[str]:
@@ -31,7 +31,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "own_method", raising=False)
-    source_digest.cache_clear()
+    code_of.cache_clear()
     return file
 
 
@@ -44,7 +44,7 @@ def test_code_decides_the_key_and_comments_do_not(own: Path) -> None:
     config = composed("method=scrub", "method._target_=own_method.Own")[0]
 
     def key() -> str:
-        source_digest.cache_clear()
+        code_of.cache_clear()
         return run_key(config)
 
     first, text = key(), own.read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -137,9 +138,15 @@ def execute(config: dict[str, Any], choices: dict[str, str], command: str, sweep
     folder = Path(config["paths"]["runs"]) / folder_name(config, choices, run_key(config))
     if (folder / "DONE").exists() and not config["force"] and is_tracked(folder, config):
         return folder
+    first = "unlearning.pipeline" not in sys.modules
+    if first:  # a million objects that stay: without this a quarter of a short run goes to looking for garbage in them
+        gc.disable()
     from .memory import keep_freed
     from .pipeline import run
 
+    if first:
+        gc.freeze()
+        gc.enable()
     quiet()
     keep_freed()
     return run(config, choices, command, sweep)

@@ -163,41 +163,58 @@ def targets(node: Any) -> Iterator[str]:
             yield from targets(child)
 
 
-@functools.cache
 def source_digest(target: str) -> str:
     """SHA-256 of the code that a ``_target_`` depends on; comments and layout do not count."""
-    digest = hashlib.sha256()
-    for file in source_files(target):
-        digest.update(ast.dump(ast.parse(file.read_text())).encode())
-    return digest.hexdigest()
+    return hashlib.sha256("".join(code.digest for code in source_files(target).values()).encode()).hexdigest()
 
 
-def source_files(target: str) -> list[Path]:
+def source_files(target: str) -> dict[Path, Code]:
     """The module of a ``_target_`` and all that it imports from this package or relatively, to any depth.
 
     Libraries are left out: their versions count.
     """
-    found, seen, pending = [], set(), [target.rpartition(".")[0]]
+    found, seen, pending = {}, set(), [target.rpartition(".")[0]]
     while pending:
         name = pending.pop()
-        spec = None if name in seen else module_spec(name)
-        seen.add(name)
-        if spec is None or not spec.has_location or "site-packages" in spec.origin:
+        if name in seen:
             continue
-        found.append(Path(spec.origin))
-        for node in ast.walk(ast.parse(found[-1].read_text())):
-            if isinstance(node, ast.Import):
-                pending += [alias.name for alias in node.names if alias.name.startswith(PACKAGE)]
-            elif isinstance(node, ast.ImportFrom):
-                base = name.rsplit(".", node.level)[0] if node.level else ""
-                source = ".".join(filter(None, (base, node.module)))
-                if node.level or source.startswith(PACKAGE):
-                    pending.append(source)
-                    if getattr(module_spec(source), "submodule_search_locations", None):
-                        pending += [f"{source}.{alias.name}" for alias in node.names]  # ``from . import build``
+        seen.add(name)
+        if code := code_of(name):
+            found[code.file] = code
+            pending += code.imports
     return found
 
 
+@dataclass(frozen=True)
+class Code:
+    """A module: its file, the digest of its statements, and the modules of ours that it imports."""
+
+    file: Path
+    digest: str
+    imports: tuple[str, ...]
+
+
+@functools.cache  # each file is read once, however many targets lead to it
+def code_of(module: str) -> Code | None:
+    """What a module is made of; None for a library's and for what is no module."""
+    spec = module_spec(module)
+    if spec is None or not spec.has_location or "site-packages" in spec.origin:
+        return None
+    tree = ast.parse(Path(spec.origin).read_text())
+    imports = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imports += [alias.name for alias in node.names if alias.name.startswith(PACKAGE)]
+        elif isinstance(node, ast.ImportFrom):
+            source = importlib.util.resolve_name("." * node.level + (node.module or ""), spec.parent)
+            if node.level or source.startswith(PACKAGE):
+                imports.append(source)
+                if getattr(module_spec(source), "submodule_search_locations", None):
+                    imports += [f"{source}.{alias.name}" for alias in node.names]  # ``from . import build``
+    return Code(Path(spec.origin), hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(imports))
+
+
+@functools.cache
 def module_spec(name: str) -> ModuleSpec | None:
     """Where a module is; None where there is none, which is for ``build`` to complain about."""
     try:
