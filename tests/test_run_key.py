@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import composed
 from unlearning import config
-from unlearning.config import code_of, run_key, source_digest, source_files
+from unlearning.config import code_of, run_key, source_files
 
 
 def names(target: str) -> set[str]:
