@@ -200,8 +200,8 @@ def test_gkt_student_descends_from_random_weights_on_fakes(tiny: Tiny) -> None:
     assert x.mean() == pytest.approx(0, abs=1e-5)  # the last normalisation has no shift and no scale
     first = fresh - LR * gradient(fresh, x, probabilities(W, x))  # the gradient of KL(teacher || student)
     close(tiny.weight, first - LR * gradient(first, x, probabilities(W, x)))
-    # generator: student and teacher, there and back; student: two steps, for which the teacher sees the fakes once
-    assert (method.meter.forward, method.meter.backward) == (12 + 6 + 12, 12 + 12)
+    # the generator's step: itself, student and teacher, there and back; the student's two: generator and teacher once
+    assert (method.meter.forward, method.meter.backward) == (18 + 12 + 12, 18 + 12)
 
 
 def test_gkt_generator_raises_the_divergence(tiny: Tiny) -> None:

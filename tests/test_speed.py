@@ -24,6 +24,14 @@ from unlearning.store import Store
         ("jit", 4 * (25 + 1), 4),  # 25 noisy copies without gradient and the clean image
         ("scrub", 2 * (4 + 36), 4 + 36),  # student and teacher, augmented: no teacher output is remembered
         ("finetune", 36, 36),
+        ("neggrad_plus", 4 + 36, 4 + 36),
+        ("lfssd", 4 + 40, 4 + 40),
+        ("assd", 4 + 36, 4 + 36),  # the forget set and the retain set
+        ("alfssd", 4 + 36, 4 + 36),
+        ("xlf", 4 + 36, 4 + 36),
+        ("potion", 4 + 36 + 2 * 4, 4 + 36),  # the forget accuracy before, and after a first try that is enough
+        ("assd_repair", 4 + 36 + 36, 4 + 36 + 36),  # then one epoch of the retain set
+        ("amnesiac", 4 + 36, 4 + 36),  # the forget set relabelled, and the retain set
         ("bad_teacher", 2 * (4 + 11), 4 + 11),  # .3 of 36 retain samples are 11; one teacher for each sample
     ],
 )
@@ -61,7 +69,7 @@ def test_the_loop_over_samples_gives_the_fisher_information_of_softmax_regressio
     layer, x = nn.Linear(3, 4, bias=False), torch.randn(5, 3)
     p = (x @ layer.weight.T).softmax(-1).detach()
     expected = torch.einsum("bk,bj->kj", p * (1 - p), x**2)
-    torch.testing.assert_close(training.sample_loop(layer, x)[0], expected)
+    torch.testing.assert_close(training.fisher_loop(layer, x)[0], expected)
 
 
 def test_the_reader_reads_each_retain_sample_once() -> None:
@@ -149,7 +157,7 @@ def test_lightning_costs_no_more_than_a_loop(bench: Bench) -> None:
 
 @pytest.mark.slow
 def test_exact_fisher_is_faster_than_the_loop_over_samples() -> None:
-    for claim in training.fisher(pairs=3):
+    for claim in training.exact(pairs=3):
         holds(claim)
 
 

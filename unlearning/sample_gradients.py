@@ -158,12 +158,22 @@ class SampleBackward:
         if self.rest:
             yield from self._rest_along(directions)
 
-    def rows_along(self, directions: Tensor) -> Tensor:
-        """(B, P): as ``along``, each sample's gradient by all trainable parameters, in their order, as one row."""
-        found = {g.parameter: g.each().flatten(1) for g in self.along(directions)}
-        wanted = [p for p in self.model.parameters() if p.requires_grad]
-        size = len(directions)
-        return torch.cat([found[p] if p in found else p.new_zeros(size, p.numel()) for p in wanted], 1)
+    def rows_along(self, directions: Tensor, rows: Tensor | None = None) -> Tensor:
+        """(B, P): as ``along``, each sample's gradient by all trainable parameters, in their order, as one row.
+
+        They are written into ``rows``, if it is given; any strides will do.
+        """
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        sizes = [p.numel() for p in parameters]
+        if rows is None:
+            rows = directions.new_empty(len(directions), sum(sizes), dtype=self.dtype)
+        left = dict(zip(parameters, rows.split(sizes, 1), strict=True))
+        for gradients in self.along(directions):
+            part = left.pop(gradients.parameter)
+            part.unflatten(1, gradients.parameter.shape).copy_(gradients.each())
+        for part in left.values():  # parameters that no logit depends on
+            part.zero_()
+        return rows
 
     def _rest_along(self, directions: Tensor) -> Iterator[SampleGradients]:
         values = {name: parameter.detach() for name, parameter in self.rest.items()}

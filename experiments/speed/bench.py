@@ -29,7 +29,7 @@ def measurements(pairs: int) -> dict[str, Callable[[], list[Claim]]]:
         "pipeline": lambda: [training.pipeline(bench, pairs)],
         **{name: partial(against_floor, bench, name, pairs) for name in training.METHODS},
         **{f"addon-{name}": partial(with_addon, bench, name, pairs) for name in training.ADDONS},
-        "exact-fisher": lambda: training.fisher(pairs),
+        "exact": lambda: training.exact(pairs),
         "evaluation": lambda: [reading.evaluation(pairs)],
         "loader": lambda: reading.loader(pairs),
         "help": lambda: commands.help_text(pairs),

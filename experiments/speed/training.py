@@ -1,9 +1,10 @@
-"""Training: the pipeline and a hand-written loop, each method and its floor, exact Fisher and a loop over samples."""
+"""Training: the pipeline and a hand-written loop, methods and their floors, derivatives of each sample and a loop."""
 
 from __future__ import annotations
 
 import copy
-import functools
+from collections.abc import Iterable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 
 from unlearning.data.datamodule import Transform
 from unlearning.fisher import exact_fisher
+from unlearning.methods.ntk import jacobian_of
 
 from .measure import Claim, paired_ratio
 from .passes import Floor, Recorder
@@ -19,7 +21,7 @@ from .setting import Bench, synthetic
 # Add-ons that take two gradients a step, on neggrad_plus, and the target; opt, which sorts all coordinates, informs.
 ADDONS: dict[str, float | None] = {"focus": 1.15, "opt": None}
 
-# A line each: the method, and what makes it short. Not here: ntk, which is for small models, and fisher (see below).
+# A line each: the method, and what makes it short. Not here: ntk and fisher, which go through each sample (`exact`).
 METHODS: dict[str, tuple[str, ...]] = {
     "ssd": (),
     "jit": (),
@@ -92,34 +94,47 @@ def floor_of(bench: Bench, name: str, changes: tuple[str, ...] | None = None) ->
     return Floor(method.meter.passes), method.meter.forward, method.meter.backward
 
 
-def fisher(pairs: int, samples: int = 16) -> list[Claim]:
-    """The exact diagonal Fisher information of a batch, and the same by a loop over samples and classes."""
+def exact(pairs: int, samples: int = 16) -> list[Claim]:
+    """What ``fisher`` and ``ntk`` take the derivatives of each sample for, and the same by a loop over samples."""
     bench = Bench(synthetic(20))
     network = bench.network.eval()
     images = Transform(bench.data)(bench.data.inputs[:samples])
-    ours, theirs = functools.partial(exact_fisher, network, images), functools.partial(sample_loop, network, images)
-    ours_found, theirs_found = (torch.cat([f.flatten() for f in work()]) for work in (ours, theirs))
-    error = ((ours_found - theirs_found).norm() / theirs_found.norm()).item()
-    return [
-        Claim(
-            "per-sample loop / exact Fisher",
-            paired_ratio(theirs, ours, pairs),
-            1.7,
-            at_least=True,
-            note=f"{samples} samples, 10 classes",
-        ),
-        Claim("exact Fisher, relative error to the per-sample loop", error, 1e-5, unit=""),
-    ]
+    works = {
+        "exact Fisher": (partial(exact_fisher, network, images), partial(fisher_loop, network, images)),
+        "Jacobian of ntk": (lambda: jacobian_of(network, images)[0], partial(jacobian_loop, network, images)),
+    }
+    claims = []
+    for what, (ours, loop) in works.items():
+        found, expected = flat(ours()), flat(loop())
+        error = ((found - expected).norm() / expected.norm()).item()
+        ratio, note = paired_ratio(loop, ours, pairs), f"{samples} samples, 10 classes"
+        claims.append(Claim(f"per-sample loop / {what}", ratio, 1.7, at_least=True, note=note))
+        claims.append(Claim(f"{what}, relative error to the per-sample loop", error, 1e-5, unit=""))
+    return claims
 
 
-def sample_loop(network: nn.Module, images: Tensor) -> list[Tensor]:
+def flat(tensors: Iterable[Tensor]) -> Tensor:
+    """All numbers as one vector."""
+    return torch.cat([tensor.flatten() for tensor in tensors])
+
+
+def fisher_loop(network: nn.Module, images: Tensor) -> list[Tensor]:
     """``sum_x sum_y p(y|x) (d log p(y|x) / d w)^2`` from one backward pass for each sample and class."""
-    parameters = list(network.parameters())
-    total = [torch.zeros_like(p) for p in parameters]
+    total = [torch.zeros_like(p) for p in network.parameters()]
     for image in images.split(1):
         log_p = network(image).log_softmax(-1)[0]
-        for one in log_p:
-            gradients = torch.autograd.grad(one, parameters, retain_graph=True)
+        for one, gradients in zip(log_p, gradients_of(network, log_p), strict=True):
             for sum_, gradient in zip(total, gradients, strict=True):
                 sum_.addcmul_(gradient, gradient, value=one.exp().item())
     return total
+
+
+def jacobian_loop(network: nn.Module, images: Tensor) -> list[Tensor]:
+    """(P,) for each sample and logit: the logit's derivatives by the weights, from a backward pass of its own."""
+    return [flat(g) for image in images.split(1) for g in gradients_of(network, network(image)[0])]
+
+
+def gradients_of(network: nn.Module, outputs: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The gradient of each of the outputs (C,) by the weights."""
+    for one in outputs:
+        yield torch.autograd.grad(one, list(network.parameters()), retain_graph=True)

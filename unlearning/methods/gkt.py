@@ -57,7 +57,7 @@ def mapped(network: nn.Module) -> list[nn.Module]:
 
 @contextmanager
 def attention_maps(network: nn.Module) -> Iterator[list[Tensor]]:
-    """The list, filled by a forward pass inside, of attention maps (B, H W): ``mean_c A_c^2``, scaled to norm 1.
+    """The list, filled by a forward pass inside, of attention maps (B, H W): ``sum_c A_c^2``, scaled to norm 1.
 
     One for each block that puts out maps A (B, C, H, W) of more than one pixel (Zagoruyko & Komodakis, ICLR 2017,
     arXiv:1612.03928, eq. 1 and 2). A network without ``blocks`` has none.
@@ -66,7 +66,7 @@ def attention_maps(network: nn.Module) -> Iterator[list[Tensor]]:
 
     def note(_: nn.Module, __: tuple, output: Tensor) -> None:
         if output.ndim == 4 and output[0, 0].numel() > 1:
-            maps.append(F.normalize(output.square().mean(1).flatten(1)))
+            maps.append(F.normalize(torch.linalg.vector_norm(output, dim=1).square().flatten(1)))
 
     hooks = [module.register_forward_hook(note) for module in mapped(network)]
     try:
@@ -129,7 +129,8 @@ class GKT(Method):
     def on_fit_start(self) -> None:
         super().on_fit_start()
         self.model.load_state_dict(self.task.fresh_model().state_dict())
-        self.generator = Generator(self.z, self.task.input_shape).to(self.device)
+        self.generator = Generator(self.z, self.task.input_shape).to(self.device, memory_format=torch.channels_last)
+        self.meter.watch(self.generator)
         self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), self.generator_rate)
         self.forgotten = torch.tensor(self.task.forget_classes, device=self.device)
 

@@ -106,7 +106,11 @@ def jacobian_of(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     backward = SampleBackward(model, images)
     logits = backward.logits.detach()
     units = torch.eye(logits.shape[1], dtype=logits.dtype, device=logits.device)
-    return torch.stack([backward.rows_along(unit.expand_as(logits)) for unit in units], 1), logits
+    columns = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    jacobian = logits.new_empty(*logits.shape, columns, dtype=backward.dtype)
+    for number, unit in enumerate(units):
+        backward.rows_along(unit.expand_as(logits), jacobian[:, number])
+    return jacobian, logits
 
 
 def ridge(jacobian: Tensor, residual: Tensor, penalty: float) -> Tensor:
