@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearning.errors import UserError
-from unlearning.metrics.accuracy import Accuracy, ClassAccuracy
+from unlearning.metrics.accuracy import Accuracy, ClassAccuracy, RelativeUnlearningAccuracy
 from unlearning.metrics.base import Evidence, Metric, directions_of, evaluate, gaps
 from unlearning.metrics.distance import Distance
 from unlearning.metrics.figure import noise_figure, summary_figure
@@ -94,6 +94,14 @@ def test_accuracy_by_hand(tiny):
 def test_unlearning_accuracy_is_the_share_of_the_forget_set_got_wrong(tiny):
     found = Accuracy()(replace(tiny, split=replace(tiny.split, forget=ids(1, 2, 5))))
     assert found["forget/ua"] == pytest.approx(1 / 3)
+
+
+def test_relative_unlearning_accuracy_is_above_zero_where_too_little_is_forgotten(tiny):
+    # of the forget set {2, 5} the model gets sample 2 right; the retrained model, which says 0 to all, neither
+    metric = RelativeUnlearningAccuracy()
+    assert metric(tiny) == {"forget/rua": 0.5}
+    assert metric(replace(tiny, logits=tiny.retrained)) == {"forget/rua": 0}
+    assert metric(replace(tiny, logits=tiny.retrained, retrained=tiny.logits)) == {"forget/rua": -0.5}
 
 
 def test_an_empty_set_gives_no_number(tiny):
@@ -286,11 +294,20 @@ def test_svc_polarity_is_the_reverse_and_draws_are_reproducible():
     attack = SVCMembership(limit=200)
     memorised, forgotten = attack(replace(evidence, split=random_tenth)), attack(synthetic(True))
     names = {f"mia/svc_{n}" for n in ("correctness", "confidence", "entropy", "modified_entropy", "probability")}
-    assert set(memorised) == names
+    assert set(memorised) == {f"{name}_{side}" for name in names for side in ("member", "nonmember")}
     for name in names - {"mia/svc_correctness"}:
-        assert memorised[name] < 0.2, name
-        assert forgotten[name] > 0.8, name
+        assert memorised[f"{name}_nonmember"] < 0.2, name
+        assert forgotten[f"{name}_nonmember"] > 0.8, name
     assert attack(synthetic(True)) == forgotten
+
+
+def test_svc_on_correctness_by_hand(tiny):
+    # All of the retain set is right and all of test wrong, so right means member; of the forget set 1 of 4 is right.
+    split = replace(tiny.split, retain=ids(0, 1, 2), test=ids(3, 4, 5), forget=ids(6, 7, 8, 9))
+    logits, labels = one_hot(0, 1, 2, 0, 1, 2, 0, 1, 2, 0), ids(0, 1, 2, 1, 2, 0, 0, 0, 0, 1)
+    found = SVCMembership()(replace(tiny, split=split, logits=logits, labels=labels))
+    assert found["mia/svc_correctness_member"] == 0.25
+    assert found["mia/svc_correctness_nonmember"] == 0.75
 
 
 def test_fitted_attacks_refuse_tiny_sets(tiny):
@@ -388,6 +405,17 @@ def test_gaps_are_signed_and_their_mean_absolute():
             "gap/mean": 0.5 / 4,
         }
     )
+
+
+def test_the_average_gap_with_the_svc_attack_by_hand():
+    metrics = {"accuracy": Accuracy(), "membership": MembershipInference(), "svc": SVCMembership()}
+    ours = {"forget/acc": 0.3, "retain/acc": 0.9, "test/acc": 0.8, "mia/loss_auc": 0.6}
+    theirs = {"forget/acc": 0.1, "retain/acc": 1.0, "test/acc": 0.9, "mia/loss_auc": 0.5}
+    attack = "mia/svc_entropy_nonmember"
+    found = gaps(metrics, ours | {attack: 0.2}, theirs | {attack: 0.6})
+    assert found["gap/mean_svc"] == pytest.approx((0.2 + 0.1 + 0.1 + 0.4) / 4)
+    assert found["gap/mean"] == pytest.approx((0.2 + 0.1 + 0.1 + 0.1) / 4)
+    assert "gap/mean_svc" not in gaps(metrics, ours, theirs)  # the attack failed
 
 
 # the figure

@@ -40,6 +40,25 @@ class Accuracy(Metric):
         return found
 
 
+class RelativeUnlearningAccuracy(Metric):
+    """``forget/rua``: relative unlearning accuracy, the accuracy on the forget set less the retrained model's.
+
+    ``rUA = acc_f(model) - acc_f(retrained)`` (arXiv:2511.02435), in [-1, 1]: above 0 the model has forgotten too
+    little, below 0 more than retraining would. It is ``gap/forget/acc`` for every model of the table.
+    """
+
+    directions = {"forget/rua": "to-retrained"}
+    needs_retrained = True
+
+    def __call__(self, evidence: Evidence) -> dict[str, float]:
+        ids = evidence.split.forget
+        ours, theirs = (
+            (logits[ids].argmax(-1) == evidence.labels[ids]).double().mean().item()
+            for logits in (evidence.logits, evidence.retrained)
+        )
+        return {"forget/rua": ours - theirs}
+
+
 class ClassAccuracy(Metric):
     """``class_acc/<class name>``: accuracy on the test samples of each class; a class without any gives no number."""
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..types import Attack, Split
-from .directions import MEAN_OVER, Direction
+from .directions import AVERAGE_GAPS, Direction
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,16 @@ def gaps(
     """``gap/<metric> = value - retrained`` for every metric that is no distance to the retrained model itself.
 
     ``gap/mean`` is the field's average gap: the mean absolute gap over forget, retain and test accuracy and the
-    loss-based attack's AUC, as far as the evaluation has them; there is none if one of these failed.
+    loss-based attack's AUC, as far as the evaluation has them; there is none if one of these failed. ``gap/mean_svc``
+    has the SVC attack on the entropy in its place, and is there where the evaluation has that attack.
     """
     patterns = [pattern for metric in metrics.values() if not metric.needs_retrained for pattern in metric.directions]
     own = [name for name in values if name in retrained and any(fnmatchcase(name, p) for p in patterns)]
     signed = {name: values[name] - retrained[name] for name in own}
-    wanted = [name for name in MEAN_OVER if any(fnmatchcase(name, p) for p in patterns)]
     found = {f"gap/{name}": value for name, value in signed.items()}
-    if wanted and all(name in signed for name in wanted):
-        found["gap/mean"] = float(np.mean([abs(signed[name]) for name in wanted]))
+    for average, over in AVERAGE_GAPS.items():
+        wanted = [name for name in over if any(fnmatchcase(name, p) for p in patterns)]
+        asked = over[-1] in wanted if average == "gap/mean_svc" else wanted
+        if asked and all(name in signed for name in wanted):
+            found[average] = float(np.mean([abs(signed[name]) for name in wanted]))
     return found

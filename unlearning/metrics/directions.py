@@ -6,3 +6,7 @@ Direction = Literal["up", "down", "to-retrained"]
 ARROWS: dict[Direction, str] = {"up": "↑", "down": "↓", "to-retrained": "→"}
 LEGEND = "better is: ↑ more · ↓ less · → the nearer to the retrained model"
 MEAN_OVER = ("forget/acc", "retain/acc", "test/acc", "mia/loss_auc")  # the avg gap of the field: UA, RA, TA, MIA
+AVERAGE_GAPS = {  # of absolute gaps; the second has the attack of the papers on sparse unlearning and feasible updates
+    "gap/mean": MEAN_OVER,
+    "gap/mean_svc": (*MEAN_OVER[:3], "mia/svc_entropy_nonmember"),
+}

@@ -50,12 +50,16 @@ SVC_FEATURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 class SVCMembership(Metric):
-    """``mia/svc_<feature>``: share of the forget set that a support vector classifier calls *non-member*.
+    """Shares of the forget set that a support vector classifier calls member and non-member, by five features.
+
+    * ``mia/svc_<feature>_nonmember``: share of the forget set called *non-member*, the "MIA efficacy" of the papers: 1
+      says that none of it looks trained on.
+    * ``mia/svc_<feature>_member``: share called *member*, 1 less the former; it has the polarity of
+      ``mia/entropy_logistic``.
 
     The attack of the SalUn and l1-sparse papers (Jia et al., 2023; features of Song & Mittal, 2021): C = 3, RBF kernel,
     gamma 1 / (number of feature dimensions), fitted on equally many retain (members) and test samples (non-members).
     At most ``limit`` of each are drawn at random by ``seed``, because the fit is quadratic in them.
-    Polarity: 1 says that none of the forget set looks trained on, the reverse of ``mia/entropy_logistic``.
 
     Raises ValueError with fewer than two members or non-members.
     """
@@ -79,5 +83,6 @@ class SVCMembership(Metric):
                 for ids in (known, split.forget)
             )
             attack = SVC(C=3, kernel="rbf", gamma="auto").fit(fit, membership)
-            found[f"mia/svc_{name}"] = 1 - float(attack.predict(forget).mean())
+            members = float(attack.predict(forget).mean())
+            found |= {f"mia/svc_{name}_nonmember": 1 - members, f"mia/svc_{name}_member": members}
         return found

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..metrics.directions import MEAN_OVER
+from ..metrics.directions import AVERAGE_GAPS
 from .runs import METHOD, REFERENCES, ROWS, SETTING, Run, group_of, is_seed, override, text_of
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def _failed(run: Run, row: str, metric: str, reported: Mapping[str, set[str]]) -
     if row not in run.values or metric in run.values[row] or metric.startswith("cost/"):
         return False
     if metric.startswith("gap/"):  # a gap needs both rows, their mean needs one of the gaps
-        parts = MEAN_OVER if metric == "gap/mean" else (metric.removeprefix("gap/"),)
+        parts = AVERAGE_GAPS.get(metric, (metric.removeprefix("gap/"),))
         needed = ("unlearned", "retrained") if row == "unlearned" and "retrained" in run.values else ()
         return any(_failed(run, needs, part, reported) for needs in needed for part in parts)
     failed = run.failed.get(row, {})

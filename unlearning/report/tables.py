@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..metrics.directions import ARROWS, MEAN_OVER
+from ..metrics.directions import ARROWS, AVERAGE_GAPS, MEAN_OVER
 from .groups import Group
 from .runs import REFERENCES, Run
 
@@ -60,7 +60,7 @@ def arrows_of(runs: Iterable[Run]) -> dict[str, str]:
     for run in runs:
         arrows |= {metric: ARROWS[direction] for metric, direction in run.result["directions"].items()}
         arrows |= dict.fromkeys(run.result["cost"], "↓") | dict.fromkeys(run.result.get("gaps", {}), "→0")
-    return arrows | {"gap/mean": "↓"}
+    return arrows | dict.fromkeys(AVERAGE_GAPS, "↓")
 
 
 def notes(table: pd.DataFrame, found: list[Line], groups: Sequence[Group]) -> list[str]:
