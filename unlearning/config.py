@@ -123,6 +123,8 @@ def run_key(config: Mapping[str, Any]) -> str:
     root = config["dataset"].get("root")
     if root and Path(root).expanduser() != Path(config["paths"]["data"]):  # data of the user's own
         decides["dataset"]["content"] = content_digest(Path(root).expanduser())
+    if file := config["scenario"].get("file"):
+        decides["scenario"] = config["scenario"] | {"file": file_digest(Path(file).expanduser())}
     if checkpoint := config["pretrain"]["checkpoint"]:
         decides["pretrain"] = config["pretrain"] | {"checkpoint": file_digest(Path(checkpoint).expanduser())}
     code = {target: source_digest(target) for target in sorted({*targets(decides), "unlearning.pipeline.run"})}

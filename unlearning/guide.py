@@ -44,6 +44,7 @@ def guide() -> str:
         "Keys, set by key=value (python run.py --cfg job prints them all):",
         "  seed, split.seed, scenario.seed, pretrain.seed   the last three follow seed unless set",
         "  scenario.classes=[name or number, ...]  scenario.count=N  scenario.fraction=F",
+        "  scenario=saved scenario.file=FILE   the split.safetensors of an earlier run, whatever the seeds",
         "  dataset.root=DIR  pretrain.checkpoint=FILE  retrained=false (no oracle)  force=true (run again)",
         "  paths.data  paths.store (models, predictions)  paths.runs (results)  tracking.uri",
         "",

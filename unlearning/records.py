@@ -21,6 +21,7 @@ from torch import Tensor
 
 from .config import ROOT, TRACKED, destination, is_tracked, label
 from .data.datasets import Dataset
+from .data.saved import split_file
 from .errors import UserError
 from .metrics.base import Evidence
 from .store import exclusive, write_atomic
@@ -104,7 +105,7 @@ def artefacts(
             figure.savefig(image, format="png", dpi=150)
             write(folder, name, image.getvalue())
     split = evidence["unlearned"].split
-    write(folder, "split.safetensors", save({name: ids.contiguous() for name, ids in split.sets.items()}))
+    write(folder, "split.safetensors", split_file(split, data))
     write(folder, "predictions.safetensors", save({"logits": evidence["unlearned"].logits, "labels": data.labels}))
     state = {n: t.detach().cpu().contiguous() for n, t in evidence["unlearned"].model.state_dict().items()}
     write(folder, "unlearned.safetensors", save(state))

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Every run of this study: sh sweeps.sh CIFAR10_DIR OUT
+# Every run of this study, two sweeps at a time: sh sweeps.sh CIFAR10_DIR OUT
 # CIFAR10_DIR holds train/<class>/ and test/<class>/; the runs and the reference models go to OUT.
 cifar10=$1 out=$2
 cd "$(dirname "$0")/../.." || exit 1
@@ -13,16 +13,20 @@ others() { sweep $metrics seed=0,1,2 "$@"; }
 cifar() { # what all runs on CIFAR-10 share
     "$@" dataset=cifar10_folder dataset.root="$cifar10" model.width=16 scenario=random scenario.fraction=0.1
 }
-cifar pairs method.optimizer.lr=1e-3
-cifar pairs method.optimizer.lr=5e-4,2e-3 'addon=[]' # at which rate does the plain objective do as well?
-cifar others method=finetune,gradient_ascent,retrain
-
-scrub_joint="method=scrub_joint method.epochs=10 method.batch_size=32 method.optimizer.lr=2e-3"
-stacks='addon=[],[l1],[saliency],[opt],[prob],[and],[focus],[focus_opt]'
-for forgotten in "scenario=random scenario.fraction=0.1" "scenario=class scenario.fraction=0.8"; do
-    pairs $forgotten
-    pairs $forgotten method.optimizer.lr=1e-3,4e-3 'addon=[]'
-    others $forgotten $scrub_joint "$stacks"
-    others $forgotten method=finetune,gradient_ascent,msg,conv_transpose,retrain
-done
+(
+    cifar pairs method.optimizer.lr=1e-3
+    cifar pairs method.optimizer.lr=5e-4,2e-3 'addon=[]' # at which rate does the plain objective do as well?
+    cifar others method=finetune,gradient_ascent,retrain
+) &
+(
+    scrub_joint="method=scrub_joint method.epochs=10 method.batch_size=32 method.optimizer.lr=2e-3"
+    stacks='addon=[],[l1],[saliency],[opt],[prob],[and],[focus],[focus_opt]'
+    for forgotten in "scenario=random scenario.fraction=0.1" "scenario=class scenario.fraction=0.8"; do
+        pairs $forgotten
+        pairs $forgotten method.optimizer.lr=1e-3,4e-3 'addon=[]'
+        others $forgotten $scrub_joint "$stacks"
+        others $forgotten method=finetune,gradient_ascent,msg,conv_transpose,retrain
+    done
+) &
+wait
 python -m unlearning.report "$out/multirun" --out "$out"
