@@ -57,7 +57,7 @@ class SavedSplit(Scenario):
         if same.digest != facts["data"]:
             raise UserError(
                 f"scenario.file={self.file} is a split of other data than {dataset.name} as it is configured here: "
-                "take dataset= and its options from the run that saved it; data that a scenario changed cannot be had so"
+                "take dataset= and its options from the run that saved it; a scenario that changes data is not redone"
             )
         return same
 
