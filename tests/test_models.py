@@ -29,6 +29,7 @@ SMALLER = {  # options that make the large ones small enough for a test, without
     "vgg11": {"depths": [1, 2, 1, 1, 1]},
     "vgg16": {"depths": [1, 2, 1, 1, 1]},
     "vgg16_bn": {"depths": [1, 2, 1, 1, 1]},
+    "vgg16_bn_mlp": {"depths": [1, 2, 1, 1, 1]},
     "timm": {"name": "test_vit", "resize": 32},
     "vit_b16": {"name": "test_vit", "resize": 32},
     "swin_t": {"name": "test_convnext", "resize": 64},
@@ -142,6 +143,7 @@ def test_parameter_counts_by_hand():
         ("vgg16", 14.72, 13 + 1),
         ("vgg11", 9.23, 8 + 1),
         ("vgg16_bn", 14.72, 13 + 1),
+        ("vgg16_bn_mlp", 14.72 + 0.59, 13 + 3),  # a head of 2048 x 256 + 256 x 256 + ... weights
         ("vit_b16", 85.81, 1 + 12 + 1),  # Dosovitskiy et al. 2021, table 1: 86 M
         ("swin_t", 27.53, 1 + 4 + 1),  # Liu et al. 2021: 28.3 M with 1000 classes
     ],
