@@ -1,5 +1,6 @@
 """Data sets, the transform, and the datamodule's batches."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -32,6 +33,12 @@ def test_digits_declare_the_statistics_of_their_pixels() -> None:
     pixels = data.inputs.float() / 255
     assert pixels.mean().item() == pytest.approx(data.mean[0], abs=2e-4)
     assert pixels.std().item() == pytest.approx(data.std[0], abs=2e-4)
+
+
+def test_what_a_network_sees_decides_the_digest() -> None:
+    data = image_data()
+    changes = [{"crop": 1}, {"flip": True}, {"mean": (0.5, 0.4, 0.2)}, {"std": (0.2, 0.25, 0.2)}]
+    assert len({data.digest, *(replace(data, **change).digest for change in changes)}) == 5
 
 
 def image_data(crop: int = 0, flip: bool = False) -> Dataset:

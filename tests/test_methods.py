@@ -29,6 +29,7 @@ SCENARIOS = {
     "random": ["scenario=random", "scenario.count=50"],
     "subclass": ["scenario=subclass", "scenario.classes=[3]"],
     "poison": ["scenario=poison", "scenario.count=50"],
+    "confusion, known in part": ["scenario=confusion", "scenario.count=60", "scenario.known=0.5"],
     "table": ["dataset=wine"],
     "class of a table": ["dataset=wine", "scenario=class", "scenario.classes=[0]"],
 }

@@ -12,7 +12,8 @@ from tests.conftest import composed
 from unlearning import build, pipeline
 from unlearning.config import run_key
 from unlearning.data.datasets import Dataset, coarsened
-from unlearning.data.scenarios import ClassForgetting, DataEntry, RandomForgetting, SubclassForgetting
+from unlearning.data.manipulations import DataEntry
+from unlearning.data.scenarios import ClassForgetting, RandomForgetting, SubclassForgetting
 from unlearning.data.tables import csv, scikit_learn
 from unlearning.errors import UserError
 

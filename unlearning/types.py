@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import NamedTuple
 
 import torch
@@ -32,10 +32,17 @@ class Split:
     test_forget: Tensor  # the part of test that is like the forget set; empty where there is none (random forgetting)
     test_retain: Tensor
     forget_classes: tuple[int, ...] = ()  # the classes that are forgotten whole, if the request is by class
+    manipulated: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))  # forget: the known of them
 
     @property
     def sets(self) -> dict[str, Tensor]:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "forget_classes"}
+
+    @property
+    def all_known(self) -> Split:
+        """The split that there would be if all manipulated samples were known."""
+        retain = self.train[~torch.isin(self.train, self.manipulated)]
+        return replace(self, forget=self.manipulated, retain=retain)
 
     @property
     def digest(self) -> str:
@@ -48,7 +55,7 @@ class Split:
 
 
 class Attack(NamedTuple):
-    """What a poisoned model was taught: an input with the trigger is of the target class."""
+    """What a poisoned model was taught: an image with the trigger is of the target class."""
 
     images: Callable[[Tensor], Tensor]  # sample ids to network inputs with the trigger, un-augmented
     target: int

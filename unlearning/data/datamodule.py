@@ -43,22 +43,28 @@ def as_is(batch: Batch) -> Batch:
 class Transform:
     """uint8 (B, H, W, C) to normalised float (B, C, H, W) in channels-last memory, augmented sample by sample.
 
-    Runs on whichever device the batch is on.
+    With the ``ids`` of the samples, those that carry the data set's trigger get it, last. Runs on whichever device the
+    batch is on.
     """
 
     def __init__(self, dataset: Dataset) -> None:
         mean, std = torch.tensor(dataset.mean), torch.tensor(dataset.std)
         self.scale, self.shift = 1 / (255 * std), -mean / std
         self.crop, self.flip = dataset.crop, dataset.flip
+        self.trigger, self.triggered = dataset.trigger, dataset.triggered
 
-    def __call__(self, images: Tensor, augment: bool = False) -> Tensor:
+    def __call__(self, images: Tensor, augment: bool = False, ids: Tensor | None = None) -> Tensor:
         if images.dtype != torch.uint8:
             return images
         if augment and (self.crop or self.flip):
             images = self.augmented(images)
         # A factor for each value of an image: with one for each channel the inner loop would be three steps long.
         scale, shift = (f.to(images.device).expand(images.shape[1:]).contiguous() for f in (self.scale, self.shift))
-        return torch.addcmul(shift, images.float(), scale).permute(0, 3, 1, 2)
+        found = torch.addcmul(shift, images.float(), scale).permute(0, 3, 1, 2)
+        if self.trigger is None or ids is None:
+            return found
+        self.triggered = self.triggered.to(ids.device)  # once, since it stays there
+        return self.trigger.stamped(found, self.triggered[ids])
 
     def augmented(self, images: Tensor) -> Tensor:
         """Each image padded with zeros, cropped at its own offset and flipped by its own coin: one gather."""
@@ -191,6 +197,6 @@ class UnlearningData(L.LightningDataModule):
         return self.prepare(batch, augment=False) if isinstance(batch, Batch) else batch
 
     def prepare(self, batch: Batch, augment: bool) -> Batch:
-        images = self.transform(batch.images, augment)
+        images = self.transform(batch.images, augment, batch.ids)
         method = self.trainer and self.trainer.lightning_module
         return batch._replace(images=images.to(method.dtype) if method else images)  # precision=64-true and the like

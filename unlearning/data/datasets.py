@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..errors import UserError, nearest
 from .decoding import decoded, list_images
+from .trigger import Trigger
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ class Dataset:
     superclasses: Mapping[str, Sequence[int | str]] | None = None  # the (fine) classes in each, by name or number
     fine_labels: Tensor | None = None  # (N,) classes of a finer labelling, where ``labels`` are super-classes
     fine_classes: tuple[str, ...] = ()
+    clean_labels: Tensor | None = None  # (N,) the right labels, where a scenario gave some samples wrong ones
+    trigger: Trigger | None = None  # what a scenario stamps on the samples for which
+    triggered: Tensor | None = None  # (N,) bool is true
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -62,11 +66,18 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of inputs, labels and the train/validation/test split."""
-        digest = hashlib.sha256()
+        """SHA-256 of all that decides what a network sees: samples, split, normalisation, augmentation, trigger."""
+        digest = hashlib.sha256(repr((self.mean, self.std, self.crop, self.flip)).encode())
         for tensor in (self.inputs, self.labels, self.train, self.validation, self.test):
             digest.update(tensor.contiguous().numpy())
+        if self.trigger is not None:
+            digest.update(self.trigger.fingerprint + self.triggered.numpy().tobytes())
         return digest.hexdigest()
+
+    @property
+    def true_labels(self) -> Tensor:
+        """(N,) the labels as they were before a scenario changed any."""
+        return self.labels if self.clean_labels is None else self.clean_labels
 
     def class_number(self, wanted: str | int) -> int:
         """The number of a class given by name or number."""

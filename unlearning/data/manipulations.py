@@ -1,0 +1,249 @@
+"""Training data that went wrong before anyone noticed: the scenarios of Goel et al. (2024, arXiv:2402.14015).
+
+A scenario manipulates the samples S_m of the training set, the original model learns them, and only a part of them is
+known by the time of unlearning. That part is the forget set; what is not known stays in the retain set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from ..types import Attack, Split
+from .datamodule import Transform
+from .datasets import Dataset
+from .scenarios import Scenario, assemble, draw, wanted_count
+from .trigger import Corner, Trigger, corner_square
+
+
+class Manipulation(Scenario):
+    """Samples S_m are drawn and manipulated, and a uniformly random part of them is known.
+
+    The original model depends on S_m alone, so a sweep over the known part trains it once; and of two known parts with
+    the same seed the larger holds the smaller.
+
+    Args:
+        seed: of the draw of S_m and of what is done to it.
+        count, fraction: how many samples are manipulated, of those that may be; a tenth if neither is given. With a
+            count of 0 the data stay as they are, and there is nothing to forget.
+        known: the known part of S_m, gamma, in (0, 1].
+        known_count: instead, how many are known.
+        known_seed: of the draw of the known part; ``seed`` where it is None.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        count: int | None = None,
+        fraction: float | None = None,
+        known: float = 1.0,
+        known_count: int | None = None,
+        known_seed: int | None = None,
+    ) -> None:
+        if not 0 < known <= 1:
+            raise UserError(f"scenario.known={known} must lie in (0, 1]: the known part of the manipulated samples")
+        if known_count is not None and known != 1:
+            raise UserError(
+                f"scenario.known={known} and scenario.known_count={known_count} are both given: choose one "
+                "(known=1 or known_count=null)"
+            )
+        self.seed, self.count = seed, count
+        self.fraction = 0.1 if count is None and fraction is None else fraction
+        self.known, self.known_count = known, known_count
+        self.known_seed = seed if known_seed is None else known_seed
+
+    # What a manipulation writes
+
+    def spoiled(self, dataset: Dataset, ids: Tensor) -> Dataset:
+        """The data set with the samples ``ids`` manipulated."""
+        raise NotImplementedError
+
+    def drawn(self, dataset: Dataset) -> Tensor:
+        """Ids of S_m, the same for the data as they were and as they were manipulated."""
+        return draw(self.pool(dataset), self.count, self.fraction, self.seed, dataset.name)
+
+    def pool(self, dataset: Dataset) -> Tensor:
+        """Ids of the samples that S_m is drawn from."""
+        return dataset.train
+
+    def like_manipulated(self, dataset: Dataset) -> Tensor:
+        """(N,) bool: which samples are of the kind that was manipulated, where that is a part of the classes."""
+        return torch.zeros(len(dataset.labels), dtype=torch.bool)
+
+    # What follows
+
+    def manipulated(self, dataset: Dataset) -> Dataset:
+        return dataset if self.count == 0 else self.spoiled(dataset, self.drawn(dataset).sort().values)
+
+    def split(self, dataset: Dataset) -> Split:
+        if self.count == 0:
+            raise UserError("scenario.count=0 manipulates no sample, so there is nothing to forget: take 1 or more")
+        manipulated = self.drawn(dataset).sort().values
+        forget = self.known_of(manipulated)
+        return replace(assemble(dataset, forget, self.like_manipulated(dataset)), manipulated=manipulated)
+
+    def known_of(self, manipulated: Tensor) -> Tensor:
+        """The ids, of those given, that are known to be manipulated."""
+        count = round(self.known * len(manipulated)) if self.known_count is None else self.known_count
+        if not 1 <= count <= len(manipulated):
+            wanted = f"known={self.known}" if self.known_count is None else f"known_count={self.known_count}"
+            raise UserError(
+                f"scenario.{wanted} makes {count} of the {len(manipulated)} manipulated samples known: it must be "
+                "from 1 to all of them"
+            )
+        order = torch.randperm(len(manipulated), generator=random_numbers(self.known_seed, "known"))
+        return manipulated[order[:count]]
+
+
+class DataEntry(Manipulation):
+    """Labels entered wrongly: each label of S_m is replaced by one of the other classes at random.
+
+    The label errors of tabular data in Schoepf et al. (2024, arXiv:2402.10098). Validation and test labels are right.
+    """
+
+    def spoiled(self, dataset: Dataset, ids: Tensor) -> Dataset:
+        classes = len(dataset.classes)
+        shift = torch.randint(1, classes, (len(ids),), generator=random_numbers(self.seed, "labels"))
+        return relabelled(dataset, ids, (dataset.labels[ids] + shift) % classes)
+
+
+class LabelShuffle(Manipulation):
+    """Labels mixed up: those of S_m are permuted among its samples, so that every class keeps its number of them.
+
+    A sample whose new label is that of its class is right by chance; ``corrective/wrong_seen`` leaves it out.
+    """
+
+    def spoiled(self, dataset: Dataset, ids: Tensor) -> Dataset:
+        order = torch.randperm(len(ids), generator=random_numbers(self.seed, "labels"))
+        return relabelled(dataset, ids, dataset.labels[ids[order]])
+
+
+class Confusion(Manipulation):
+    """Interclass confusion: of each of two classes m/2 samples get the other's label (Goel et al., 2022, 2201.06640).
+
+    Test splits by the two classes.
+
+    Args:
+        seed: as in ``Manipulation``; so are the options. ``count`` is m and even, ``fraction`` of the two classes.
+        classes: the two, by name or number.
+    """
+
+    def __init__(self, seed: int, classes: Sequence[int | str], **options: object) -> None:
+        super().__init__(seed, **options)
+        if len(classes) != 2:
+            raise UserError(f"scenario.classes={list(classes)} must name the two classes that are confused")
+        if self.count is not None and self.count % 2:
+            raise UserError(
+                f"scenario.count={self.count} must be even: half of the confused samples are of each class, "
+                f"so take {self.count - 1} or {self.count + 1}"
+            )
+        self.classes = classes
+
+    def pair(self, dataset: Dataset) -> tuple[int, int]:
+        """The numbers of the two classes."""
+        first, second = map(dataset.class_number, self.classes)
+        if first == second:
+            raise UserError(f"scenario.classes={list(self.classes)} is one class twice: name two")
+        return first, second
+
+    def drawn(self, dataset: Dataset) -> Tensor:
+        labels = dataset.true_labels[dataset.train]
+        pools = [dataset.train[labels == number] for number in self.pair(dataset)]
+        count = wanted_count(sum(map(len, pools)), self.count, self.fraction, dataset.name)
+        for pool, name in zip(pools, self.classes, strict=True):
+            if not 1 <= count // 2 <= len(pool):
+                raise UserError(
+                    f"a confusion of {count} samples takes {count // 2} of class {name}, which has {len(pool)} in "
+                    f"training: scenario.count must be from 2 to {2 * min(map(len, pools))}"
+                )
+        return torch.cat([draw(pool, count // 2, None, self.seed, dataset.name) for pool in pools])
+
+    def like_manipulated(self, dataset: Dataset) -> Tensor:
+        return torch.isin(dataset.true_labels, torch.tensor(self.pair(dataset)))
+
+    def spoiled(self, dataset: Dataset, ids: Tensor) -> Dataset:
+        return relabelled(dataset, ids, sum(self.pair(dataset)) - dataset.labels[ids])
+
+
+class Poison(Manipulation):
+    """A backdoor: with a square stamped on them, images of S_m are labelled as a target class.
+
+    They are drawn at random over all classes. The square comes after augmentation and normalisation, so a network sees
+    it always at the same pixels. Validation and test images are clean.
+
+    Args:
+        seed: as in ``Manipulation``; so are the options.
+        target: the class, by name or number, that the square stands for.
+        exclude_target: draw no images that are of this class anyway.
+        patch: side of the square, in pixels.
+        corner: of the image, that the square is at.
+        margin: pixels between the square and the two edges of that corner.
+        value: of the square's pixels, in all channels, from 0 (black) to 255; the largest normalised pixel of the
+            training set where it is None, as in the benchmark: about 2.1265 on CIFAR-10.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        target: int | str = 0,
+        exclude_target: bool = False,
+        patch: int = 3,
+        corner: Corner = "bottom_right",
+        margin: int = 0,
+        value: int | None = None,
+        **options: object,
+    ) -> None:
+        super().__init__(seed, **options)
+        if not (patch >= 1 and margin >= 0 and (value is None or 0 <= value <= 255)):
+            raise UserError(
+                f"scenario.patch={patch}, margin={margin}, value={value}: patch must be 1 or more, margin 0 or more "
+                "and value from 0 to 255, or null"
+            )
+        self.target, self.exclude_target = target, exclude_target
+        self.patch, self.corner, self.margin, self.value = patch, corner, margin, value
+
+    def pool(self, dataset: Dataset) -> Tensor:
+        labels = dataset.true_labels[dataset.train]
+        return dataset.train[labels != dataset.class_number(self.target)] if self.exclude_target else dataset.train
+
+    def trigger(self, dataset: Dataset) -> Trigger:
+        """The square as a network sees it."""
+        mean, std = torch.tensor(dataset.mean), torch.tensor(dataset.std)
+        if self.value is None and dataset.inputs.ndim == 4:
+            brightest = dataset.inputs[dataset.train].amax((0, 1, 2)) / 255
+            values = ((brightest - mean) / std).amax().expand(len(mean))
+        else:
+            values = ((self.value or 0) / 255 - mean) / std
+        return corner_square(dataset.input_shape, self.patch, self.corner, self.margin, tuple(values.tolist()))
+
+    def spoiled(self, dataset: Dataset, ids: Tensor) -> Dataset:
+        triggered = torch.zeros(len(dataset.labels), dtype=torch.bool)
+        triggered[ids] = True
+        labels = torch.full((len(ids),), dataset.class_number(self.target))
+        return replace(relabelled(dataset, ids, labels), trigger=self.trigger(dataset), triggered=triggered)
+
+    def attack(self, dataset: Dataset) -> Attack:
+        transform, trigger = Transform(dataset), self.trigger(dataset)
+
+        def images(ids: Tensor) -> Tensor:
+            return trigger.stamped(transform(dataset.inputs[ids]), torch.ones(len(ids), dtype=torch.bool))
+
+        return Attack(images, dataset.class_number(self.target))
+
+
+def relabelled(dataset: Dataset, ids: Tensor, labels: Tensor) -> Dataset:
+    """The data set with other labels for the samples ``ids``; those that were right stay as ``clean_labels``."""
+    changed = dataset.labels.clone()
+    changed[ids] = labels
+    return replace(dataset, labels=changed, clean_labels=dataset.labels)
+
+
+def random_numbers(seed: int, purpose: str) -> torch.Generator:
+    """A generator of its own for each purpose of a seed, so that no two draws of a scenario are alike."""
+    digest = hashlib.sha256(f"{purpose} {seed}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") % 2**63)
