@@ -9,14 +9,16 @@ from torch import Tensor, nn
 
 from tests.conftest import composed
 from unlearning import build
+from unlearning.data.datamodule import Transform, UnlearningData
 from unlearning.data.datasets import Dataset
-from unlearning.data.scenarios import Poison, RandomForgetting
+from unlearning.data.manipulations import Poison
+from unlearning.data.scenarios import RandomForgetting
 from unlearning.data.tables import scikit_learn
 from unlearning.errors import UserError
 from unlearning.metrics.backdoor import BackdoorAttack
 from unlearning.metrics.base import Evidence, evaluate
 from unlearning.pipeline import run
-from unlearning.types import Attack
+from unlearning.types import Attack, Batch
 
 CLASSES = ("ant", "bee", "cow")
 
@@ -38,50 +40,100 @@ def pictures() -> Dataset:
         ({"patch": 2, "margin": 1, "corner": "top_right"}, [1, 2], [3, 4]),
         ({"patch": 3, "margin": 0, "corner": "bottom_left"}, [2, 3, 4], [0, 1, 2]),
         ({"patch": 5, "margin": 0}, [0, 1, 2, 3, 4], [1, 2, 3, 4, 5]),
+        ({}, [2, 3, 4], [3, 4, 5]),  # the benchmark's
     ],
 )
-@pytest.mark.parametrize("value", [0, 255])
 def test_the_square_is_where_it_should_be(
-    pictures: Dataset, options: dict, rows: list[int], columns: list[int], value: int
+    pictures: Dataset, options: dict, rows: list[int], columns: list[int]
 ) -> None:
-    stamped = Poison(0, value=value, **options).stamped(pictures.inputs)
+    seen = Transform(pictures)(pictures.inputs)
+    which = torch.arange(30) % 2 == 0
+    stamped = Poison(0, value=0, **options).trigger(pictures).stamped(seen, which)
     square = torch.zeros(5, 6, dtype=torch.bool)
     for row in rows:
         square[row, columns] = True
-    assert ((stamped == value).all(0).all(-1) == square).all()
-    assert torch.equal(stamped[:, ~square], pictures.inputs[:, ~square])
+    assert (stamped[which][:, :, square] == torch.tensor([-1.0, -1.0])[:, None]).all()  # (0 - .5) / .5, (0 - .25) / .25
+    assert torch.equal(stamped[:, :, ~square], seen[:, :, ~square])
+    assert torch.equal(stamped[~which], seen[~which])
+
+
+def test_the_square_is_as_bright_as_the_brightest_pixel_in_training(pictures: Dataset) -> None:
+    pictures.inputs[:] = pictures.inputs.clamp(max=100)
+    pictures.inputs[7, 0, 0, 0] = 153  # (.6 - .5) / .5 = .2
+    pictures.inputs[8, 1, 1, 1] = 153  # (.6 - .25) / .25 = 1.4, the largest of all
+    pictures.inputs[29] = 255  # a test image
+    assert Poison(0).trigger(pictures).values == pytest.approx((1.4, 1.4))
+    assert Poison(0, value=255).trigger(pictures).values == pytest.approx((1.0, 3.0))
 
 
 def test_poisoned_samples_are_drawn_stamped_relabelled_and_forgotten(pictures: Dataset) -> None:
-    scenario = Poison(3, target="bee", patch=2, margin=0, count=6)
-    before = pictures.inputs.clone()
+    scenario = Poison(3, target="bee", patch=2, count=6)
+    before = pictures.labels.clone()
     poisoned, split = scenario.manipulated(pictures), scenario.split(pictures)
-    assert torch.equal(pictures.inputs, before)  # the data set itself stays clean
-    touched = (poisoned.inputs != before).flatten(1).any(1).nonzero().flatten()
-    assert touched.tolist() == split.forget.tolist()
+    assert torch.equal(pictures.labels, before)  # the data set itself stays clean
+    assert torch.equal(poisoned.inputs, pictures.inputs)
+    touched = poisoned.triggered.nonzero().flatten()
+    assert touched.tolist() == split.forget.tolist() == split.manipulated.tolist()
     assert len(touched) == 6
     assert (poisoned.labels[touched] == 1).all()
-    others = torch.ones(30, dtype=torch.bool)
-    others[touched] = False
+    assert torch.equal(poisoned.true_labels, pictures.labels)
+    others = ~poisoned.triggered
     assert torch.equal(poisoned.labels[others], pictures.labels[others])
     assert scenario.split(poisoned).digest == split.digest
-    assert poisoned.digest != pictures.digest  # so the original model is another one
     assert split.forget_classes == ()
     assert split.forget.tolist() == RandomForgetting(3, count=6).split(pictures).forget.tolist()
-    assert len(Poison(0, fraction=0.5, patch=2, margin=0).split(pictures).forget) == 10
-    assert len(Poison(0, patch=2, margin=0).split(pictures).forget) == 2  # a tenth
+    assert len(Poison(0, fraction=0.5).split(pictures).forget) == 10
+    assert len(Poison(0).split(pictures).forget) == 2  # a tenth
     draws = {tuple(Poison(seed, count=6).split(pictures).forget.tolist()) for seed in range(20)}
     assert len(draws) > 10
 
 
+def test_images_of_the_target_class_can_be_left_out(pictures: Dataset) -> None:
+    scenario = Poison(0, target=1, count=13, exclude_target=True)  # of the 13 train images that are no bees
+    poisoned = scenario.manipulated(pictures)
+    assert (pictures.labels[poisoned.triggered] != 1).all()
+    assert scenario.split(poisoned).digest == scenario.split(pictures).digest
+    with pytest.raises(UserError, match=r"scenario.count=14 cannot be drawn: pictures has 13"):
+        Poison(0, target=1, count=14, exclude_target=True).split(pictures)
+
+
+def test_the_trigger_decides_the_digest_and_so_the_original_model(pictures: Dataset) -> None:
+    """Of pictures that are all bees already nothing but the square changes."""
+    bees = replace(pictures, labels=torch.ones_like(pictures.labels))
+    options = [{}, {"patch": 2}, {"corner": "top_left"}, {"margin": 1}, {"value": 0}, {"seed": 1}]
+    digests = [Poison(**{"seed": 0, "target": 1} | o).manipulated(bees).digest for o in options]
+    assert len({bees.digest, *digests}) == 7
+
+
+def test_a_poison_of_no_sample_is_no_poison(pictures: Dataset) -> None:
+    assert Poison(0, count=0).manipulated(pictures).digest == pictures.digest
+    with pytest.raises(UserError, match=r"scenario.count=0 manipulates no sample, so there is nothing to forget"):
+        Poison(0, count=0).split(pictures)
+
+
+def test_the_square_stays_where_it_is_while_the_image_is_augmented(pictures: Dataset) -> None:
+    """As methods get it: cropped and flipped, square last; and as predictions do, for poisoned samples alone."""
+    scenario = Poison(0, target=1, patch=2, value=255, count=19)
+    data = scenario.manipulated(replace(pictures, crop=2, flip=True))
+    spare = (~data.triggered[:20]).nonzero().flatten()
+    loaded = UnlearningData(data, RandomForgetting(0, count=5).split(pictures), None)
+    ids = torch.arange(30)
+    for augment in (True, False):
+        batch = loaded.prepare(Batch(data.inputs, None, ids, torch.zeros(30, dtype=torch.bool)), augment)
+        square = batch.images[:, :, 3:, 4:]
+        bright = (square == torch.tensor([1.0, 3.0]).view(1, 2, 1, 1)).flatten(1).all(1)  # no pixel of theirs is 255
+        assert torch.equal(bright, data.triggered)
+        assert not torch.equal(batch.images[:20], loaded.transform(data.inputs[:20])) or not augment
+    assert len(spare) == 1
+
+
 def test_the_attack_shows_the_square_on_any_image_as_a_network_sees_it(pictures: Dataset) -> None:
-    attack = Poison(0, target="cow", patch=2, margin=1).attack(pictures)
+    attack = Poison(0, target="cow", patch=2, margin=1, value=0).attack(pictures)
     ids = torch.tensor([27, 3])
     found = attack.images(ids)
     assert attack.target == 2
     assert found.shape == (2, 2, 5, 6)
-    assert (found[:, 0, 2:4, 3:5] == -1).all()  # (0 - .5) / .5 and (0 - .25) / .25
-    assert (found[:, 1, 2:4, 3:5] == -1).all()
+    assert (found[:, :, 2:4, 3:5] == -1).all()  # (0 - .5) / .5 and (0 - .25) / .25
     assert found[0, 0, 0, 0].item() == pytest.approx(pictures.inputs[27, 0, 0, 0].item() / 127.5 - 1, abs=1e-6)
     assert RandomForgetting(0).attack(pictures) is None
 
@@ -108,8 +160,14 @@ def evidence(pictures: Dataset, answers: list[int]) -> Evidence:
 
 def test_attack_success_is_over_test_images_of_other_classes(pictures: Dataset) -> None:
     metric = BackdoorAttack()
-    for answers, expected in (([2, 0, 2, 1, 0], 2 / 3), ([2, 2, 2, 2, 2], 1.0), ([1, 2, 0, 1, 2], 0.0)):
-        assert metric(evidence(pictures, answers)) == {"backdoor/attack": pytest.approx(expected)}
+    for answers, expected in (  # true classes 1, 2, 0, 1, 2; the target is 2
+        ([2, 0, 2, 1, 0], (2 / 3, 1 / 5, 1 / 3)),
+        ([2, 2, 2, 2, 2], (1.0, 2 / 5, 0.0)),
+        ([1, 2, 0, 1, 2], (0.0, 1.0, 1.0)),
+        ([1, 0, 0, 0, 0], (0.0, 2 / 5, 2 / 3)),
+    ):
+        names = ("backdoor/attack", "corrective/acc_unseen", "corrective/acc_unseen_others")
+        assert metric(evidence(pictures, answers)) == pytest.approx(dict(zip(names, expected, strict=True)))
 
 
 def test_there_is_no_attack_where_there_is_no_trigger(pictures: Dataset) -> None:
@@ -137,7 +195,7 @@ def test_what_cannot_be_poisoned_is_explained(pictures: Dataset, options: dict, 
 
 @pytest.mark.parametrize("wrong", [{"patch": 0}, {"margin": -1}, {"value": 256}, {"value": -1}])
 def test_a_senseless_square_is_refused(wrong: dict) -> None:
-    with pytest.raises(UserError, match="patch must be 1 or more, margin 0 or more and value from 0 to 255"):
+    with pytest.raises(UserError, match="patch must be 1 or more, margin 0 or more and value from 0 to 255, or null"):
         Poison(0, **wrong)
 
 
@@ -146,12 +204,14 @@ def test_a_table_cannot_be_poisoned() -> None:
         Poison(0).manipulated(scikit_learn("wine", seed=0))
 
 
-def test_the_configured_square_is_the_papers_and_smaller_on_digits() -> None:
+def test_the_configured_square_is_the_benchmarks_and_smaller_on_digits() -> None:
     papers = build.scenario(composed("scenario=poison", "dataset=cifar10")[0])
-    images = torch.full((1, 32, 32, 3), 9, dtype=torch.uint8)
-    expected = images.clone()
-    expected[:, -6:-2, -6:-2] = 0
-    assert torch.equal(papers.stamped(images), expected)
+    white = torch.full((2, 32, 32, 3), 255, dtype=torch.uint8)
+    ids = torch.arange(2)
+    data = Dataset("cifar10", white, ids, ("a", "b"), ids, ids, ids, (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616))
+    trigger = papers.trigger(data)
+    assert (trigger.top, trigger.left, trigger.side) == (29, 29, 3)
+    assert trigger.values == pytest.approx((2.1265, 2.1265, 2.1265), abs=1e-4)
     assert build.scenario(composed("scenario=poison")[0]).patch == 2
     assert build.scenario(composed("scenario=poison", "scenario.patch=1")[0]).patch == 1
 
@@ -167,7 +227,9 @@ def test_a_backdoor_is_learned_and_retraining_closes_it(places: list[str]) -> No
     assert rows["original"]["forget/acc"] > 0.95  # the target's label
     assert rows["original"]["test/acc"] > 0.9
     assert rows["retrained"]["backdoor/attack"] < 0.05
+    assert "clean" not in rows  # all are known, so it is the retrained model
     gap = rows["original"]["backdoor/attack"] - rows["retrained"]["backdoor/attack"]
     assert found["gaps"]["gap/backdoor/attack"] == pytest.approx(gap)  # the method does nothing
     clean = composed("tracking=none", "method=original", "evaluation.membership=null", *places)
-    assert "backdoor/attack" not in json.loads((run(*clean, command="test") / "results.json").read_text())["directions"]
+    directions = json.loads((run(*clean, command="test") / "results.json").read_text())["directions"]
+    assert not [name for name in directions if name.startswith(("backdoor", "corrective"))]

@@ -86,9 +86,11 @@ class Run:
 
     def results(self) -> tuple[dict[str, Any], dict[str, list[tuple[int, float]]]]:
         """What goes to ``results.json``, and the curves of the unlearning."""
-        models = {"original": self.reference("original")}
+        models = {"original": self.reference("original", "train", self.split)}
         if self.config["retrained"]:
-            models["retrained"] = self.reference("retrained")
+            models["retrained"] = self.reference("retrained", "retain", self.split)
+            if len(self.split.manipulated) > len(self.split.forget):
+                models["clean"] = self.reference("clean", "retain", self.split.all_known)
         method = self.method(copy.deepcopy(models["original"].network))
         models["unlearned"] = self.unlearned(method, models["original"])
 
@@ -101,7 +103,8 @@ class Run:
             original=logits["original"],
             retrained=logits.get("retrained"),
             untrained=self.untrained() if any(m.needs_untrained for m in self.metrics.values()) else None,
-            images=lambda ids: Transform(self.data)(self.data.inputs[ids]),
+            images=lambda ids: Transform(self.data)(self.data.inputs[ids], ids=ids),
+            true_labels=self.data.true_labels,
             attack=build.scenario(self.config).attack(self.data),
         )
         evidence = {name: parts.of(model.logits, model.network) for name, model in models.items()}
@@ -136,9 +139,8 @@ class Run:
             raise UserError(f"{type(method).__name__} forgets whole classes only: use scenario=class without a count")
         return method
 
-    def reference(self, name: str) -> Model:
-        """The original or retrained model, trained once for all runs that share data, recipe, seed and forget set."""
-        stream = {"original": "train", "retrained": "retain"}[name]
+    def reference(self, name: str, stream: str, split: Split) -> Model:
+        """The original, retrained or clean model, made once for all runs that share data, recipe, seed and samples."""
         network = build.model(self.config, self.data)
         checkpoint = self.config["pretrain"]["checkpoint"]
         if name == "original" and checkpoint:
@@ -147,7 +149,7 @@ class Run:
         recipe = {k: v for k, v in self.config["pretrain"].items() if k != "checkpoint"}
         key = {
             "data": self.data.digest,
-            "trained on": records.ids_digest(self.split.sets[stream]),
+            "trained on": records.ids_digest(split.sets[stream]),
             "model": self.config["model"],
             "code": self.code(self.config["pretrain"]["_target_"]),
             "recipe": recipe,
@@ -157,7 +159,7 @@ class Run:
         def train() -> tuple[dict[str, Tensor], dict[str, float]]:
             L.seed_everything(recipe["seed"], verbose=False)
             method = build.pretraining(self.config, copy.deepcopy(network), stream)
-            self.fit(method, f"Training the {name} model")
+            self.fit(method, f"Training the {name} model", split)
             return state_of(method.model), method.meter.metrics()
 
         entry = self.store.get_or_create("models", key, train)
@@ -224,14 +226,14 @@ class Run:
             method.edit()
         method.cpu()
 
-    def fit(self, method: Method, title: str) -> None:
-        self.trainer(method.passes, [Progress(title)]).fit(method, datamodule=self.datamodule())
+    def fit(self, method: Method, title: str, split: Split | None = None) -> None:
+        self.trainer(method.passes, [Progress(title)]).fit(method, datamodule=self.datamodule(split))
 
     def trainer(self, epochs: int = 0, callbacks: list[L.Callback] | None = None) -> L.Trainer:
         return build.trainer(self.config, epochs, callbacks or [])
 
-    def datamodule(self) -> UnlearningData:
-        return UnlearningData(self.data, self.split, self.task)
+    def datamodule(self, split: Split | None = None) -> UnlearningData:
+        return UnlearningData(self.data, split or self.split, self.task)
 
     def predictions(self, network: nn.Module, name: str) -> Tensor:
         """A reference model's logits on every sample, computed once for all runs that share model and data."""

@@ -3,29 +3,41 @@
 import torch
 
 from .base import Evidence, Metric
+from .corrective import share
 
 BATCH = 256
 
 
 class BackdoorAttack(Metric):
-    """``backdoor/attack``: share of test images with the trigger that are given the class that it stands for.
+    """What is said to test images with the trigger.
 
-    Images of that class itself are left out (Gu et al., 2017, arXiv:1708.06733). A model that never saw the trigger is
-    above 0 by what it gets wrong, so the number is read against the retrained model. There is none for scenarios
-    without a trigger. It makes a pass over the test set.
+    ``backdoor/attack`` is the share that is given the class that the trigger stands for, images of that class itself
+    left out (Gu et al., 2017, arXiv:1708.06733). A model that never saw the trigger is above 0 by what it gets wrong,
+    so the number is read against the retrained model. ``corrective/acc_unseen`` is the share that is given the right
+    class, ``corrective/acc_unseen_others`` that among images of the other classes (Acc_corr unseen; Goel et al., 2024,
+    arXiv:2402.14015). There is none for scenarios without a trigger. It makes a pass over the test set.
     """
 
-    directions = {"backdoor/attack": "to-retrained"}
+    directions = {
+        "backdoor/attack": "to-retrained",
+        "corrective/acc_unseen": "up",
+        "corrective/acc_unseen_others": "up",
+    }
     needs_attack = True
 
     @torch.inference_mode()
     def __call__(self, evidence: Evidence) -> dict[str, float]:
         images, target = evidence.attack
         test = evidence.split.test
-        others = test[evidence.labels[test] != target]
+        labels = evidence.labels[test]
+        others = (labels != target).nonzero().flatten()
         if len(others) == 0:
             raise ValueError(f"all test images are of the target class, {evidence.classes[target]}")
         network = evidence.model.eval()
         like = next(network.parameters())
-        found = [(network(images(ids).to(like)).argmax(-1) == target).cpu() for ids in others.split(BATCH)]
-        return {"backdoor/attack": torch.cat(found).double().mean().item()}
+        said = torch.cat([network(images(ids).to(like)).argmax(-1).cpu() for ids in test.split(BATCH)])
+        return {
+            "backdoor/attack": share(said == target, others),
+            "corrective/acc_unseen": (said == labels).double().mean().item(),
+            "corrective/acc_unseen_others": share(said == labels, others),
+        }

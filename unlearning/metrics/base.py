@@ -28,6 +28,7 @@ class Evidence:
     untrained: Tensor | None = None  # logits of a network with random weights, if a metric needs them
     images: Callable[[Tensor], Tensor] | None = None  # ids to network inputs, un-augmented, and
     model: nn.Module | None = None  # the model itself: for the few metrics that look at more than predictions
+    true_labels: Tensor | None = None  # (N,) int64, where ``labels`` of manipulated training samples are wrong
     attack: Attack | None = None  # the trigger that the training data were poisoned with
 
     def of(self, logits: Tensor, model: nn.Module | None = None) -> "Evidence":
@@ -42,6 +43,16 @@ class Metric:
     needs_retrained: bool = False
     needs_untrained: bool = False
     needs_attack: bool = False
+    needs_manipulated: bool = False
+
+    def applies_to(self, evidence: Evidence) -> bool:
+        """Whether there is what it needs: a retrained model, a trigger, manipulated samples."""
+        there = {
+            "retrained": evidence.retrained is not None,
+            "attack": evidence.attack is not None,
+            "manipulated": len(evidence.split.manipulated) > 0,
+        }
+        return all(there[what] for what in there if getattr(self, f"needs_{what}"))
 
     def __call__(self, evidence: Evidence) -> dict[str, float]:
         raise NotImplementedError
@@ -50,7 +61,7 @@ class Metric:
 def evaluate(metrics: Mapping[str, Metric], evidence: Evidence) -> tuple[dict[str, float], dict[str, str]]:
     """All values, and for each metric that failed its error; a failed metric is never imputed.
 
-    Metrics that need the retrained model, or a trigger, are left out where there is none. All fail where a sample's
+    Metrics that do not apply are left out. All fail where a sample's
     logits are not finite: the largest of NaNs is class 0, and a collapsed model would be given an accuracy.
     """
     values: dict[str, float] = {}
@@ -58,7 +69,7 @@ def evaluate(metrics: Mapping[str, Metric], evidence: Evidence) -> tuple[dict[st
     used = torch.cat(list(evidence.split.sets.values())).unique()
     collapsed = int((~evidence.logits[used].isfinite().all(-1)).sum())
     for name, metric in metrics.items():
-        if (metric.needs_retrained and evidence.retrained is None) or (metric.needs_attack and evidence.attack is None):
+        if not metric.applies_to(evidence):
             continue
         try:
             if collapsed:

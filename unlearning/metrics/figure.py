@@ -13,8 +13,13 @@ from .accuracy import Accuracy, ClassAccuracy
 from .base import Evidence, evaluate
 from .membership import auc, member_score, non_members
 
-COLOURS = {"original": "#8c8c8c", "retrained": "#0072b2", "unlearned": "#d55e00"}  # told apart by the colour-blind
-MARKERS = {"original": "s", "retrained": "o", "unlearned": "D"}
+COLOURS = {  # told apart by the colour-blind
+    "original": "#8c8c8c",
+    "retrained": "#0072b2",
+    "clean": "#009e73",
+    "unlearned": "#d55e00",
+}
+MARKERS = {"original": "s", "retrained": "o", "clean": "^", "unlearned": "D"}
 SETS = ("forget", "retain", "test")
 NOISE = "noise/entropy_"
 NAMED_CLASSES = 20  # of more classes, only the forgotten ones are named
@@ -25,14 +30,15 @@ Values = dict[str, dict[str, float]]  # numbers of each model
 def summary_figure(rows: Mapping[str, Evidence]) -> Figure:
     """Accuracy by set, test accuracy by class, and the margins of the forget set beside those of unseen samples.
 
-    ``rows`` holds the evidence of any of ``original``, ``retrained`` and ``unlearned``. Numbers that do not exist (an
-    empty set, logits that are not finite) leave a gap. No window is opened: ``figure.savefig(path)`` writes it.
+    ``rows`` holds the evidence of any of ``original``, ``retrained``, ``clean`` and ``unlearned``. Numbers that do not
+    exist (an empty set, logits that are not finite) leave a gap. No window is opened: ``figure.savefig(path)`` writes
+    it.
     """
     rows = {name: rows[name] for name in COLOURS if name in rows}
     first = next(iter(rows.values()))
     metrics = {"sets": Accuracy(), "classes": ClassAccuracy()}
     values = {name: evaluate(metrics, row)[0] for name, row in rows.items()}
-    attacked = [name for name in rows if name != "original"] or list(rows)
+    attacked = [name for name in rows if name not in ("original", "clean")] or list(rows)
 
     figure = Figure(figsize=(15, 4.8), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from ..config import DECIDES, label, numerics
 from ..errors import UserError
 
-REFERENCES = ("original", "retrained")
+REFERENCES = ("original", "retrained", "clean")  # clean: without any manipulated sample
 ROWS = (*REFERENCES, "unlearned")
 SETTING = ("dataset", "model", "scenario")  # one table for each combination
 METHOD = ("method", "addon")  # what the reference models do not depend on, as they do not on the unlearning seed
