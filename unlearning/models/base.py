@@ -39,6 +39,11 @@ def group(modules: Iterable[nn.Module]) -> list[nn.Module]:
     return blocks
 
 
+def blocks_of(network: nn.Module) -> list[nn.Module]:
+    """The blocks from input to head of any network: its own ``blocks``, else its children as :func:`group` has them."""
+    return network.blocks if hasattr(network, "blocks") else group(network.children())
+
+
 def _opened(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
     for module in modules:
         if type(module) in (nn.Sequential, nn.ModuleList):  # not their subclasses, which do something of their own

@@ -11,27 +11,33 @@ from .resnet import Residual
 class ResNet9(Chain):
     """Eight convolutions (two residual pairs), CELU(.075), global max-pool and a head without bias.
 
-    64 -> 128 (5x5, stride 2) -> pair of 128 -> 256, max-pool -> pair of 256 -> 128 (no padding). Convolutions keep
+    With ``width`` 64: 64 -> 128 (5x5, stride 2) -> pair of 128 -> 256, max-pool -> pair of 256 -> 128 (no padding).
+    Convolutions keep
     their biases although BatchNorm follows, as in the benchmark. Images of at least 8x8 pixels; under 12x12 the last
     convolution is padded, since its map is then smaller than its kernel.
 
     Source: the architecture of Goel et al., "Corrective machine unlearning", 2024.
     """
 
-    def __init__(self, input_shape: tuple[int, ...], num_classes: int) -> None:
+    def __init__(self, input_shape: tuple[int, ...], num_classes: int, width: int = 64) -> None:
         channels, height, width = image_shape(input_shape, "resnet9", side=8)
+        double, quadruple = 2 * width, 4 * width
         last_map = (min(height, width) + 1) // 2 // 2  # after the stride and the max-pool
         super().__init__(
-            conv1=_conv(channels, 64),
-            conv2=_conv(64, 128, kernel=5, stride=2, padding=2),
-            pair1=Residual(nn.Sequential(_conv(128, 128), _conv(128, 128)), nn.Identity(), nn.Identity()),
-            conv3=_conv(128, 256),
+            conv1=_conv(channels, width),
+            conv2=_conv(width, double, kernel=5, stride=2, padding=2),
+            pair1=_pair(double),
+            conv3=_conv(double, quadruple),
             shrink=nn.MaxPool2d(2),
-            pair2=Residual(nn.Sequential(_conv(256, 256), _conv(256, 256)), nn.Identity(), nn.Identity()),
-            conv4=_conv(256, 128, padding=0 if last_map >= 3 else 1),
+            pair2=_pair(quadruple),
+            conv4=_conv(quadruple, double, padding=0 if last_map >= 3 else 1),
             pool=GlobalPool("max"),
-            head=nn.Linear(128, num_classes, bias=False),
+            head=nn.Linear(double, num_classes, bias=False),
         )
+
+
+def _pair(channels: int) -> Residual:
+    return Residual(nn.Sequential(_conv(channels, channels), _conv(channels, channels)), nn.Identity(), nn.Identity())
 
 
 def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, padding: int = 1) -> nn.Sequential:

@@ -1,0 +1,136 @@
+"""CF-k and EU-k: which tensors move and which are drawn anew, for each kind of network."""
+
+import copy
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.conftest import Tiny, composed
+from unlearning import build
+from unlearning.data.datamodule import UnlearningData
+from unlearning.errors import UserError
+from unlearning.methods.cf_k import CFk
+from unlearning.methods.eu_k import EUk
+from unlearning.models.from_timm import TimmModel
+from unlearning.models.resnet import ResNet
+from unlearning.models.resnet9 import ResNet9
+from unlearning.models.small_cnn import SmallCNN
+from unlearning.models.wideresnet import WideResNet
+
+SHAPE = (1, 8, 8)
+NETWORKS = {  # with how many blocks there are and the names of what the last two hold
+    "plain": (partial(SmallCNN, SHAPE, 10), 4, ("block3.", "head.")),
+    "resnet": (partial(ResNet, SHAPE, 10, depths=[1, 1], width=4), 4, ("stage2_1.", "head.")),
+    "resnet9": (partial(ResNet9, SHAPE, 10), 7, ("conv4.", "head.")),
+    # the normalisation before the head belongs to the last residual block
+    "wideresnet": (partial(WideResNet, SHAPE, 10, depth=10, width=1), 5, ("stage3_1.", "norm.", "head.")),
+    # ViT-Tiny is cut to three blocks to be quick; the last normalisation belongs to the last of them
+    "vit": (
+        lambda: TimmModel(SHAPE, 10, "test_vit", resize=32),
+        None,
+        ("network.blocks.", "network.norm.", "network.fc_norm.", "network.head."),
+    ),
+}
+
+
+def state(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def fit(method: CFk, fresh: nn.Module, steps: int) -> None:
+    """Train on the digits for some steps; ``fresh`` is where training began."""
+    config = composed("scenario=random")[0]
+    data = build.dataset(config)
+    split = build.split(config, data)
+    task = build.task(config, data, split)
+    object.__setattr__(task, "starting_model", lambda: copy.deepcopy(fresh))
+    trainer = build.trainer({"trainer": config["trainer"] | {"limit_train_batches": steps}}, method.passes, [])
+    trainer.fit(method, datamodule=UnlearningData(data, split, task))
+
+
+def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
+    return {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
+
+
+def made(kind: str) -> tuple[nn.Module, nn.Module]:
+    """A network whose every tensor differs from those of the fresh one beside it."""
+    torch.manual_seed(0)
+    network, fresh = NETWORKS[kind][0](), NETWORKS[kind][0]()
+    with torch.no_grad():
+        for tensor in network.state_dict().values():
+            tensor.add_(1)
+    assert changed(network.state_dict(), fresh.state_dict()) == network.state_dict().keys()
+    return network, fresh
+
+
+def of_last_two(kind: str, network: nn.Module) -> set[str]:
+    """The names of the tensors in the last two blocks, told by their names alone."""
+    found = {name for name in network.state_dict() if name.startswith(NETWORKS[kind][2])}
+    if kind == "vit":
+        last = len(network.network.blocks) - 1
+        others = tuple(f"network.blocks.{number}." for number in range(last))
+        found = {name for name in found if not name.startswith(others)}
+    return found
+
+
+def options(lr: float = 0.01) -> dict:
+    return {"optimizer": lambda parameters: torch.optim.SGD(parameters, lr), "batch_size": 16}
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_eu_k_draws_exactly_the_last_blocks_anew(kind: str) -> None:
+    network, fresh = made(kind)
+    before = state(network)
+    fit(EUk(network, k=2, **options()), fresh, steps=0)
+    assert changed(before, network.state_dict()) == of_last_two(kind, network)
+    assert not changed(fresh.state_dict(), network.state_dict()) & of_last_two(kind, network)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_cf_k_draws_none_anew_and_trains_the_last_blocks_alone(kind: str) -> None:
+    network, fresh = made(kind)
+    before = state(network)
+    fit(CFk(network, k=2, **options()), fresh, steps=0)
+    assert not changed(before, network.state_dict())
+    method = CFk(network, k=2, **options())
+    fit(method, fresh, steps=2)
+    moved = changed(before, network.state_dict())
+    assert moved  # and no running statistic of a frozen BatchNorm layer
+    assert moved <= of_last_two(kind, network)
+    assert {n for n in moved if n.endswith("running_mean")} == {
+        n for n in of_last_two(kind, network) if n.endswith("running_mean")
+    }
+    assert all(p.requires_grad for p in network.parameters())
+    assert not any(module.training for module in network.modules())
+
+
+def test_minus_one_is_all_blocks() -> None:
+    network, fresh = made("plain")
+    before = state(network)
+    fit(EUk(network, k=-1, **options()), fresh, steps=0)
+    assert not changed(fresh.state_dict(), network.state_dict())
+    network, fresh = made("plain")
+    fit(CFk(network, k=-1, **options()), fresh, steps=2)
+    assert changed(before, network.state_dict()) == before.keys()
+
+
+@pytest.mark.parametrize("kind", ["plain", "resnet", "resnet9", "wideresnet"])
+def test_as_many_blocks_as_there_are_is_all_and_more_is_refused(kind: str) -> None:
+    make, count, _ = NETWORKS[kind]
+    assert CFk(make(), k=count, **options()).frozen == []
+    for wrong in (0, -2, count + 1):
+        with pytest.raises(
+            UserError, match=rf"method.k={wrong} must be from 1 to {count}, the blocks of the model, or -1"
+        ):
+            CFk(make(), k=wrong, **options())
+
+
+def test_a_step_of_cf_k_on_a_plain_module_by_hand(tiny: Tiny) -> None:
+    """One block: softmax regression on x = .4 of class 0 and x = .8 of class 1, from weights (.5, -1), rate 1."""
+    method = CFk(tiny.model, k=1, optimizer=lambda p: torch.optim.SGD(p, 1.0), batch_size=2)
+    tiny.fit(method, steps=1)
+    # p_1 = 1 / (1 + exp(1.5 x)): .3543437 and .2314752; gradient of w_1: (.4 p_1 - .8 (1 - p_1')) / 2
+    gradient = (0.4 * 0.3543437 - 0.8 * (1 - 0.2314752)) / 2
+    assert tiny.weight.tolist() == pytest.approx([0.5 + gradient, -1 - gradient], abs=1e-6)

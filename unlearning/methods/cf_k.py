@@ -1,0 +1,43 @@
+"""CF-k, catastrophic forgetting of the last k layers (Goel et al., 2022, arXiv:2201.06640)."""
+
+from torch import nn
+
+from ..errors import UserError
+from ..models.base import blocks_of
+from .finetune import FineTune
+
+
+class CFk(FineTune):
+    """Fine-tune the last k blocks on the retain set; the blocks before them stay as they are.
+
+    A block is what ``models.base.group`` finds in the module tree: a convolution or linear layer with the normalisation
+    that follows it, a residual block, a transformer block, the head. In frozen blocks the parameters get no gradient,
+    and BatchNorm layers use their running statistics and do not move them.
+
+    Args:
+        model: as in ``Method``; so are the options.
+        k: how many blocks are trained; -1 for all.
+    """
+
+    def __init__(self, model: nn.Module, k: int = -1, **options: object) -> None:
+        super().__init__(model, **options)
+        count = len(blocks_of(model))
+        if k != -1 and not 1 <= k <= count:
+            raise UserError(f"method.k={k} must be from 1 to {count}, the blocks of the model, or -1 for all")
+        self.first = 0 if k == -1 else count - k  # of the blocks that are trained
+        for block in self.frozen:
+            block.requires_grad_(False)
+
+    @property
+    def frozen(self) -> list[nn.Module]:
+        """The blocks that stay as they are."""
+        return blocks_of(self.model)[: self.first]
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        for block in self.frozen:
+            block.eval()
+
+    def on_train_end(self) -> None:
+        super().on_train_end()
+        self.model.requires_grad_(True)

@@ -1,0 +1,19 @@
+"""EU-k, exact unlearning of the last k layers (Goel et al., 2022, arXiv:2201.06640)."""
+
+from ..models.base import blocks_of
+from .cf_k import CFk
+
+
+class EUk(CFk):
+    """Put the last k blocks back to where the original's training began, then train them on the retain set.
+
+    Of these blocks every parameter and buffer is drawn anew (published weights come back as they were published); those
+    before them stay as the original has them. With k = -1 this is retraining from scratch. See ``CFk`` for what a block
+    is.
+    """
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        fresh = blocks_of(self.task.starting_model())[self.first :]
+        for block, new in zip(blocks_of(self.model)[self.first :], fresh, strict=True):
+            block.load_state_dict(new.state_dict())
