@@ -125,6 +125,8 @@ def test_parameter_counts_by_hand():
     # ResNet-9: convolutions with bias and BatchNorm, so three vectors a channel; head without bias
     convolutions = 3 * 64 * 9 + 64 * 128 * 25 + 9 * (2 * 128 * 128 + 128 * 256 + 2 * 256 * 256 + 256 * 128)
     assert count(ResNet9(CIFAR, 10)) == convolutions + 3 * (64 + 3 * 128 + 3 * 256 + 128) + 1280
+    # 432 + 12,800 + 2 x 9,216 + 18,432 + 2 x 36,864 + 18,432 weights, biases and norms of 336 channels, the head
+    assert count(ResNet9(CIFAR, 10, width=16)) == 142_256 + 3 * 336 + 320
     assert count(MLP((30,), 2, hidden=[16])) == 30 * 16 + 16 + 16 * 2 + 2
 
 

@@ -12,17 +12,16 @@ class ResNet9(Chain):
     """Eight convolutions (two residual pairs), CELU(.075), global max-pool and a head without bias.
 
     With ``width`` 64: 64 -> 128 (5x5, stride 2) -> pair of 128 -> 256, max-pool -> pair of 256 -> 128 (no padding).
-    Convolutions keep
-    their biases although BatchNorm follows, as in the benchmark. Images of at least 8x8 pixels; under 12x12 the last
-    convolution is padded, since its map is then smaller than its kernel.
+    Convolutions keep their biases although BatchNorm follows, as in the benchmark. Images of at least 8x8 pixels; under
+    12x12 the last convolution is padded, since its map is then smaller than its kernel.
 
     Source: the architecture of Goel et al., "Corrective machine unlearning", 2024.
     """
 
     def __init__(self, input_shape: tuple[int, ...], num_classes: int, width: int = 64) -> None:
-        channels, height, width = image_shape(input_shape, "resnet9", side=8)
+        channels, *sides = image_shape(input_shape, "resnet9", side=8)
         double, quadruple = 2 * width, 4 * width
-        last_map = (min(height, width) + 1) // 2 // 2  # after the stride and the max-pool
+        last_map = (min(sides) + 1) // 2 // 2  # after the stride and the max-pool
         super().__init__(
             conv1=_conv(channels, width),
             conv2=_conv(width, double, kernel=5, stride=2, padding=2),
