@@ -5,11 +5,15 @@ from collections import Counter
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from hydra.utils import instantiate
 
-from hydra_plugins.alternatives import Alternatives
 from tests.conftest import composed
 from unlearning.config import ROOT, register
+
+Plugins.instance()  # loads Hydra's own sweeper anew, which has to come before a subclass of it
+
+from hydra_plugins.alternatives import Alternatives  # noqa: E402
 
 
 def jobs(sweeper: Alternatives, *command_line: str) -> list[list[str]]:
