@@ -67,6 +67,7 @@ class Bench:
 
     def fit(self, method: Method, precision: str = "32-true") -> None:
         """The unlearning as a run does it, a one-shot method's edit and repair included."""
+        torch.manual_seed(0)  # as a run does; how many samples GKT passes depends on what it draws
         data = self.datamodule()
         config = {"trainer": self.config["trainer"] | {"precision": precision}}
         build.trainer(config, method.passes, []).fit(method, datamodule=data)

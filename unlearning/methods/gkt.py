@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +56,20 @@ def mapped(network: nn.Module) -> list[nn.Module]:
     return found
 
 
+class Energy(torch.autograd.Function):
+    """``sum_c A_c^2``, (B, H, W), of maps A (B, C, H, W), there and back in one pass over A each."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor) -> Tensor:
+        ctx.save_for_backward(maps)
+        return torch.linalg.vector_norm(maps, dim=1).square_()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (maps,) = ctx.saved_tensors
+        return maps * (2 * gradient).unsqueeze(1)
+
+
 @contextmanager
 def attention_maps(network: nn.Module) -> Iterator[list[Tensor]]:
     """The list, filled by a forward pass inside, of attention maps (B, H W): ``sum_c A_c^2``, scaled to norm 1.
@@ -66,7 +81,7 @@ def attention_maps(network: nn.Module) -> Iterator[list[Tensor]]:
 
     def note(_: nn.Module, __: tuple, output: Tensor) -> None:
         if output.ndim == 4 and output[0, 0].numel() > 1:
-            maps.append(F.normalize(torch.linalg.vector_norm(output, dim=1).square().flatten(1)))
+            maps.append(F.normalize(Energy.apply(output).flatten(1)))
 
     hooks = [module.register_forward_hook(note) for module in mapped(network)]
     try:
