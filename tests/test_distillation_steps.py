@@ -10,7 +10,9 @@ import torch
 from scipy.special import softmax
 from torch import nn
 
-from tests.conftest import Tiny
+from tests.conftest import Tiny, composed
+from unlearning import build
+from unlearning.data.datamodule import UnlearningData
 from unlearning.errors import UserError
 from unlearning.methods import jit
 from unlearning.methods.amnesiac import Amnesiac
@@ -51,7 +53,7 @@ def close(found: torch.Tensor, expected: np.ndarray) -> None:
 
 def forgets_class_0(tiny: Tiny) -> Tiny:
     task = tiny.task()
-    tiny.task = lambda: replace(task, forget_classes=(0,))
+    tiny.task = lambda: replace(task, forget_classes=(0,), named_classes=(0,))
     return tiny
 
 
@@ -158,12 +160,29 @@ def test_unsir_takes_as_many_samples_as_it_is_told(tiny: Tiny) -> None:
     assert sorted(impair[1:]) == sorted(method.noise.flatten().tolist())
 
 
-def test_unsir_spreads_the_noise_over_the_steps(tiny: Tiny) -> None:
-    # noise is 4 of 4 + 2, so 3 of a batch of 4 (2.67 rounded); the 2 retain samples then make two steps
-    method, (first, second, repair) = batches_of_unsir(tiny, noise_images=4, samples_per_class=2)
+def test_unsir_shows_every_copy_of_the_noise_once(tiny: Tiny) -> None:
+    # noise is 5 of 5 + 2, so 1 retain sample of a batch of 4 (1.14 rounded): two steps, with the 5 images 2 and 3
+    method, (first, second, repair) = batches_of_unsir(tiny, noise_images=5, samples_per_class=2)
     noise = method.noise.flatten().tolist()
-    assert (first[1:], second[1:]) == (noise[:3], [noise[3], *noise[:2]])
+    assert (first[1:], second[1:]) == (noise[:2], noise[2:])
     assert len(repair) == 2
+
+
+def test_unsir_takes_the_super_class_of_a_fine_class_for_its_noise() -> None:
+    fast = ("method.copies=1", "method.noise_steps=2")
+    config, _ = composed("method=unsir", "scenario=subclass", "scenario.classes=[zero,seven]", *fast)
+    data = build.dataset(config)
+    split = build.split(config, data)
+    assert [data.classes[n] for n in split.named_classes] == ["looped", "straight"]
+    assert split.forget_classes == ()  # neither is forgotten whole
+    method = build.method(config, build.model(config, data))
+    build.trainer(config, 1, []).fit(method, datamodule=UnlearningData(data, split, build.task(config, data, split)))
+    assert method.noise_labels.tolist() == [data.class_number("looped"), data.class_number("straight")] * 32
+
+
+def test_unsir_needs_a_class_that_the_request_names(tiny: Tiny) -> None:
+    with pytest.raises(UserError, match="use scenario=class or subclass"):
+        UNSIR(tiny.model, optimizer=SGD).check(tiny.task())
 
 
 def test_emmn_descends_on_noise_alone(tiny: Tiny) -> None:

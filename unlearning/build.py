@@ -72,6 +72,7 @@ def task(config: Config, data: Dataset, parts: Split) -> Task:
     return Task(
         num_classes=len(data.classes),
         forget_classes=parts.forget_classes,
+        named_classes=parts.named_classes,
         sizes={name: len(parts.sets[name]) for name in ("forget", "retain", "train")},
         input_shape=data.input_shape,
         low=low,

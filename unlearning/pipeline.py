@@ -135,8 +135,7 @@ class Run:
     def method(self, network: nn.Module) -> Method:
         """The method around a network, if it can serve the request."""
         method = build.method(self.config, network)
-        if method.needs_forget_classes and not self.split.forget_classes:
-            raise UserError(f"{type(method).__name__} forgets whole classes only: use scenario=class without a count")
+        method.check(self.task)
         return method
 
     def reference(self, name: str, stream: str, split: Split) -> Model:

@@ -32,11 +32,12 @@ class Split:
     test_forget: Tensor  # the part of test that is like the forget set; empty where there is none (random forgetting)
     test_retain: Tensor
     forget_classes: tuple[int, ...] = ()  # the classes that are forgotten whole, if the request is by class
+    named_classes: tuple[int, ...] = ()  # those that the request names: whole, in part, or by a finer class of them
     manipulated: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))  # forget: the known of them
 
     @property
     def sets(self) -> dict[str, Tensor]:
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "forget_classes"}
+        return {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
 
     @property
     def all_known(self) -> Split:
@@ -74,3 +75,4 @@ class Task:
     augmented: bool  # training images are augmented, so one sample's pixels differ from pass to pass
     fresh_model: Callable[[], nn.Module]  # a new randomly initialised network of the original's architecture
     starting_model: Callable[[], nn.Module]  # what the original was trained from: fresh, or with published weights
+    named_classes: tuple[int, ...] = ()  # as in Split

@@ -96,7 +96,7 @@ class ClassForgetting(Scenario):
         names = ", ".join(dataset.classes[n] for n in numbers)
         forget = draw(pool, self.count, self.fraction, self.seed, f"class {names} of {dataset.name}")
         whole = len(forget) == len(pool)
-        return assemble(dataset, forget, of_class, numbers if whole else ())
+        return replace(assemble(dataset, forget, of_class, numbers if whole else ()), named_classes=tuple(numbers))
 
 
 class SubclassForgetting(ClassForgetting):
@@ -111,7 +111,8 @@ class SubclassForgetting(ClassForgetting):
     def split(self, dataset: Dataset) -> Split:
         coarse = coarsened(dataset)
         fine = replace(coarse, labels=coarse.fine_labels, classes=coarse.fine_classes)
-        return replace(super().split(fine), forget_classes=())
+        split = super().split(fine)
+        return replace(split, forget_classes=(), named_classes=tuple(coarse.labels[split.forget].unique().tolist()))
 
 
 class RandomForgetting(Scenario):

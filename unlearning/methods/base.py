@@ -156,6 +156,11 @@ class Method(L.LightningModule):
         """A generator for the order of a look: the same in every process and at every look of a run."""
         return torch.Generator().manual_seed(torch.initial_seed() % 2**63)
 
+    def check(self, task: Task) -> None:
+        """Raise ``UserError`` for a task that the method cannot serve; called before any model is trained."""
+        if self.needs_forget_classes and not task.forget_classes:
+            raise UserError(f"{type(self).__name__} forgets whole classes only: use scenario=class without a count")
+
     # How a step is taken
 
     def training_step(self, batch: dict[str, Batch], _: int) -> Tensor | None:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ..errors import UserError
 from ..losses import distillation
+from ..types import Task
 from .base import Method
 from .teacher import Teacher
 
@@ -131,6 +132,11 @@ class GKT(Method):
         self.teacher = Teacher(model)
         self.automatic_optimization = False
 
+    def check(self, task: Task) -> None:
+        super().check(task)
+        if len(task.input_shape) != 3:
+            raise UserError(f"gkt generates images, but a sample has the shape {task.input_shape}: try amnesiac")
+
     @property
     def steps_per_epoch(self) -> int:
         return self.free_steps * self.student_steps
@@ -138,8 +144,6 @@ class GKT(Method):
     def setup(self, stage: str) -> None:
         if self.trainer.world_size > 1:
             raise UserError("gkt trains its generator in one process: set trainer.devices=1")
-        if len(self.task.input_shape) != 3:
-            raise UserError(f"gkt generates images, but a sample has the shape {self.task.input_shape}: try amnesiac")
 
     def on_fit_start(self) -> None:
         super().on_fit_start()

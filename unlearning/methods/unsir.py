@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..types import Batch
+from ..errors import UserError
+from ..types import Batch, Task
 from .base import Method
 
 
@@ -29,26 +30,27 @@ def learned_noise(
 class UNSIR(Method):
     """Learn noise on which the model errs, train on it as if it were the class to forget, then mend the rest.
 
-    1. *Noise*: a batch of images for each forgotten class that maximises the model's error; see ``learned_noise``.
-    2. *Impair*: cross-entropy on ``copies`` of the noise, labelled as the forgotten class, and on a random part of the
+    1. *Noise*: a batch of images for each named class that maximises the model's error; see ``learned_noise``.
+    2. *Impair*: cross-entropy on ``copies`` of the noise, labelled as the named class, and on a random part of the
        retain set, mixed evenly.
     3. *Repair*: cross-entropy on the same retain samples alone, with the optimiser's state cleared.
 
-    It serves requests to forget whole classes and sees no image of them.
+    It serves requests that name classes and sees no forget image. Where a fine class of a model of super-classes is to
+    be forgotten, the name is that of its super-class, the only one that the model knows: the whole of it is impaired,
+    and its other fine classes, which are retained, repair it.
 
     Args:
         model: as in ``Method``; so are the options.
-        noise_images: noise images of each forgotten class.
+        noise_images: noise images of each named class.
         noise_steps: Adam steps on them.
         copies: how often each noise image occurs in a pass.
         samples_per_class: retain samples used, in the mean over the retained classes.
         impair_epochs, repair_epochs: passes over the retain samples.
-        batch_size: of impairing, noise and retain samples together.
+        batch_size: of impairing, noise and retain samples together: on average, as each pass has all copies.
         repair_batch_size: of repairing.
     """
 
     streams = ("retain",)
-    needs_forget_classes = True
 
     def __init__(
         self,
@@ -73,10 +75,19 @@ class UNSIR(Method):
         wanted = self.samples_per_class * (self.task.num_classes - len(self.task.forget_classes))
         return min(1.0, wanted / self.task.sizes["retain"])
 
+    def check(self, task: Task) -> None:
+        super().check(task)
+        if not task.named_classes:
+            raise UserError("unsir learns noise for the classes that a request names: use scenario=class or subclass")
+
+    @property
+    def noise_rows(self) -> int:
+        """Noise images, all copies of them, of a pass."""
+        return self.copies * self.noise_images * len(self.task.named_classes)
+
     def setup(self, stage: str) -> None:
-        noise = self.copies * self.noise_images * len(self.task.forget_classes)
         retain = self.retain_share * self.task.sizes["retain"]
-        part = round(self.impair_size * retain / (retain + noise))
+        part = round(self.impair_size * retain / (retain + self.noise_rows))
         self.retain_part = min(max(part, 1), self.impair_size - 1)
         self.set_batch_size(epoch=0)
 
@@ -87,12 +98,13 @@ class UNSIR(Method):
     def on_train_start(self) -> None:
         self.model.eval()
         with self.meter.item("noise"):
-            self.noise_labels = torch.tensor(self.task.forget_classes, device=self.device).repeat(self.noise_images)
+            self.noise_labels = torch.tensor(self.task.named_classes, device=self.device).repeat(self.noise_images)
             shape = self.task.input_shape
             self.noise = learned_noise(self.model, self.noise_labels, shape, self.noise_steps, maximise=True)
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
+        self.steps = self.steps_per_epoch
         if self.current_epoch == self.impair_epochs:
             self.optimizers(use_pl_optimizer=False).state.clear()
 
@@ -103,8 +115,9 @@ class UNSIR(Method):
     def retain_loss(self, batch: Batch) -> Tensor:
         images, labels = batch.images, batch.labels
         if self.current_epoch < self.impair_epochs:
-            each = self.impair_size - self.retain_part
-            rows = self.trainer.global_step * each + torch.arange(each, device=self.device)
+            step, rows = self.trainer.global_step, self.noise_rows
+            # Steps differ by one image, so that a pass has all copies and no more.
+            rows = torch.arange(step * rows // self.steps, (step + 1) * rows // self.steps, device=self.device)
             rows = rows[self.trainer.global_rank :: self.trainer.world_size] % len(self.noise)  # they share a batch
             images, labels = torch.cat([images, self.noise[rows]]), torch.cat([labels, self.noise_labels[rows]])
         return self.cross_entropy(self.model(images), labels)
