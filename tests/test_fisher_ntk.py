@@ -16,6 +16,7 @@ from unlearning.methods.ntk import NTK, jacobian_of, ridge, trapezium
 from unlearning.models.mlp import MLP
 from unlearning.models.small_cnn import SmallCNN
 from unlearning.sample_gradients import SampleBackward
+from unlearning.types import Batch
 
 
 def flat(tensors: list[Tensor]) -> Tensor:
@@ -252,6 +253,46 @@ def test_ntk_scales_the_step_of_a_model_that_was_trained_otherwise(tiny: Tiny) -
     scale = 1 + 2 * abs(step @ error) / (step @ step)
     edit(tiny, NTK(tiny.model, weight_decay=LAMBDA))
     np.testing.assert_allclose(tiny.weight.numpy(), W + scale * step, rtol=1e-4)
+
+
+def test_ntk_corrects_towards_the_retrained_weights() -> None:
+    """A network with a hidden layer at the minimum of the loss that the method linearises, so that w(D) is w*.
+
+    The step is then a Gauss-Newton step to the minimum without the forget set, which is in the same valley.
+    """
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+    x = torch.randn(30, 3).double()
+    y = (x.sum(1) > 0).long()
+
+    def trained_on(samples: slice) -> Tensor:
+        """The weights where ``sum |f(x) - onehot(y)|^2 + n LAMBDA |w|^2`` is least, from those that the model has."""
+        parameters = list(model.parameters())
+        optimizer = torch.optim.LBFGS(parameters, max_iter=1000, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            errors = model(x[samples]) - nn.functional.one_hot(y[samples], 2)
+            loss = errors.square().sum() + len(errors) * LAMBDA * flat(parameters).square().sum()
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        return flat(parameters).detach().clone()
+
+    original = trained_on(slice(None))
+    method = NTK(copy.deepcopy(model), weight_decay=LAMBDA)
+    retrained = trained_on(slice(3, None))
+
+    parts = {"forget": slice(0, 3), "retain": slice(3, None)}
+    method.observations = {"samples": torch.tensor(30.0)}
+    method.look = lambda stream: iter([Batch(x[parts[stream]], y[parts[stream]], None, None)])
+    with torch.no_grad():
+        method.edit()
+    step, wanted = flat(list(method.model.parameters())).detach() - original, retrained - original
+    assert wanted.norm() > 0.03
+    assert torch.cosine_similarity(step, wanted, dim=0) > 0.97
+    assert (step - wanted).norm() < 0.25 * wanted.norm()
 
 
 def edit(tiny: Tiny, method: NTK) -> None:

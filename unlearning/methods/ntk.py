@@ -19,11 +19,15 @@ class NTK(OneShot):
 
     Around the original weights w* the logits are ``f(x, w) = f(x, w*) + J(x) (w - w*)``. Training on n samples S with
     the squared error to the one-hot labels y and weight decay then ends, in closed form, at ``w(S) = -J^T Theta^-1 r``
-    with ``Theta = J J^T + n weight_decay I`` (J J^T is the neural tangent kernel) and ``r = f(S, w = 0) - y``. The step
-    from w* is ``scale (w(D_r) - w(D))``: for a linear model that was trained so it ends at the retrained weights.
+    with ``Theta = J J^T + n weight_decay I`` (J J^T is the neural tangent kernel) and ``r = f(S, w = 0) - y``, f being
+    linearised: ``r = f(S, w*) - y - J w*``. The step from w* is ``scale (w(D_r) - w(D))``, towards what was retained:
+    for a linear model that was trained so it ends at the retrained weights, and wherever w* is a minimum of that loss,
+    w(D) is w* and the step is the Gauss-Newton step to the minimum without the forget set.
 
-    For others ``scale = 1 + 2 |<d, e>| / |d|^2``, ``d = w(D_r) - w(D)``, ``e = w* - w(D)``, completes w(D), w(D_r) and
-    w* to an isosceles trapezium: the farther the model is from linear, the larger it is.
+    For others ``scale = 1 + 2 |<d, e>| / |d|^2``, ``d = w(D_r) - w(D)``, ``e = w* - w(D)``: d is the shorter of the two
+    parallel sides of an isosceles trapezium, the longer goes from w* to the new weights, and each leg, e and its mirror
+    image, leans outwards by ``|<d, e>| / |d|``. Whichever way e leans, it counts as outwards, so the step is never
+    shortened: the farther the model is from linear, the larger the scale.
 
     Args:
         model: as in ``Method``; so are the options.
