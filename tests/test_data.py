@@ -9,10 +9,11 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torchvision.transforms.functional import rotate
 
 from tests.conftest import Tiny, composed
 from unlearning import build
-from unlearning.data.datamodule import Transform, UnlearningData
+from unlearning.data.datamodule import Transform, UnlearningData, rotated
 from unlearning.data.datasets import Dataset, coarsened, digits, image_folder
 from unlearning.errors import UserError
 from unlearning.methods.finetune import FineTune
@@ -71,6 +72,35 @@ def test_augmentation_crops_and_flips_each_sample_by_itself() -> None:
 def test_without_flip_nothing_is_mirrored() -> None:
     data = image_data(crop=0, flip=False)
     assert torch.equal(Transform(data)(data.inputs, augment=True), Transform(data)(data.inputs))
+
+
+def test_rotation_is_that_of_torchvision_for_each_sample() -> None:
+    torch.manual_seed(0)
+    angles = 40 * torch.rand(50) - 20  # no place is as near to one pixel as to another
+    image = torch.arange(1, 7 * 6 + 1, dtype=torch.uint8).view(7, 6)
+    rows, columns, outside = rotated(7, 6, angles.view(-1, 1, 1))
+    found = image[rows, columns].masked_fill(outside, 0)
+    expected = torch.stack([rotate(image[None], angle)[0] for angle in angles.tolist()])
+    assert torch.equal(found, expected)
+    assert outside.any()
+
+
+def test_augmentation_rotates_what_is_cropped_and_flipped() -> None:
+    data = replace(image_data(crop=1, flip=True), rotation=30.0)
+    many = data.inputs[1:].expand(20, -1, -1, -1)
+    torch.manual_seed(0)
+    upright = Transform(replace(data, rotation=0.0)).augmented(many)  # the same crops and flips
+    angles = (2 * torch.rand(20) - 1) * 30
+    expected = [rotate(i.permute(2, 0, 1), a).permute(1, 2, 0) for i, a in zip(upright, angles.tolist(), strict=True)]
+    torch.manual_seed(0)
+    assert torch.equal(Transform(data).augmented(many), torch.stack(expected))
+    assert angles.min() < -20 < 20 < angles.max()
+
+
+def test_models_of_other_pixels_are_others() -> None:
+    data = image_data()
+    others = [replace(data, **{k: v}) for k, v in (("crop", 1), ("flip", True), ("rotation", 1.0), ("std", (1.0,) * 3))]
+    assert len({one.digest for one in [data, *others]}) == 5
 
 
 def test_no_batch_of_one_reaches_batchnorm(tiny: Tiny) -> None:

@@ -77,7 +77,7 @@ def task(config: Config, data: Dataset, parts: Split) -> Task:
         input_shape=data.input_shape,
         low=low,
         high=high,
-        augmented=bool(data.crop or data.flip),
+        augmented=bool(data.crop or data.flip or data.rotation),
         fresh_model=lambda: model({"model": without_published_weights(config["model"])}, data),
         starting_model=lambda: model(config, data),
     )

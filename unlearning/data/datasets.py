@@ -40,6 +40,7 @@ class Dataset:
     std: tuple[float, ...]
     crop: int = 0  # training augmentation: random crop after padding by so many pixels
     flip: bool = False  # training augmentation: random horizontal flip
+    rotation: float = 0.0  # training augmentation: random rotation by up to so many degrees
     superclasses: Mapping[str, Sequence[int | str]] | None = None  # the (fine) classes in each, by name or number
     fine_labels: Tensor | None = None  # (N,) classes of a finer labelling, where ``labels`` are super-classes
     fine_classes: tuple[str, ...] = ()
@@ -67,7 +68,8 @@ class Dataset:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of all that decides what a network sees: samples, split, normalisation, augmentation, trigger."""
-        digest = hashlib.sha256(repr((self.mean, self.std, self.crop, self.flip)).encode())
+        prepared = self.mean, self.std, self.crop, self.flip, self.rotation
+        digest = hashlib.sha256(repr(prepared).encode())
         for tensor in (self.inputs, self.labels, self.train, self.validation, self.test):
             digest.update(tensor.contiguous().numpy())
         if self.trigger is not None:
@@ -140,6 +142,7 @@ def torchvision(
     validation: float = 0.1,
     crop: int = 0,
     flip: bool = False,
+    rotation: float = 0.0,
     superclasses: Mapping[str, Sequence[int | str]] | None = None,
     coarse: bool = False,
 ) -> Dataset:
@@ -151,7 +154,8 @@ def torchvision(
     first = len(parts[0][1])
     train, val = hold_out(torch.arange(first), labels, validation, seed, "validation")
     ids = train, val, torch.arange(first, len(labels))
-    fine = Dataset(name, inputs, labels, classes, *ids, tuple(mean), tuple(std), crop, flip, superclasses)
+    statistics = tuple(mean), tuple(std)
+    fine = Dataset(name, inputs, labels, classes, *ids, *statistics, crop, flip, rotation, superclasses)
     return coarsened(fine) if coarse else fine
 
 
@@ -217,6 +221,7 @@ def image_folder(
     test: float = 0.2,
     crop: int = 0,
     flip: bool = False,
+    rotation: float = 0.0,
     limit: int | None = None,
     superclasses: Mapping[str, Sequence[int | str]] | None = None,
 ) -> Dataset:
@@ -246,4 +251,7 @@ def image_folder(
         rest, held = hold_out(ids, labels, test, seed, "test")
     train, val = hold_out(rest, labels, validation, seed, "validation")
     statistics = tuple(mean), tuple(std)
-    return Dataset(name, inputs, labels, tuple(classes), train, val, held, *statistics, crop, flip, superclasses)
+    augmentation = {"crop": crop, "flip": flip, "rotation": rotation}
+    return Dataset(
+        name, inputs, labels, tuple(classes), train, val, held, *statistics, **augmentation, superclasses=superclasses
+    )
