@@ -1,6 +1,7 @@
 """Add-ons: each derived by hand, the guarantee of feasible updates, and that state survives a checkpoint."""
 
 import copy
+import dataclasses
 import functools
 from collections import defaultdict
 from collections.abc import Callable
@@ -20,14 +21,14 @@ from torch import Tensor, nn
 
 from tests.conftest import Tiny, composed, names
 from tests.test_steps import FORGET, LR, RETAIN, SGD, W, close, gradient
-from unlearning import build
+from unlearning import build, pipeline
 from unlearning.addons.base import Addon
 from unlearning.addons.focus import And, Bernoulli, Focal, Focus, FocusOpt, Prob
 from unlearning.addons.l1 import L1
 from unlearning.addons.label_smoothing import LabelSmoothing
 from unlearning.addons.opt import Opt, feasible_mask
 from unlearning.addons.parameter_noise import ParameterNoise
-from unlearning.addons.prune import Prune, PruneOMP, synflow
+from unlearning.addons.prune import MagnitudePruning, Prune, synflow
 from unlearning.addons.saliency import BatchSaliency, Saliency
 from unlearning.addons.sam import SAM
 from unlearning.data.datamodule import UnlearningData
@@ -35,6 +36,7 @@ from unlearning.errors import UserError
 from unlearning.methods.finetune import FineTune
 from unlearning.methods.neggrad_plus import NegGradPlus
 from unlearning.methods.scrub import Scrub
+from unlearning.types import Task
 
 MOMENTUM = functools.partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=0.1)
 
@@ -399,13 +401,52 @@ def test_synflow_prunes_whole_paths(rounds: int) -> None:
 
 def test_omp_trains_what_is_left_on_all_data(tiny: Tiny) -> None:
     still = functools.partial(torch.optim.SGD, lr=0.0)
-    tiny.fit(FineTune(tiny.model, still, addons=[PruneOMP(rate=0.5, epochs=2, lr=0.4)]))
+    tiny.fit(FineTune(tiny.model, still, addons=[MagnitudePruning(rate=0.5, epochs=2, lr=0.4)]))
     x, y = np.concatenate([FORGET[0], RETAIN[0]]), np.concatenate([FORGET[1], RETAIN[1]])
     w, momentum = -1.0, 0.0
     for rate in (0.4, 0.2):  # half a cosine: (1 + cos 0) / 2 and (1 + cos(pi / 2)) / 2
         momentum = 0.9 * momentum + gradient(np.array([0.0, w]), x, y)[1] + 5e-4 * w
         w -= rate * momentum
     close(tiny, np.array([0.0, w]))
+
+
+class Rewound(Tiny):
+    """``Tiny`` whose original model started from the weights .3 and -.2."""
+
+    def task(self) -> Task:
+        return dataclasses.replace(super().task(), original_start=lambda: Tiny((0.3, -0.2)).model)
+
+
+def test_omp_rewinds_the_weights_that_are_left() -> None:
+    tiny = Rewound()  # the model's weights are .5 and -1, so the first is pruned
+    still = functools.partial(torch.optim.SGD, lr=0.0)
+    addon = MagnitudePruning(rate=0.5, epochs=1, lr=0.4, rewind="weights")
+    tiny.fit(FineTune(tiny.model, still, addons=[addon]))
+    x, y = np.concatenate([FORGET[0], RETAIN[0]]), np.concatenate([FORGET[1], RETAIN[1]])
+    w = -0.2
+    close(tiny, np.array([0.0, w - 0.4 * (gradient(np.array([0.0, w]), x, y)[1] + 5e-4 * w)]))
+
+
+def test_rewinding_needs_to_know_the_start(tiny: Tiny) -> None:
+    with pytest.raises(UserError, match=r"of pretrain\.checkpoint are not known: take rewind=rate"):
+        tiny.fit(FineTune(tiny.model, SGD, addons=[MagnitudePruning(rewind="weights")]))
+
+
+def test_the_start_of_the_original_is_what_its_training_began_with(places: list[str]) -> None:
+    config, _ = composed("seed=3", "pretrain.epochs=1", "pretrain.optimizer.lr=0", *places)
+    run = pipeline.Run(config, Path(places[0]))
+    trained, start = run.reference("original").network, run.task.original_start()
+    assert all(torch.equal(p, q) for p, q in zip(trained.parameters(), start.parameters(), strict=True))
+
+
+def test_imp_leaves_the_same_share_in_each_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of 39 weights .25 remain after two rounds and so .5 after one: 19.5, which is rounded to 20 pruned.
+    pruned = []
+    monkeypatch.setattr(MagnitudePruning, "train", lambda addon, *_: pruned.append(addon.frozen))
+    tiny = wide()
+    tiny.fit(FineTune(tiny.model, SGD, addons=[MagnitudePruning(rate=0.75, rounds=2)]))
+    assert [int(chosen.sum()) for chosen in pruned] == [20, 29]
+    assert (pruned[1] | ~pruned[0]).all()  # what is pruned stays pruned
 
 
 # State

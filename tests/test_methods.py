@@ -236,4 +236,4 @@ def test_a_look_at_what_is_not_declared_is_refused(places: list[str]) -> None:
 
 def test_the_catalogue_says_what_an_addon_sees() -> None:
     found = {name: sees for name, sees, _ in catalogue.addons() if sees != "-"}
-    assert found == {"saliency": "forget, labels", "prune_omp": "train, labels"}
+    assert found == {"saliency": "forget, labels", "prune_omp": "train, labels", "prune_imp": "train, labels"}

@@ -80,7 +80,15 @@ def task(config: Config, data: Dataset, parts: Split) -> Task:
         augmented=bool(data.crop or data.flip or data.rotation),
         fresh_model=lambda: model({"model": without_published_weights(config["model"])}, data),
         starting_model=lambda: model(config, data),
+        original_start=None if config["pretrain"]["checkpoint"] else lambda: original_start(config, data),
     )
+
+
+def original_start(config: Config, data: Dataset) -> nn.Module:
+    """The network with the weights that training the original began with."""
+    with torch.random.fork_rng():
+        torch.manual_seed(config["pretrain"]["seed"])
+        return model(config, data)
 
 
 def without_published_weights(node: Config) -> Config:

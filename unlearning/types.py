@@ -76,3 +76,4 @@ class Task:
     fresh_model: Callable[[], nn.Module]  # a new randomly initialised network of the original's architecture
     starting_model: Callable[[], nn.Module]  # what the original was trained from: fresh, or with published weights
     named_classes: tuple[int, ...] = ()  # as in Split
+    original_start: Callable[[], nn.Module] | None = None  # with the very weights; None for a checkpoint of the user's

@@ -13,7 +13,7 @@ from unlearning.addons.focus import And, Bernoulli, Focal, Focus, FocusOpt, Prob
 from unlearning.addons.l1 import L1
 from unlearning.addons.opt import Opt
 from unlearning.addons.parameter_noise import ParameterNoise
-from unlearning.addons.prune import Prune, PruneOMP
+from unlearning.addons.prune import MagnitudePruning, Prune
 from unlearning.addons.saliency import BatchSaliency, Saliency
 from unlearning.addons.sam import SAM
 from unlearning.data.datamodule import UnlearningData
@@ -26,7 +26,7 @@ STACKS = {
     "and,focal,sam": lambda: [And(), Focal(2.0), SAM(0.1)],
     "focus_opt,saliency": lambda: [FocusOpt(), Saliency(0.5)],
     "saliency_batch,prune": lambda: [BatchSaliency(0.5), Prune("random", 0.3)],
-    "prune_omp": lambda: [PruneOMP(0.3, epochs=2)],
+    "prune_omp": lambda: [MagnitudePruning(0.3, epochs=2)],
 }
 
 

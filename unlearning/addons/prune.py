@@ -45,64 +45,104 @@ class Prune(Holder):
 
     def prepare(self, trainer: L.Trainer, method: L.LightningModule) -> None:
         with method.meter.item("prune"):
-            model = method.model
-            weights = weights_of(model)
-            prunable = flatten(torch.full_like(p, p.ndim > 1, dtype=torch.bool) for p in trainable(model))
+            weights, of_matrices = weights_of(method.model), prunable(method.model)
             if self.score == "synflow":
                 shape = method.task.input_shape
-                self.frozen = synflow(model, shape, prunable, self.rate, self.rounds)
+                chosen = synflow(method.model, shape, of_matrices, self.rate, self.rounds)
             else:
                 generator = CommonRandom("prune").on(weights.device)
                 random = torch.rand(weights.shape, generator=generator, device=weights.device)
-                self.frozen = lowest(weights.abs() if self.score == "l1" else random, prunable, self.rate)
-            self.values = torch.zeros_like(weights)
-            assign(trainable(model), weights.masked_fill(self.frozen, 0.0))
+                chosen = lowest(weights.abs() if self.score == "l1" else random, of_matrices, self.rate)
+            self.prune(method, chosen)
+
+    def prune(self, method: L.LightningModule, chosen: Tensor) -> None:
+        """Set the chosen weights, (n,) bool, to zero, where they will be held."""
+        weights = weights_of(method.model)
+        self.frozen, self.values = chosen, torch.zeros_like(weights)
+        assign(trainable(method.model), weights.masked_fill(chosen, 0.0))
 
 
-class PruneOMP(Prune):
-    """Prune once by magnitude, then train what is left on the whole training set, before unlearning.
+class MagnitudePruning(Prune):
+    """Prune by magnitude and train what is left on the whole training set, once or in rounds, before unlearning.
 
-    One-shot magnitude pruning: the weights of the lowest ``|theta|`` go, as in ``Prune``; the others go on from where
-    they are while the learning rate is rewound (Renda et al., ICLR 2020, arXiv:2003.02389): SGD with momentum .9 and
-    weight decay 5e-4, its learning rate falling by a cosine. Weights are not rewound, as those of early training are
-    not kept. This looks at the training set with labels, whatever the method itself may see.
+    In each round the weights of the lowest ``|theta|`` go, as in ``Prune``, until after round r a share
+    ``(1 - rate)^(r / rounds)`` is left; then the others are trained by SGD with momentum .9, weight decay 5e-4 and a
+    learning rate that falls by a cosine. One round is one-shot magnitude pruning (OMP), several are iterative (IMP).
+    With ``rewind="rate"`` the weights go on from where they are and the learning rate alone is rewound (Renda et al.,
+    ICLR 2020, arXiv:2003.02389); with ``rewind="weights"`` all of them, and BatchNorm's statistics, go back to what the
+    original model was initialised with (Frankle & Carbin, ICLR 2019, arXiv:1803.03635), so ``epochs`` should be as many
+    as the original had. This looks at the training set with labels, whatever the method itself may see.
 
     Args:
-        rate: the share of the weights that is pruned.
-        epochs: passes over the training set.
+        rate: the share of the weights that is pruned in the end.
+        epochs: passes over the training set in each round.
         lr: the learning rate at first.
+        rounds: see above.
+        rewind: see above.
     """
 
     looks = ("train",)
     sees_labels = True
 
-    def __init__(self, rate: float = 0.5, epochs: int = 5, lr: float = 0.02) -> None:
-        super().__init__("l1", rate)
+    def __init__(
+        self,
+        rate: float = 0.5,
+        epochs: int = 5,
+        lr: float = 0.02,
+        rounds: int = 1,
+        rewind: Literal["rate", "weights"] = "rate",
+    ) -> None:
+        super().__init__("l1", rate, rounds)
         if epochs < 1 or lr <= 0:
-            raise UserError(f"addon.prune_omp: epochs={epochs} must be at least 1 and lr={lr} above 0")
-        self.epochs, self.lr = epochs, lr
+            raise UserError(f"pruning, then training: epochs={epochs} must be at least 1 and lr={lr} above 0")
+        self.epochs, self.lr, self.rewind, self.random = epochs, lr, rewind, CommonRandom("prune_omp")
 
     def prepare(self, trainer: L.Trainer, method: L.LightningModule) -> None:
-        super().prepare(trainer, method)
+        with method.meter.item("prune"):
+            for round_ in range(1, self.rounds + 1):
+                scores = weights_of(method.model).abs()
+                if self.frozen is not None:
+                    scores.masked_fill_(self.frozen, -1.0)  # what is pruned stays pruned
+                chosen = lowest(scores, prunable(method.model), 1 - (1 - self.rate) ** (round_ / self.rounds))
+                if self.rewind == "weights":
+                    method.model.load_state_dict(self.start(method))
+                self.prune(method, chosen)
+                self.train(trainer, method)
+
+    def start(self, method: L.LightningModule) -> dict[str, Tensor]:
+        """The state that the original model was initialised with."""
+        if method.task.original_start is None:
+            raise UserError(
+                "pruning with rewind=weights needs the weights that the original model started from, and those of "
+                "pretrain.checkpoint are not known: take rewind=rate"
+            )
+        return method.task.original_start().state_dict()
+
+    def train(self, trainer: L.Trainer, method: L.LightningModule) -> None:
+        """Train what is not pruned on the whole training set."""
         parameters = trainable(method.model)
         optimizer = torch.optim.SGD(parameters, self.lr, momentum=0.9, weight_decay=5e-4)
-        shuffle = CommonRandom("prune_omp").on(torch.device("cpu"))
+        shuffle = self.random.on(torch.device("cpu"))
         method.model.train()
-        with method.meter.item("prune"):
-            for epoch in range(self.epochs):
-                optimizer.param_groups[0]["lr"] = self.lr * (1 + cos(pi * epoch / self.epochs)) / 2
-                for batch in self.look(trainer, "train", shuffle):
-                    loss = F.cross_entropy(method.model(batch.images), batch.labels)
-                    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-                        parameter.grad = gradient
-                    self.on_before_optimizer_step(trainer, method, optimizer)
-                    optimizer.step()
-                    with torch.no_grad():
-                        self.after_step(method, optimizer)
-            optimizer.zero_grad()
-            if trainer.world_size > 1:  # each process has trained by itself, with its own augmentation
-                for tensor in method.model.state_dict().values():
-                    distributed.broadcast(tensor, 0)
+        for epoch in range(self.epochs):
+            optimizer.param_groups[0]["lr"] = self.lr * (1 + cos(pi * epoch / self.epochs)) / 2
+            for batch in self.look(trainer, "train", shuffle):
+                loss = F.cross_entropy(method.model(batch.images), batch.labels)
+                for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+                    parameter.grad = gradient
+                self.on_before_optimizer_step(trainer, method, optimizer)
+                optimizer.step()
+                with torch.no_grad():
+                    self.after_step(method, optimizer)
+        optimizer.zero_grad()
+        if trainer.world_size > 1:  # each process has trained by itself, with its own augmentation
+            for tensor in method.model.state_dict().values():
+                distributed.broadcast(tensor, 0)
+
+
+def prunable(model: nn.Module) -> Tensor:
+    """Which weights of the vector over the trainable parameters are of convolutions or linear layers; (n,) bool."""
+    return flatten(torch.full_like(p, p.ndim > 1, dtype=torch.bool) for p in trainable(model))
 
 
 def lowest(scores: Tensor, prunable: Tensor, rate: float) -> Tensor:
