@@ -1,4 +1,4 @@
-"""CT: transposed kernels, an entry of the NeurIPS 2023 unlearning competition (see arXiv:2511.02435)."""
+"""CT: transposed kernels, as the feasible updates paper (arXiv:2511.02435) has them among its baselines."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""MSG: magnitude of small gradients, an entry of the NeurIPS 2023 unlearning competition (see arXiv:2511.02435)."""
+"""MSG, in the form in which the feasible updates paper (arXiv:2511.02435) has it among its baselines."""
 
 import torch
 from torch import nn

@@ -1,4 +1,7 @@
-"""Random labels, soft-thresholded towards the original weights (SalUn; Fan et al., ICLR 2024, arXiv:2310.12508)."""
+"""Random labels with weights soft-thresholded towards the original ones, a variant of the SalUn authors' code.
+
+SalUn: Fan et al., ICLR 2024, arXiv:2310.12508. The steps here are written from the idea, not from that code.
+"""
 
 import torch
 from torch import nn
