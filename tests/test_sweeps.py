@@ -14,6 +14,7 @@ from unlearning.config import ROOT, register
 Plugins.instance()  # loads Hydra's own sweeper anew, which has to come before a subclass of it
 
 from hydra_plugins.alternatives import Alternatives  # noqa: E402
+from hydra_plugins.listing import Listing  # noqa: E402
 
 
 def jobs(sweeper: Alternatives, *command_line: str) -> list[list[str]]:
@@ -59,6 +60,11 @@ def test_the_command_line_decides_and_jobs_that_become_the_same_are_one(fruit: A
 def test_jobs_come_in_batches_of_the_size_asked_for(fruit: Alternatives) -> None:
     overrides = OverridesParser.create().parse_overrides(["seed=0"])
     assert [len(batch) for batch in fruit.split_arguments(overrides, 2)] == [2, 1]
+
+
+def test_a_list_of_the_jobs_runs_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert Listing().launch([["seed=0", "kind=plum"], ["seed=1"]], initial_job_idx=8) == []
+    assert capsys.readouterr().out == "9. seed=0 kind=plum\n10. seed=1\n"
 
 
 # The studies
