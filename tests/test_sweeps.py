@@ -1,23 +1,26 @@
 """Sweeps over unions of grids, and the studies that are written as such."""
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.plugins import Plugins
 from hydra.utils import instantiate
 
+from hydra_plugins.listing import Listing
 from tests.conftest import composed
 from unlearning.config import ROOT, register
 
-Plugins.instance()  # loads Hydra's own sweeper anew, which has to come before a subclass of it
 
-from hydra_plugins.alternatives import Alternatives  # noqa: E402
-from hydra_plugins.listing import Listing  # noqa: E402
+def sweeper_of(params: Mapping, alternatives: Mapping) -> Any:
+    """The sweeper, by its name as Hydra makes it: when Hydra looks for plugins it loads their modules anew."""
+    target = "hydra_plugins.alternatives.Alternatives"
+    return instantiate({"_target_": target, "max_batch_size": None, "params": params, "alternatives": alternatives})
 
 
-def jobs(sweeper: Alternatives, *command_line: str) -> list[list[str]]:
+def jobs(sweeper: Any, *command_line: str) -> list[list[str]]:
     """The settings of each job, as the sweeper hands them to a launcher in one batch."""
     parameters = [f"{key}={value}" for key, value in sweeper.params.items()]
     (batch,) = sweeper.split_arguments(OverridesParser.create().parse_overrides([*parameters, *command_line]), None)
@@ -29,16 +32,17 @@ def jobs_of(experiment: str, *command_line: str) -> list[dict[str, str]]:
     register()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose("config", [f"experiment={experiment}"], return_hydra_config=True)
-    found = jobs(instantiate(config.hydra.sweeper), f"experiment={experiment}", *command_line)
+    sweeper = config.hydra.sweeper
+    found = jobs(sweeper_of(sweeper.params, sweeper.get("alternatives", {})), f"experiment={experiment}", *command_line)
     return [dict(setting.split("=", 1) for setting in job) for job in found]
 
 
 @pytest.fixture
-def fruit() -> Alternatives:
-    return Alternatives(None, {"seed": "0,1"}, {"fruit": [{"kind": "apple", "colour": "red,green"}, {"kind": "plum"}]})
+def fruit() -> Any:
+    return sweeper_of({"seed": "0,1"}, {"fruit": [{"kind": "apple", "colour": "red,green"}, {"kind": "plum"}]})
 
 
-def test_a_job_takes_one_point_of_one_grid_of_each_axis(fruit: Alternatives) -> None:
+def test_a_job_takes_one_point_of_one_grid_of_each_axis(fruit: Any) -> None:
     assert jobs(fruit) == [
         ["kind=apple", "colour=red", "seed=0"],
         ["kind=apple", "colour=red", "seed=1"],
@@ -49,7 +53,7 @@ def test_a_job_takes_one_point_of_one_grid_of_each_axis(fruit: Alternatives) -> 
     ]
 
 
-def test_the_command_line_decides_and_jobs_that_become_the_same_are_one(fruit: Alternatives) -> None:
+def test_the_command_line_decides_and_jobs_that_become_the_same_are_one(fruit: Any) -> None:
     assert jobs(fruit, "seed=5", "colour=blue") == [
         ["kind=apple", "colour=blue", "seed=5"],
         ["kind=plum", "seed=5", "colour=blue"],
@@ -57,7 +61,7 @@ def test_the_command_line_decides_and_jobs_that_become_the_same_are_one(fruit: A
     assert jobs(fruit, "seed=5", "kind=pear", "colour=blue") == [["kind=pear", "colour=blue", "seed=5"]]
 
 
-def test_jobs_come_in_batches_of_the_size_asked_for(fruit: Alternatives) -> None:
+def test_jobs_come_in_batches_of_the_size_asked_for(fruit: Any) -> None:
     overrides = OverridesParser.create().parse_overrides(["seed=0"])
     assert [len(batch) for batch in fruit.split_arguments(overrides, 2)] == [2, 1]
 
@@ -114,3 +118,10 @@ def test_the_reduced_benchmark_gives_every_pair_the_same_settings() -> None:
     differ = {key for key in ours if ours[key] != theirs.get(key)}
     assert differ == {"_target_", "optimizer"}  # where the weight decay that NegGrad+ has by default is set to Adam's 0
     assert theirs["optimizer"] == ours["optimizer"] | {"weight_decay": 0}
+
+
+def test_the_shares_of_saliency_are_a_sweep() -> None:
+    found = jobs_of("saliency_share", "method=random_label")
+    assert Counter(job["addon.saliency.keep"] for job in found) == dict.fromkeys(("0.1", "0.3", "0.5", "0.7", "0.9"), 3)
+    config, _ = composed(*(f"{key}={value}" for key, value in found[0].items()))
+    assert config["addon"]["saliency"]["keep"] == 0.1
