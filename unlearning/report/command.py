@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ..config import ROOT
 from ..errors import UserError, nearest
 from ..metrics.directions import LEGEND, MEAN_OVER
+from .figures import FIGURES
 from .groups import aggregate, group_runs
 from .runs import Run, collect, read, text_of
 from .tables import arrows_of, count, layout, lines, markdown, notes
@@ -34,6 +35,7 @@ EXAMPLES = """examples:
   python -m unlearning.report --filter method.alpha=10         any key of the resolved config
   python -m unlearning.report --metrics 'forget/*,gap/*' --out tables
   python -m unlearning.report --by split.seed                  a row for each split, the interval over the other seeds
+  python -m unlearning.report --figure gamma                   corrective scenarios: accuracy against the known part
 
 exit code: 0 with a table, 1 where there is no finished run (or none that passes --filter), 2 for wrong usage"""
 
@@ -47,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--metrics", metavar="A,B", default="", help=f"columns of the tables, globs allowed ({','.join(COLUMNS)})")
     add("--by", metavar="KEY,KEY", default="", help="config keys, seeds included, to give rows of their own")
     add("--filter", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="only these runs; globs allowed")
-    add("--out", metavar="DIR", type=Path, help="where report.csv and report.md go (RUNS_DIR)")
+    add("--figure", choices=FIGURES, nargs="+", default=[], help="of corrective scenarios: also write NAME.png")
+    add("--out", metavar="DIR", type=Path, help="where report.csv, report.md and figures go (RUNS_DIR)")
     args = parser.parse_args(argv)
     try:
         runs = collect(args.runs)
@@ -55,6 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("\n".join([f"no finished run in {args.runs}", *_rest(runs, 0)]))
             return 1
         _write(args.out or args.runs, *_tables(runs, args.metrics, args.by, args.filter))
+        for name in args.figure:
+            figure = FIGURES[name](_filtered([run for run in runs if run.state == "done"], args.filter))
+            figure.savefig(file := (args.out or args.runs) / f"{name}.png")
+            print(file)
     except UserError as error:
         print(f"report: {error}", file=sys.stderr)
         return 1

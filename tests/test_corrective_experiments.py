@@ -1,0 +1,35 @@
+"""The corrective experiments: every job of each composes, and there are as many as its file says."""
+
+import re
+
+import pytest
+from hydra import initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from tests.conftest import composed
+from unlearning.config import ROOT
+
+FILES = sorted((ROOT / "conf" / "experiment").glob("corrective_*.yaml"))
+
+
+def jobs(name: str) -> list[list[str]]:
+    params = OmegaConf.load(ROOT / "conf" / "experiment" / f"{name}.yaml").hydra.sweeper.params
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+        overrides = parser.parse_overrides([f"{key}={values}" for key, values in params.items()])
+        return [list(job) for job in BasicSweeper.split_arguments(overrides, None)[0]]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_job_composes(file) -> None:
+    found = jobs(file.stem)
+    stated = re.search(r"# (\d+) runs", file.read_text())
+    assert stated is None or len(found) == int(stated[1])
+    of_a_method = {job[-1]: job for job in found if "seed=0" in job}
+    for job in of_a_method.values():
+        config, choices = composed(f"experiment={file.stem}", *job)
+        assert config["scenario"]["_target_"].startswith("unlearning.data.manipulations.")
+        assert choices["method"] == job[-1].removeprefix("method=")

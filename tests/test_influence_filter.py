@@ -1,0 +1,61 @@
+"""Influences by hand for softmax regression, and what is dropped."""
+
+import pytest
+import torch
+
+from tests.conftest import Tiny
+from unlearning.data.datamodule import UnlearningData
+from unlearning.errors import UserError
+from unlearning.methods.influence_filter import InfluenceFilter
+
+X, LABELS = (0.2, 1.0, 0.4, 0.8), (0, 1, 0, 1)
+
+
+def made(tiny: Tiny, **options: object) -> InfluenceFilter:
+    return InfluenceFilter(tiny.model, optimizer=lambda p: torch.optim.SGD(p, 0.1), batch_size=2, **options)
+
+
+def looking(method: InfluenceFilter, tiny: Tiny) -> None:
+    """Give it its looks without a trainer."""
+    data = UnlearningData(tiny.data, tiny.split, tiny.task())
+    method.look = lambda stream: data.batches(stream, torch.device("cpu"))
+
+
+def test_influences_are_those_of_the_formula(tiny: Tiny) -> None:
+    """Two classes: the gradient by w_1 is ``(p_1 - y) x`` and by w_0 its negative, so every product doubles."""
+    method = made(tiny, damping=0.5)
+    looking(method, tiny)
+    tiny.model.eval()
+    p = [1 / (1 + torch.tensor(1.5 * x).exp().item()) for x in X]  # w = (.5, -1)
+    g = [(p_i - y) * x for p_i, y, x in zip(p, LABELS, X, strict=True)]
+    squares = sum(g_i**2 for g_i in g) / 4  # the same for both weights, so it is their mean, too
+    forget = (g[0] + g[1]) / 2
+    expected = [2 * forget * g_i / (1.5 * squares) for g_i in g]
+    direction = method.direction()
+    found = torch.cat([method.influences(b, direction) for s in ("forget", "retain") for b in method.look(s)])
+    assert found.tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_is_like_the_forget_set_is_dropped_and_not_trained_on(tiny: Tiny) -> None:
+    """g = (.085, -.82, .14, -.61): sample 3 pulls as the forget set does (-.37), 1.68 times as much, and 2 does not."""
+    for threshold, dropped in ((1.6, [3]), (1.7, [])):
+        tiny = Tiny()
+        method = made(tiny, threshold=threshold)
+        tiny.fit(method)
+        assert method.dropped.tolist() == dropped
+        assert method.curves["dropped"][0].item() == len(dropped)
+        assert (method.curves["retain_loss"][0] == 0) == bool(dropped)  # of a batch of two one is left
+    assert method.access == {"forget": "inputs and labels", "retain": "inputs and labels"}
+
+
+@pytest.mark.parametrize("wrong", [{"threshold": 0.0}, {"damping": 0.0}])
+def test_senseless_options_are_refused(tiny: Tiny, wrong: dict) -> None:
+    with pytest.raises(UserError, match="both must be above 0"):
+        made(tiny, **wrong)
+
+
+def test_a_filter_that_leaves_nothing_is_refused(tiny: Tiny) -> None:
+    tiny.data.inputs[2:] = 255  # both retain samples now pull as sample 1 does
+    tiny.data.labels[2:] = 1
+    with pytest.raises(UserError, match=r"method.threshold=0.5 drops 2 of 2 retain samples: take a larger one"):
+        tiny.fit(made(tiny))

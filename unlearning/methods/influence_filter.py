@@ -1,0 +1,112 @@
+"""Filtering by influence, then retraining (after the baseline of Goel et al., 2024, arXiv:2402.14015)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jvp
+from torch.nn import functional as F
+
+from ..addons.base import trainable
+from ..errors import UserError
+from ..importance import flatten, parts
+from ..sample_gradients import SampleBackward
+from ..types import Batch
+from .retrain import Retrain
+
+
+class InfluenceFilter(Retrain):
+    """Drop the retain samples that teach the model the labels of the forget set, then train on the rest from scratch.
+
+    To first order, weighing a training sample z more by epsilon changes the mean loss of the forget set by
+    ``-epsilon I(z)``, ``I(z) = g_f^T H^-1 g_z``, with g_z the gradient of its cross-entropy, g_f the mean of those of
+    the forget set (Koh and Liang, 2017, arXiv:1703.04730, eq. 2). Here H is the diagonal of the empirical Fisher
+    information, the mean of ``g^2`` over forget and retain set, plus ``damping`` times its own mean. z is dropped where
+    ``I(z) > threshold I_f``, I_f being the mean of I over the forget set: where it does at least that part of what a
+    known sample does. This is a cheap stand-in for the benchmark's scores (EK-FAC), which see how weights interact.
+
+    Args:
+        model: as in ``Method``; so are the options.
+        threshold: see above.
+        damping: see above.
+        options: of ``Retrain``.
+    """
+
+    looks = ("forget", "retain")
+
+    def __init__(self, model: nn.Module, threshold: float = 0.5, damping: float = 0.1, **options: object) -> None:
+        super().__init__(model, **options)
+        if not (threshold > 0 and damping > 0):
+            raise UserError(f"method.threshold={threshold}, damping={damping}: both must be above 0")
+        self.threshold, self.damping = threshold, damping
+
+    def on_fit_start(self) -> None:
+        self.count_passes()
+        with self.meter.item("influence"):
+            self.dropped = self.filtered()
+        super().on_fit_start()
+
+    def retain_loss(self, batch: Batch) -> Tensor:
+        """Cross-entropy over the samples that are not dropped; 0 where fewer remain than the two BatchNorm needs."""
+        kept = ~torch.isin(batch.ids, self.dropped)
+        if kept.sum() < 2:
+            return 0.0 * sum(p.sum() for p in trainable(self.model))
+        return self.cross_entropy(self.model(batch.images[kept]), batch.labels[kept])
+
+    # The filter
+
+    def look(self, stream: str) -> Iterator[Batch]:
+        """One pass over a stream, un-augmented and in order."""
+        return self.trainer.datamodule.batches_for(self, stream)
+
+    def filtered(self) -> Tensor:
+        """Ids of the retain samples to drop.
+
+        Raises ``UserError`` where next to none would be left.
+        """
+        self.model.eval()
+        direction = self.direction()
+        known = torch.cat([self.influences(batch, direction) for batch in self.look("forget")]).mean()
+        ids, scores = zip(*((b.ids, self.influences(b, direction)) for b in self.look("retain")), strict=True)
+        ids, scores = torch.cat(ids), torch.cat(scores)
+        dropped = ids[scores > self.threshold * known]
+        self.curves["dropped"].append(torch.tensor(float(len(dropped))))
+        if len(dropped) > 0.9 * len(ids):
+            raise UserError(
+                f"method.threshold={self.threshold} drops {len(dropped)} of {len(ids)} retain samples: "
+                "take a larger one"
+            )
+        return dropped
+
+    def direction(self) -> Tensor:
+        """``H^-1 g_f``, a vector over the weights."""
+        weights = trainable(self.model)
+        squares = {w: torch.zeros_like(w) for w in weights}
+        forget, counts = torch.zeros_like(flatten(weights)), dict.fromkeys(self.looks, 0)
+        for stream in self.looks:
+            for batch in self.look(stream):
+                counts[stream] += len(batch.ids)
+                backward = SampleBackward(self.model, batch.images)
+                residual = backward.logits.detach().softmax(-1)
+                residual[torch.arange(len(residual)), batch.labels] -= 1
+                if stream == "forget":
+                    found = torch.autograd.grad(backward.logits, weights, residual, retain_graph=True)
+                    forget += flatten(found)
+                for gradients in backward.along(residual):
+                    squares[gradients.parameter] += gradients.sum_of_squares()
+        hessian = flatten(squares[w] for w in weights) / sum(counts.values())
+        return forget / counts["forget"] / (hessian + self.damping * hessian.mean())
+
+    @torch.no_grad()
+    def influences(self, batch: Batch, direction: Tensor) -> Tensor:
+        """(B,) ``g_z^T direction`` of each sample: the derivative of its loss along the direction, in forward mode."""
+        named = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        along = dict(zip(named, parts(direction, list(named.values())), strict=True))
+
+        def losses(weights: dict[str, Tensor]) -> Tensor:
+            logits = functional_call(self.model, weights, (batch.images,))
+            return F.cross_entropy(logits, batch.labels, reduction="none")
+
+        return jvp(losses, (named,), (along,))[1]
