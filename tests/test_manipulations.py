@@ -95,7 +95,7 @@ def test_nothing_manipulated_is_the_clean_data_and_nothing_to_forget(make, anima
 
 
 def test_confusion_swaps_the_labels_of_half_of_each(animals: Dataset) -> None:
-    for options, size in (({"count": 12}, 6), ({"count": None, "fraction": 0.5}, 7), ({"count": None}, 1)):
+    for options, size in (({"count": 12}, 6), ({"count": None, "fraction": 0.5}, 7), ({"count": None}, 7)):
         scenario = EACH["confusion"](**options)  # of 15 bees and 15 dogs; .5 of them are 15, of which 14 can be halved
         changed, split = scenario.manipulated(animals), scenario.split(animals)
         true, given = animals.labels[split.manipulated], changed.labels[split.manipulated]

@@ -36,6 +36,8 @@ class Manipulation(Scenario):
         known_seed: of the draw of the known part; ``seed`` where it is None.
     """
 
+    usual_fraction = 0.1
+
     def __init__(
         self,
         seed: int,
@@ -53,7 +55,7 @@ class Manipulation(Scenario):
                 "(known=1 or known_count=null)"
             )
         self.seed, self.count = seed, count
-        self.fraction = 0.1 if count is None and fraction is None else fraction
+        self.fraction = self.usual_fraction if count is None and fraction is None else fraction
         self.known, self.known_count = known, known_count
         self.known_seed = seed if known_seed is None else known_seed
 
@@ -129,9 +131,12 @@ class Confusion(Manipulation):
     Test splits by the two classes.
 
     Args:
-        seed: as in ``Manipulation``; so are the options. ``count`` is m and even, ``fraction`` of the two classes.
+        seed: as in ``Manipulation``; so are the options. ``count`` is m and even, ``fraction`` of the two classes, a
+            half if neither is given.
         classes: the two, by name or number.
     """
+
+    usual_fraction = 0.5  # a tenth of two classes would be few
 
     def __init__(self, seed: int, classes: Sequence[int | str], **options: object) -> None:
         super().__init__(seed, **options)
