@@ -10,25 +10,21 @@ report() { python -m unlearning.report "$out/$1/multirun" --out "$out/$1" --metr
 columns=corrective/acc_seen,corrective/acc_unseen,corrective/acc_known,corrective/acc_retain,corrective/poison_healed
 columns=$columns,corrective/wrong_seen,cost/seconds
 
-cifar() { # a scenario, seed by seed so that what is finished is whole
-    for seed in 0 1; do
-        sweep paths.root="$out/cifar" seed=$seed dataset=cifar10_folder dataset.root="$cifar10" dataset.limit=150 \
-            model=resnet9 model.width=8 scenario=poison,confusion scenario.known=0.1,1.0 \
-            method=ssd,potion,scrub,cf_k,eu_k
-    done
+digits() { sweep paths.root="$out/digits" experiment=corrective_digits seed=$1 method=ssd,potion,scrub,bad_teacher,cf_k,eu_k,xlf; }
+others() { sweep paths.root="$out/digits" experiment=corrective_digits seed=0 method=finetune,influence_filter; }
+cifar() {
+    sweep paths.root="$out/cifar" seed=$1 dataset=cifar10_folder dataset.root="$cifar10" dataset.limit=150 model=resnet9 \
+        model.width=8 scenario=poison,confusion scenario.known=0.1,1.0 method=ssd,potion,scrub,cf_k,eu_k
 }
-digits() {
-    for seed in 0 1 2; do
-        sweep paths.root="$out/digits" experiment=corrective_digits seed=$seed
-    done
-    for scenario in poison confusion; do # chosen with seed 100, which the tables do not hold
-        sweep paths.root="$out/dampening" seed=100 scenario=$scenario scenario.known=0.3 method=ssd \
-            method.alpha=0.5,1,2,5,20,100 method.lam=0.1,0.5,1
-    done
+dampening() { # chosen with seed 100, which the other tables do not hold
+    sweep paths.root="$out/dampening" seed=100 scenario=$1 scenario.known=0.3 method=ssd \
+        method.alpha=0.5,1,2,5,20,100 method.lam=0.1,0.5,1
 }
-cifar &
-digits &
+for seed in 0 1 2; do digits $seed & done
+cifar 0 &
+(dampening poison; dampening confusion) &
 wait
+others
 report digits "gamma examples"
 report cifar "gamma examples"
 report dampening dampening
