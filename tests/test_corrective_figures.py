@@ -88,7 +88,7 @@ def test_what_cannot_be_drawn_is_explained(write, capsys) -> None:
     root = write("scrub", 10, 0, 0.2)
     with pytest.raises(UserError, match=r"needs runs of method=ssd with several method.alpha"):
         dampening_figure(collect(root))
-    assert main([str(root), "--figure", "dampening"]) == 1
+    assert main([str(root), "--metrics", "corrective/*", "--figure", "dampening"]) == 1
     assert "report: --figure dampening needs runs of method=ssd" in capsys.readouterr().err
     runs = collect(root)
     for run in runs:
