@@ -45,6 +45,7 @@ def guide() -> str:
         "  seed, split.seed, scenario.seed, pretrain.seed   the last three follow seed unless set",
         "  scenario.classes=[name or number, ...]  scenario.count=N  scenario.fraction=F",
         "  scenario=saved scenario.file=FILE   the split.safetensors of an earlier run, whatever the seeds",
+        "  scenario.known=G (of the samples that poison, confusion, label_shuffle and data_entry manipulate)",
         "  dataset.root=DIR  pretrain.checkpoint=FILE  retrained=false (no oracle)  force=true (run again)",
         "  paths.data  paths.store (models, predictions)  paths.runs (results)  tracking.uri",
         "",

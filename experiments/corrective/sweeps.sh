@@ -11,7 +11,7 @@ columns=corrective/acc_seen,corrective/acc_unseen,corrective/acc_known,correctiv
 columns=$columns,corrective/wrong_seen,cost/seconds
 
 digits() { sweep paths.root="$out/digits" experiment=corrective_digits seed=$1 method=ssd,potion,scrub,bad_teacher,cf_k,eu_k,xlf; }
-others() { sweep paths.root="$out/digits" experiment=corrective_digits seed=0 method=finetune,influence_filter; }
+others() { sweep paths.root="$out/digits" experiment=corrective_digits method=$1; }
 cifar() {
     sweep paths.root="$out/cifar" seed=$1 dataset=cifar10_folder dataset.root="$cifar10" dataset.limit=150 model=resnet9 \
         model.width=8 scenario=poison,confusion scenario.known=0.1,1.0 method=ssd,potion,scrub,cf_k,eu_k
@@ -23,8 +23,8 @@ dampening() { # chosen with seed 100, which the other tables do not hold
 for seed in 0 1 2; do digits $seed & done
 cifar 0 &
 (dampening poison; dampening confusion) &
+(others influence_filter; others finetune) &
 wait
-others
 report digits "gamma examples"
 report cifar "gamma examples"
 report dampening dampening

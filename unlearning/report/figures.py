@@ -180,10 +180,10 @@ def rates(axes: Axes, title: str, xlabel: str) -> None:
 
 
 def palette(names: Sequence[str]) -> dict[str, Any]:
-    """A colour for each name."""
+    """A colour for each name, none of them grey."""
     from matplotlib import colormaps
 
-    colours = colormaps["tab10" if len(names) <= 10 else "tab20"].colors
+    colours = [c for c in colormaps["tab10" if len(names) < 10 else "tab20"].colors if len(set(c)) > 1]
     return {name: colours[number % len(colours)] for number, name in enumerate(names)}
 
 
