@@ -52,13 +52,16 @@ def lines(axes) -> dict[str, list[tuple[float, float]]]:
 def test_a_line_for_each_method_and_its_band_over_seeds(write) -> None:
     for seed, value in enumerate((0.2, 0.3, 0.7)):
         write("ssd", 10, seed, value, retrained=0.2)
-        root = write("ssd", 100, seed, 0.9)
+        root = write("ssd", 100, seed, 0.9, retrained=(0.3, 0.3, 0.6)[seed])
     write("scrub", 100, 0, 0.5)  # beside the same retrained model as ssd's
     seen, unseen, retain = gamma_figure(collect(root)).axes
     assert seen.get_ylabel() == SCENARIO
     assert lines(seen) == {
         "original": [(0.1, pytest.approx(0.1)), (1.0, pytest.approx(0.1))],
-        "retrained": [(0.1, pytest.approx(0.2)), (1.0, pytest.approx(0.3))],
+        "retrained": [
+            (0.1, pytest.approx(0.2)),
+            (1.0, pytest.approx(0.4)),
+        ],  # of three seeds, of which one serves two methods
         "scrub": [(1.0, 0.5)],
         "ssd": [(0.1, pytest.approx(0.4)), (1.0, pytest.approx(0.9))],
     }
