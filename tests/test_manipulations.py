@@ -197,7 +197,8 @@ def test_a_shuffled_loader_changes_no_prediction(
     network = build.model(one.config, one.data)
     in_order = predict(network, one.trainer(), one.datamodule())
     ids = torch.randperm(len(one.data.labels), generator=torch.Generator().manual_seed(0))
-    loader = DataLoader(Rows(one.data, ids, torch.zeros(len(ids), dtype=torch.bool)), 100, collate_fn=as_is)
+    rows = Rows(one.data, ids, torch.zeros(len(ids), dtype=torch.bool))
+    loader = DataLoader(rows, batch_size=100, collate_fn=as_is)
     monkeypatch.setattr(UnlearningData, "predict_dataloader", lambda _: loader)
     assert torch.allclose(predict(network, one.trainer(), one.datamodule()), in_order, atol=1e-5)
     untriggered = replace(one.data, trigger=None)  # the poisoned samples, and no others, are predicted with the square

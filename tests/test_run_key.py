@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import composed
 from unlearning import config
-from unlearning.config import code_of, run_key, source_files
+from unlearning.config import code_of, module_spec, run_key, source_files
 
 
 def names(target: str) -> set[str]:
@@ -32,6 +32,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "own_method", raising=False)
     code_of.cache_clear()
+    module_spec.cache_clear()  # it knows the module of the test before
     return file
 
 

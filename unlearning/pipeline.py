@@ -86,11 +86,11 @@ class Run:
 
     def results(self) -> tuple[dict[str, Any], dict[str, list[tuple[int, float]]]]:
         """What goes to ``results.json``, and the curves of the unlearning."""
-        models = {"original": self.reference("original", "train", self.split)}
+        models = {"original": self.reference("original")}
         if self.config["retrained"]:
-            models["retrained"] = self.reference("retrained", "retain", self.split)
+            models["retrained"] = self.reference("retrained")
             if len(self.split.manipulated) > len(self.split.forget):
-                models["clean"] = self.reference("clean", "retain", self.split.all_known)
+                models["clean"] = self.reference("clean")
         method = self.method(copy.deepcopy(models["original"].network))
         models["unlearned"] = self.unlearned(method, models["original"])
 
@@ -138,8 +138,13 @@ class Run:
         method.check(self.task)
         return method
 
-    def reference(self, name: str, stream: str, split: Split) -> Model:
+    def reference(self, name: str) -> Model:
         """The original, retrained or clean model, made once for all runs that share data, recipe, seed and samples."""
+        stream, split = {
+            "original": ("train", self.split),
+            "retrained": ("retain", self.split),
+            "clean": ("retain", self.split.all_known),  # without any manipulated sample, known or not
+        }[name]
         network = build.model(self.config, self.data)
         checkpoint = self.config["pretrain"]["checkpoint"]
         if name == "original" and checkpoint:

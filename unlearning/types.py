@@ -47,8 +47,8 @@ class Split:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over all index sets, by name."""
-        digest = hashlib.sha256(repr(self.forget_classes).encode())
+        """SHA-256 over all index sets, by name, and the classes of the request."""
+        digest = hashlib.sha256(repr((self.forget_classes, self.named_classes)).encode())
         for name, ids in self.sets.items():
             digest.update(name.encode())
             digest.update(ids.to(torch.int64).numpy().tobytes())

@@ -16,10 +16,12 @@ from ..types import Split
 from .datasets import Dataset
 from .scenarios import Scenario
 
+CLASSES = ("forget_classes", "named_classes")  # what a split holds besides index sets
+
 
 def split_file(split: Split, dataset: Dataset) -> bytes:
     """A split as the content of a safetensors file, with what ``SavedSplit`` must know besides the index sets."""
-    facts = {"data": dataset.digest, "forget_classes": json.dumps(split.forget_classes)}
+    facts = {"data": dataset.digest} | {name: json.dumps(getattr(split, name)) for name in CLASSES}
     return save({name: ids.contiguous() for name, ids in split.sets.items()}, metadata=facts)
 
 
@@ -63,4 +65,4 @@ class SavedSplit(Scenario):
 
     def split(self, dataset: Dataset) -> Split:
         sets, facts = self.content
-        return Split(**sets, forget_classes=tuple(json.loads(facts["forget_classes"])))
+        return Split(**sets, **{name: tuple(json.loads(facts[name])) for name in CLASSES})
