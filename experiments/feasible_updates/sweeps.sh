@@ -14,9 +14,11 @@ cifar() { # what all runs on CIFAR-10 share
     "$@" dataset=cifar10_folder dataset.root="$cifar10" model.width=16 scenario=random scenario.fraction=0.1
 }
 (
-    cifar pairs method.optimizer.lr=1e-3
-    cifar pairs method.optimizer.lr=5e-4,2e-3 'addon=[]' # at which rate does the plain objective do as well?
-    cifar others method=finetune,gradient_ascent,retrain
+    cifar pairs method.optimizer.lr=1e-3 'addon=[],[saliency],[opt],[prob],[and],[focus]'
+    # NegGrad+ destroys too much at that rate with prob and focus: is it better at half of it?
+    neggrad_plus="method=neggrad_plus +method.epoch_of=shortest method.epochs=10 method.batch_size=32"
+    adam="method.optimizer._target_=torch.optim.Adam ~method.optimizer.momentum=0.9 method.optimizer.weight_decay=0"
+    cifar others $neggrad_plus $adam method.optimizer.lr=5e-4 'addon=[],[prob],[focus]'
 ) &
 (
     scrub_joint="method=scrub_joint method.epochs=10 method.batch_size=32 method.optimizer.lr=2e-3"
@@ -29,4 +31,5 @@ cifar() { # what all runs on CIFAR-10 share
     done
 ) &
 wait
-python -m unlearning.report "$out/multirun" --out "$out"
+columns=forget/acc,forget/rua,retain/acc,test/acc,distance/fidelity_forget,mia/svc_entropy_nonmember
+python -m unlearning.report "$out/multirun" --out "$out" --metrics "$columns,gap/mean,gap/mean_svc,cost/seconds"
