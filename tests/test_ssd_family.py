@@ -334,9 +334,9 @@ class Watched(Run):
         self.fits.clear()
         self.store = Store(folder)
 
-    def fit(self, method: Method, title: str) -> None:
-        super().fit(method, title)
-        self.fits.append((title, method.meter.forward, method.meter.backward))
+    def fit(self, method: Method, *rest: object) -> None:
+        super().fit(method, *rest)
+        self.fits.append((rest[0], method.meter.forward, method.meter.backward))
 
     def edited(self, **options: object) -> tuple[torch.Tensor, dict[str, float]]:
         """The weights and the cost of the method with these options."""
