@@ -8,8 +8,11 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -291,6 +294,55 @@ def test_a_run_that_could_not_be_logged_whole_is_failed(root: Path) -> None:
     assert "nowhere.json" in failure(tracker(root), artifacts=[root / "nowhere.json"])
     (run,) = runs(root)
     assert run.info.status == "FAILED"
+
+
+def refusal(tracking: Tracking) -> str:
+    with pytest.raises(UserError, match=r"tracking\.uri=.* cannot be used .*or use tracking=none") as caught:
+        tracking.check()
+    return str(caught.value)
+
+
+def test_what_cannot_work_is_noticed_at_the_start(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    assert f"{tmp_path / 'file'} is no folder" in refusal(tracker(tmp_path / "file"))
+    assert "unable to open" in refusal(Tracking(f"sqlite:///{tmp_path}", "unlearning", None))  # a folder
+    (tmp_path / "mlflow.db").write_bytes(b"garbage" * 1000)
+    assert "file is not a database" in refusal(tracker(tmp_path))
+    monkeypatch.setattr(tracking, "PATIENCE", 0.1)
+    with closing(sqlite3.connect(root / "mlflow.db")) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        assert "database is locked" in refusal(tracker(root))
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        message = refusal(Tracking(f"http://me:secret@127.0.0.1:{unused.getsockname()[1]}", "unlearning", None))
+    assert "refused" in message
+    assert "secret" not in message
+
+
+def test_the_look_at_the_start_creates_nothing(fresh: Path, root: Path) -> None:
+    tracker(fresh / "a" / "b").check()
+    assert not (fresh / "a").exists()
+    before = (root / "mlflow.db").read_bytes()
+    tracker(root).check()
+    assert (root / "mlflow.db").read_bytes() == before
+    assert [path.name for path in root.iterdir()] == ["mlflow.db"]
+
+
+@pytest.mark.parametrize("status", [200, 401, 404])
+def test_a_server_that_answers_will_do(status: int) -> None:
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        asked = threading.Thread(target=server.handle_request)
+        asked.start()
+        Tracking(f"http://me:secret@127.0.0.1:{server.server_port}", "unlearning", None).check()
+        asked.join()
 
 
 @pytest.mark.parametrize("uri", ["sqlite:///mlflow.db", "sqlite:///:memory:", "sqlite://", "./mlruns", "file:///x"])

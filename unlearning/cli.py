@@ -29,6 +29,7 @@ from .config import (
     COMPOSITION_ERRORS,
     GROUPS,
     ROOT,
+    check_addons,
     explain,
     folder_name,
     is_tracked,
@@ -108,6 +109,7 @@ def task(composed: DictConfig) -> None:
     command = shlex.join(["python", "run.py", *overrides])
     if state.mode != RunMode.MULTIRUN:
         try:
+            check_addons(overrides)
             folder = execute(plain(composed), choices, command, None)
             if os.environ.get("RANK", "0") == "0":
                 show(folder, full=True)
@@ -117,6 +119,7 @@ def task(composed: DictConfig) -> None:
     sweep = os.environ[SWEEP]
     name = f"{state.job.num + 1}. {' '.join(overrides)}"
     try:
+        check_addons(overrides)
         folder = execute(plain(composed), choices, command, sweep)
         print(f"{name}: ", end="")
         show(folder, full=False)

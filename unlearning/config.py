@@ -9,7 +9,7 @@ import importlib.util
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from importlib.metadata import version
@@ -106,6 +106,15 @@ def label(choices: Mapping[str, str]) -> str:
 def addon_names(choices: Mapping[str, str]) -> list[str]:
     """The add-ons of a choice such as ``[saliency,l1]``."""
     return [name.strip(" '") for name in choices.get("addon", "").strip("[]").split(",") if name.strip(" '")]
+
+
+def check_addons(overrides: Iterable[str]) -> None:
+    """Raise ``UserError`` for an add-on that is named twice: Hydra would merge the two into one without a word."""
+    for override in overrides:
+        key, _, value = override.partition("=")
+        names = addon_names({"addon": value}) if key == "addon" else []
+        if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+            raise UserError(f"{override} names {twice[0]} twice, and an add-on acts once: name each once")
 
 
 def folder_name(config: Mapping[str, Any], choices: Mapping[str, str], key: str) -> str:

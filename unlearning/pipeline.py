@@ -59,6 +59,7 @@ def run(config: Config, choices: Mapping[str, str], command: str, sweep: str | N
             return folder
         begun = None
         try:
+            lead(tracking.check)
             begun = Run(config, folder)
             results, curves = begun.results()
         except BaseException as error:
@@ -163,6 +164,7 @@ class Run:
         def train() -> tuple[dict[str, Tensor], dict[str, float]]:
             L.seed_everything(recipe["seed"], verbose=False)
             method = build.pretraining(self.config, copy.deepcopy(network), stream)
+            method.check(self.task)
             self.fit(method, f"Training the {name} model", split)
             return state_of(method.model), method.meter.metrics()
 

@@ -33,7 +33,6 @@ PACKAGES = (
     "lightning",
     "hydra-core",
     "timm",
-    "torchmetrics",
     "scikit-learn",
     "mlflow",
     "numpy",

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import sqlite3
+import ssl
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,6 +15,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal, TypeVar
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
 
 from filelock import FileLock
 
@@ -33,6 +36,9 @@ SWEEP_TAG = "unlearning.sweep"
 
 class NoTracking:
     """The interface of :class:`Tracking` for who wants no MLflow."""
+
+    def check(self) -> None:
+        pass
 
     def log_run(self, **_run: object) -> str:
         return ""
@@ -59,6 +65,21 @@ class Tracking:
         self.uri = uri
         self.experiment = experiment
         self.artifacts = artifacts
+
+    def check(self) -> None:
+        """Raise :class:`UserError` where nothing can be logged; it creates nothing and is made before any training."""
+        try:
+            if self.database is None:
+                _ask(self.uri)
+            elif self.database.exists():
+                self._write_nothing()
+            else:
+                above = next(folder for folder in self.database.parents if folder.exists())
+                if not above.is_dir() or not os.access(above, os.W_OK):
+                    raise OSError(f"{above} is no folder that can be written to")
+        except (OSError, sqlite3.Error) as error:
+            where = _without_password(f"tracking.uri={self.uri} cannot be used ({error})")
+            raise UserError(f"{where}: correct it, start the server, or use tracking=none") from None
 
     def log_run(
         self,
@@ -152,6 +173,10 @@ class Tracking:
                 memory.driver_connection.backup(file)
             engine.dispose()
             os.replace(new, self.database)
+        self._write_nothing()
+
+    def _write_nothing(self) -> None:
+        """Take the database's lock for writing and give it back; an ``sqlite3.Error`` if it cannot be had."""
         with closing(sqlite3.connect(self.database, timeout=PATIENCE, isolation_level=None)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("SELECT count(*) FROM sqlite_master")
@@ -242,5 +267,21 @@ def _explained(uri: str) -> Iterator[None]:
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         message = f"MLflow at {uri} failed ({reason}); the results on disk are kept: check tracking.uri or use "
-        # a URI may hold a password
-        raise UserError(re.sub(r"//[^/@\s]*@", "//***@", message) + "tracking=none") from error
+        raise UserError(_without_password(message) + "tracking=none") from error
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"//[^/@\s]*@", "//***@", text)
+
+
+def _ask(uri: str) -> None:
+    """Raise ``OSError`` where no server answers a web address; whatever it answers is well."""
+    if not uri.startswith(("http://", "https://")):
+        return
+    try:
+        urlopen(re.sub(r"//[^/@\s]*@", "//", uri), timeout=PATIENCE).close()
+    except HTTPError:  # such as that one must log in, which MLflow's client will do
+        pass
+    except URLError as error:
+        if not isinstance(error.reason, ssl.SSLError):  # it is there; how certificates are checked is MLflow's matter
+            raise OSError(error.reason) from None

@@ -160,6 +160,14 @@ class Method(L.LightningModule):
         """Raise ``UserError`` for a task that the method cannot serve; called before any model is trained."""
         if self.needs_forget_classes and not task.forget_classes:
             raise UserError(f"{type(self).__name__} forgets whole classes only: use scenario=class without a count")
+        for stream in ("forget", "retain"):
+            written = getattr(type(self), f"{stream}_loss") is not getattr(Method, f"{stream}_loss")
+            if self.weights[stream] != 1 and not written and stream not in self.streams:
+                drawn = " and ".join(self.streams) or "no stream"
+                raise UserError(
+                    f"{stream}_weight={self.weights[stream]:g} would weigh nothing, for {type(self).__name__} draws "
+                    f"from {drawn}: leave it at 1"
+                )
 
     # How a step is taken
 
