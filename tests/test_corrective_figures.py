@@ -87,6 +87,15 @@ def test_cells_of_the_heat_map_are_means_over_seeds(write) -> None:
     assert [t.get_text() for t in seen.get_yticklabels()] == ["0.5", "1"]
 
 
+def test_two_settings_of_a_method_are_not_mixed(write, tmp_path: Path) -> None:
+    write("ssd", 10, 0, 0.2, alpha=1.0)
+    root = write("ssd", 10, 0, 0.8, alpha=2.0)
+    with pytest.raises(UserError, match="one setting of ssd, and there are runs with several: choose by --filter"):
+        gamma_figure(collect(root))
+    words = ["--metrics", "corrective/*", "--figure", "gamma", "--out", str(tmp_path)]
+    assert main([str(root), *words, "--filter", "method.alpha=2"]) == 0
+
+
 def test_what_cannot_be_drawn_is_explained(write, capsys) -> None:
     root = write("scrub", 10, 0, 0.2)
     with pytest.raises(UserError, match=r"needs runs of method=ssd with several method.alpha"):

@@ -21,7 +21,7 @@ dampening() { # chosen with seed 100, which the other tables do not hold
         method.alpha=0.5,1,2,5,20,100 method.lam=0.1,0.5,1
 }
 for seed in 0 1 2; do digits $seed & done
-cifar 0 &
+(cifar 0; cifar 1) &
 (dampening poison; dampening confusion) &
 (others influence_filter; others finetune) &
 wait

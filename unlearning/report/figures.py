@@ -155,11 +155,19 @@ def by_setting(runs: Iterable[Run]) -> dict[str, list[Run]]:
 def levels(
     runs: Iterable[Run], row: str, metric: str, place: Callable[[Run], Any] = known_part
 ) -> dict[Any, list[float]]:
-    """A metric of one row of the runs' tables by place, one value a seed: many runs share a reference model."""
+    """A metric of one row of the runs' tables by place, one value a seed: many runs share a reference model.
+
+    Raises ``UserError`` where runs with the same seeds disagree, which then differ in a setting.
+    """
     found: dict[Any, dict[str, float]] = defaultdict(dict)
     for run in runs:
         if metric in run.values.get(row, {}):
-            found[place(run)][str(sorted(run.seeds.items()))] = run.values[row][metric]
+            value, seeds = run.values[row][metric], str(sorted(run.seeds.items()))
+            if found[place(run)].setdefault(seeds, value) != value:
+                raise UserError(
+                    f"a figure shows one setting of {run.method}, and there are runs with several: choose by --filter, "
+                    "such as --filter method.alpha=10"
+                )
     return {x: list(values.values()) for x, values in sorted(found.items())}
 
 
