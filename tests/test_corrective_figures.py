@@ -55,7 +55,7 @@ def test_a_line_for_each_method_and_its_band_over_seeds(write) -> None:
         root = write("ssd", 100, seed, 0.9, retrained=(0.3, 0.3, 0.6)[seed])
     write("scrub", 100, 0, 0.5)  # beside the same retrained model as ssd's
     seen, unseen, retain = gamma_figure(collect(root)).axes
-    assert seen.get_ylabel() == SCENARIO
+    assert seen.get_ylabel().split("\n") == SCENARIO.split(" · ")
     assert lines(seen) == {
         "original": [(0.1, pytest.approx(0.1)), (1.0, pytest.approx(0.1))],
         "retrained": [

@@ -13,15 +13,15 @@ columns=$columns,corrective/wrong_seen,cost/seconds
 digits() { sweep paths.root="$out/digits" experiment=corrective_digits seed=$1 method=ssd,potion,scrub,bad_teacher,cf_k,eu_k,xlf; }
 others() { sweep paths.root="$out/digits" experiment=corrective_digits method=$1; }
 cifar() {
-    sweep paths.root="$out/cifar" seed=$1 dataset=cifar10_folder dataset.root="$cifar10" dataset.limit=150 model=resnet9 \
-        model.width=8 scenario=poison,confusion scenario.known=0.1,1.0 method=ssd,potion,scrub,cf_k,eu_k
+    sweep paths.root="$out/cifar" seed=0 dataset=cifar10_folder dataset.root="$cifar10" model=resnet9 model.width=8 \
+        pretrain.epochs=20 pretrain.batch_size=32 scenario=$1 scenario.known=0.1,1.0 method=ssd,potion,eu_k,cf_k,scrub
 }
 dampening() { # chosen with seed 100, which the other tables do not hold
     sweep paths.root="$out/dampening" seed=100 scenario=$1 scenario.known=0.3 method=ssd \
         method.alpha=0.5,1,2,5,20,100 method.lam=0.1,0.5,1
 }
 for seed in 0 1 2; do digits $seed & done
-(cifar 0; cifar 1) &
+(cifar poison; cifar confusion) &
 (dampening poison; dampening confusion) &
 (others influence_filter; others finetune) &
 wait

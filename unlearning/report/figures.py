@@ -56,7 +56,7 @@ def gamma_figure(runs: Sequence[Run]) -> Figure:
             rates(axes, title if axes in panels[0] else "", "known part of the manipulated samples, gamma")
             if not axes.lines:
                 axes.text(0.5, 0.5, "not defined", transform=axes.transAxes, ha="center", color="#8c8c8c")
-        row[0].set_ylabel(setting)
+        name_row(row[0], setting)
     handles = {h.get_label(): h for axes in figure.axes for h in axes.get_legend_handles_labels()[0]}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=6, frameon=False)
     return figure
@@ -70,7 +70,7 @@ def dampening_figure(runs: Sequence[Run]) -> Figure:
     if not tuned:
         raise UserError("--figure dampening needs runs of method=ssd with several method.alpha and method.lam")
     settings = {
-        f"{setting}, gamma = {gamma:.2g}": [run for run in found if known_part(run) == gamma]
+        f"{setting} · gamma={gamma:.2g}": [run for run in found if known_part(run) == gamma]
         for setting, found in by_setting(tuned).items()
         for gamma in sorted(set(map(known_part, found)))
     }
@@ -94,7 +94,7 @@ def dampening_figure(runs: Sequence[Run]) -> Figure:
             axes.set_xticks(range(len(alphas)), [f"{alpha:g}" for alpha in alphas])
             axes.set_yticks(range(len(lams)), [f"{lam:g}" for lam in lams])
             axes.set(title=title if axes in panels[0] else "", xlabel="alpha")
-        row[0].set_ylabel(f"{setting}\nlambda")
+        name_row(row[0], f"{setting} · lambda")
     return figure
 
 
@@ -120,7 +120,7 @@ def examples_figure(runs: Sequence[Run]) -> Figure:
         for axes in row:
             axes.set_xticks([])
             axes.set_yticks([])
-        row[0].set_ylabel(setting.replace(" · ", "\n"), fontsize=8)
+        name_row(row[0], setting)
     return figure
 
 
@@ -178,6 +178,11 @@ def draw_line(axes: Axes, points: Points, label: str, **style: Any) -> None:
         axes.plot(x, [fmean(points[p]) for p in x], label=label, **style)
         bounds = [min(points[p]) for p in x], [max(points[p]) for p in x]
         axes.fill_between(x, *bounds, color=style["color"], alpha=0.12, lw=0)
+
+
+def name_row(axes: Axes, setting: str) -> None:
+    """Say beside the first panel of a row what it is of."""
+    axes.set_ylabel(setting.replace(" · ", "\n"), fontsize=9)
 
 
 def rates(axes: Axes, title: str, xlabel: str) -> None:
