@@ -1,6 +1,6 @@
 """Accuracy on each set and on each class."""
 
-import torch
+from torchmetrics.functional.classification import multiclass_recall
 
 from .base import Evidence, Metric
 
@@ -66,8 +66,5 @@ class ClassAccuracy(Metric):
 
     def __call__(self, evidence: Evidence) -> dict[str, float]:
         predicted, labels = evidence.logits[evidence.split.test].argmax(-1), evidence.labels[evidence.split.test]
-        count = len(evidence.classes)
-        total = torch.bincount(labels, minlength=count)
-        right = torch.bincount(labels[predicted == labels], minlength=count)
-        rates = (right.double() / total).tolist()
-        return {f"class_acc/{evidence.classes[c]}": rates[c] for c in range(count) if total[c]}
+        rates = multiclass_recall(predicted, labels, num_classes=len(evidence.classes), average="none").tolist()
+        return {f"class_acc/{evidence.classes[c]}": rates[c] for c in labels.unique().tolist()}
