@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra.utils import get_object
 
 from tests.conftest import composed, names
@@ -55,6 +56,26 @@ def test_bad_teacher(scenario: str) -> None:
 def test_what_suits_a_data_set_goes_before_what_a_paper_publishes() -> None:
     own = composed("method=ssd", "dataset=digits")[0]["method"]
     assert composed("method=ssd", "dataset=digits", "model=vgg16")[0]["method"]["alpha"] == own["alpha"]
+
+
+def test_what_suits_a_scenario_goes_before_what_suits_its_data_set() -> None:
+    found = {s: composed("method=amnesiac", f"scenario={s}")[0]["method"] for s in ("class", "random", "data_entry")}
+    assert [(m["epochs"], m["optimizer"]["lr"]) for m in found.values()] == [(3, 1e-3), (1, 1e-4), (3, 1e-3)]
+    jit = composed("method=jit", "scenario=subclass", "method.sigma=0.2")[0]["method"]
+    assert (jit["sigma"], jit["optimizer"]["lr"]) == (0.2, 2e-6)  # and the command line before both
+
+
+@pytest.mark.parametrize(
+    "file", (ROOT / "conf/preset/by_scenario").glob("*/*.yaml"), ids=lambda f: f"{f.parent.name}/{f.stem}"
+)
+def test_every_preset_by_scenario_is_reached(file: Path) -> None:
+    dataset, scenario = next((d, file.stem[len(d) + 1 :]) for d in names("dataset") if file.stem.startswith(f"{d}_"))
+    assert scenario in names("scenario")
+    method = composed(f"method={file.parent.name}", f"scenario={scenario}", f"dataset={dataset}")[0]["method"]
+    wanted = yaml.safe_load(file.read_text())
+    rate = wanted.pop("optimizer", {})
+    assert method | wanted == method
+    assert method.get("optimizer", {}) | rate == method.get("optimizer", {})
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ published="method=ssd method.importance=batch method.reference=train method.alph
     cifar scenario=class $published
     digits scenario=class "method=$family,$whole_classes_only,$small_models_only"
     digits scenario=class $published
-    digits scenario=subclass "method=$family,$small_models_only"
+    digits scenario=subclass "method=$family,$small_models_only,unsir"
 ) &
 (
     cifar scenario=subclass scenario.classes=[frog] "method=$family"
