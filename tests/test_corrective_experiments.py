@@ -9,7 +9,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from tests.conftest import composed, names
+from tests.conftest import composed
 from unlearning.config import ROOT
 
 FILES = sorted((ROOT / "conf" / "experiment").glob("corrective_*.yaml"))
@@ -33,20 +33,6 @@ def test_every_job_composes(file) -> None:
         config, choices = composed(f"experiment={file.stem}", *job)
         assert config["scenario"]["_target_"].startswith("unlearning.data.manipulations.")
         assert choices["method"] == job[-1].removeprefix("method=")
-
-
-SETTINGS = sorted((ROOT / "conf" / "corrective").glob("*/*.yaml"))
-
-
-@pytest.mark.parametrize("file", SETTINGS, ids=lambda file: f"{file.parent.name}/{file.stem}")
-def test_settings_of_corrective_scenarios_are_reached_and_go_before_others(file) -> None:
-    scenario = next(s for s in names("scenario") if file.stem.endswith(f"_{s}"))
-    dataset = file.stem.removesuffix(f"_{scenario}")
-    words = f"method={file.parent.name}", f"dataset={dataset}"
-    config, _ = composed(*words, f"scenario={scenario}")
-    other, _ = composed(*words, "scenario=class")
-    assert config["method"] != other["method"]
-    assert config["method"].keys() == other["method"].keys()
 
 
 def test_the_benchmarks_ssd_looks_at_the_retain_set() -> None:

@@ -68,14 +68,17 @@ def test_what_suits_a_scenario_goes_before_what_suits_its_data_set() -> None:
 @pytest.mark.parametrize(
     "file", (ROOT / "conf/preset/by_scenario").glob("*/*.yaml"), ids=lambda f: f"{f.parent.name}/{f.stem}"
 )
-def test_every_preset_by_scenario_is_reached(file: Path) -> None:
-    dataset, scenario = next((d, file.stem[len(d) + 1 :]) for d in names("dataset") if file.stem.startswith(f"{d}_"))
-    assert scenario in names("scenario")
-    method = composed(f"method={file.parent.name}", f"scenario={scenario}", f"dataset={dataset}")[0]["method"]
+def test_every_preset_by_scenario_is_reached_and_goes_before_others(file: Path) -> None:
+    scenario = next(s for s in names("scenario") if file.stem.endswith(f"_{s}"))
+    words = f"method={file.parent.name}", f"dataset={file.stem.removesuffix(f'_{scenario}')}"
+    method = composed(*words, f"scenario={scenario}")[0]["method"]
+    other = composed(*words, "scenario=class")[0]["method"]
     wanted = yaml.safe_load(file.read_text())
+    wanted.pop("defaults", None)
     rate = wanted.pop("optimizer", {})
-    assert method | wanted == method
+    assert method | wanted == method != other
     assert method.get("optimizer", {}) | rate == method.get("optimizer", {})
+    assert method.keys() == other.keys()
 
 
 @pytest.mark.parametrize(
