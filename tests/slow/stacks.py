@@ -32,8 +32,10 @@ STACKS = {
 
 def main() -> None:
     """Fit with each stack; fail if the processes differ."""
-    join()
     world = int(os.environ.get("WORLD_SIZE", "1"))
+    several = {"strategy": "ddp", "devices": world} if world > 1 else {}
+    trainer = {"_target_": "lightning.Trainer", "accelerator": "cpu", "precision": "64-true", **several}
+    join(trainer)
     found = {}
     for name, stack in STACKS.items():
         torch.manual_seed(1)
@@ -45,8 +47,6 @@ def main() -> None:
         method = NegGradPlus(
             tiny.model, sgd, epochs=6, forget_weight=0.3, retain_weight=0.7, batch_norm="eval", addons=stack()
         )
-        several = {"strategy": "ddp", "devices": world} if world > 1 else {}
-        trainer = {"_target_": "lightning.Trainer", "accelerator": "cpu", "precision": "64-true", **several}
         data = UnlearningData(tiny.data, tiny.split, tiny.task())
         torch.rand(int(os.environ.get("RANK", "0")))  # the global generators part ways, as they do in real runs
         build.trainer({"trainer": trainer}, 6, []).fit(method, datamodule=data)
