@@ -110,7 +110,8 @@ def examples_figure(runs: Sequence[Run]) -> Figure:
         if data.inputs.ndim != 4:
             raise UserError(f"--figure examples shows images, and {data.name} has none: leave it out by --filter")
         ids = build.split(config, data).manipulated
-        ids = ids[data.labels[ids] != data.true_labels[ids]][:EXAMPLES]
+        ids = ids[data.labels[ids] != data.true_labels[ids]]
+        ids = ids[:: max(1, len(ids) // EXAMPLES)][:EXAMPLES]  # of all classes, where samples come class by class
         seen = Transform(data)(data.inputs[ids], ids=ids)
         low, high = data.bounds
         pictures = ((seen - low) / (high - low)).clamp(0, 1).permute(0, 2, 3, 1)
