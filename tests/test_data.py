@@ -124,7 +124,15 @@ def test_a_share_of_retain_is_the_same_every_time(tiny: Tiny) -> None:
     share = data.stream("retain", 0.5)
     assert len(share) == 1
     assert torch.equal(share, data.stream("retain", 0.5))
-    assert data.stream("train", 0.5).tolist() == [0, 1, *share.tolist()]
+    assert data.stream("train", 0.5).tolist() == sorted([0, 1, *share.tolist()])
+
+
+def test_what_the_original_learns_is_in_the_same_order_whatever_will_be_forgotten() -> None:
+    streams = [
+        UnlearningData(data := build.dataset(config), build.split(config, data), None).stream("train")
+        for config in (composed(f"scenario={scenario}")[0] for scenario in ("class", "random"))
+    ]
+    assert torch.equal(*streams)
 
 
 def test_superclasses_relabel_and_keep_the_fine_classes() -> None:

@@ -128,7 +128,10 @@ class UnlearningData(L.LightningDataModule):
         if retain_share < 1:  # the same part in every epoch
             order = torch.randperm(len(retain), generator=torch.Generator().manual_seed(self.share_seed))
             retain = retain[order[: max(1, round(retain_share * len(retain)))]]
-        return retain if name == "retain" else torch.cat([self.split.forget, retain])
+        if name == "retain":
+            return retain
+        # Sorted, so that what the original model learns, and in which order, does not depend on what will be forgotten.
+        return torch.cat([self.split.forget, retain]).sort().values
 
     def train_dataloader(self) -> CombinedLoader | DataLoader:
         method = self.trainer.lightning_module
