@@ -13,7 +13,7 @@ columns=$columns,corrective/wrong_seen,cost/seconds
 digits() { sweep paths.root="$out/digits" experiment=corrective_digits seed=$1 method=ssd,potion,scrub,bad_teacher,cf_k,eu_k,xlf; }
 others() { sweep paths.root="$out/digits" experiment=corrective_digits method=$1; }
 cifar() {
-    sweep paths.root="$out/cifar" seed=0 dataset=cifar10_folder dataset.root="$cifar10" model=resnet9 model.width=8 \
+    sweep paths.root="$out/cifar" seed=0,1,2 dataset=cifar10_folder dataset.root="$cifar10" model=resnet9 model.width=8 \
         pretrain.epochs=20 pretrain.batch_size=32 scenario=$1 scenario.known=0.1,1.0 method=ssd,potion,eu_k,cf_k,scrub
 }
 dampening() { # chosen with seed 100, which the other tables do not hold
