@@ -1,4 +1,4 @@
-"""The corrective experiments: every job of each composes, and there are as many as its file says."""
+"""The corrective experiments: a job of each method composes, and there are as many jobs as the file says."""
 
 import re
 
@@ -24,7 +24,7 @@ def jobs(name: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_every_job_composes(file) -> None:
+def test_the_jobs_compose(file) -> None:
     found = jobs(file.stem)
     stated = re.search(r"# (\d+) runs", file.read_text())
     assert stated is None or len(found) == int(stated[1])
