@@ -26,13 +26,14 @@ from unlearning.addons.base import Addon
 from unlearning.addons.focus import And, Bernoulli, Focal, Focus, FocusOpt, Prob
 from unlearning.addons.l1 import L1
 from unlearning.addons.label_smoothing import LabelSmoothing
-from unlearning.addons.opt import Opt, feasible_mask
+from unlearning.addons.opt import Opt, descending, feasible_mask
 from unlearning.addons.parameter_noise import ParameterNoise
 from unlearning.addons.prune import MagnitudePruning, Prune, synflow
-from unlearning.addons.saliency import BatchSaliency, Saliency
+from unlearning.addons.saliency import BatchSaliency, Saliency, least
 from unlearning.addons.sam import SAM
 from unlearning.data.datamodule import UnlearningData
 from unlearning.errors import UserError
+from unlearning.importance import flatten
 from unlearning.methods.finetune import FineTune
 from unlearning.methods.neggrad_plus import NegGradPlus
 from unlearning.methods.scrub import Scrub
@@ -122,6 +123,36 @@ def test_every_step_of_opt_helps_both_batches_in_training() -> None:
     assert min(curves["opt/retain_before"].min(), curves["opt/forget_before"].min()) < -1e-3  # there was a conflict
     assert min(curves["opt/retain_after"].min(), curves["opt/forget_after"].min()) >= -1e-6
     assert 0 < curves["opt/mask_ratio"].min() < 1
+
+
+@pytest.mark.parametrize("holder", [Saliency, BatchSaliency, functools.partial(Prune, "random")])
+def test_opt_chooses_among_what_others_leave_free(holder: Callable[[], Addon]) -> None:
+    """What reaches the optimiser hurts neither batch, in the order in which the user names the two as in the other."""
+    for seed in range(4):
+        torch.manual_seed(seed)
+        tiny = Tiny()
+        tiny.model = nn.Sequential(nn.Flatten(), nn.Linear(1, 16), nn.ReLU(), nn.Linear(16, 2))
+        steps, batches = [], []
+
+        def sgd(parameters: list[nn.Parameter], steps: list = steps) -> torch.optim.Optimizer:
+            optimizer = SGD(parameters)
+            optimizer.register_step_post_hook(lambda *_: steps.append(flatten(p.grad for p in parameters)))
+            return optimizer
+
+        addons = [holder(), Opt()] if seed % 2 else [Opt(), holder()]
+        method = NegGradPlus(tiny.model, sgd, epochs=20, forget_weight=0.5, retain_weight=0.5, addons=addons)
+        split = method.split_gradients
+        method.split_gradients = lambda losses, split=split, batches=batches: (
+            batches.append(split(losses)) or batches[-1]
+        )
+        tiny.fit(method)
+        products = [torch.dot(d, g) for d, found in zip(steps, batches, strict=True) for g in found.values()]
+        assert len(products) == 40
+        assert min(products) >= -1e-6
+
+
+def test_opt_sorts_at_every_precision() -> None:
+    assert descending(torch.tensor([1.0, 3.0, 2.0]).bfloat16()).tolist() == [1, 2, 0]
 
 
 @pytest.mark.parametrize("weights", [{"forget_weight": 0.0}, {"retain_weight": 0.0}, {"forget_weight": -1.0}])
@@ -383,6 +414,25 @@ def test_random_pruning_prunes_as_many_whatever_their_size() -> None:
     tiny.fit(FineTune(tiny.model, SGD, addons=[Prune("random", rate=0.5)]))
     pruned = torch.cat([(p == 0).flatten() for p in tiny.model.parameters() if p.ndim > 1])
     assert int(pruned.sum()) == round(0.5 * 39)
+    others = [Prune("l1", rate=0.5), Prune("random", rate=0.5)]
+    found = [pruned]
+    for seed, addon in enumerate(others):  # the smallest, and others at random by another seed
+        again = wide()
+        torch.manual_seed(seed + 1)
+        again.fit(FineTune(again.model, SGD, addons=[addon]))
+        found.append(torch.cat([(p == 0).flatten() for p in again.model.parameters() if p.ndim > 1]))
+    assert len({tuple(chosen.tolist()) for chosen in found}) == 3
+
+
+@pytest.mark.parametrize(("keep", "frozen"), [(0.9, 1), (0.5, 5), (1.0, 0)])
+def test_saliency_keeps_as_many_as_it_says_however_alike_they_are(keep: float, frozen: int) -> None:
+    assert least(torch.ones(10), keep).sum() == frozen
+    assert least(torch.arange(10.0), keep).tolist() == [True] * frozen + [False] * (10 - frozen)
+
+
+def test_a_penalty_in_no_epoch_is_refused(tiny: Tiny) -> None:
+    with pytest.raises(UserError, match=r"addon\.l1\.free=3 leaves none of the 3 epochs"):
+        tiny.fit(FineTune(tiny.model, SGD, epochs=3, addons=[L1(free=3)]))
 
 
 @pytest.mark.parametrize("rounds", [1, 10])

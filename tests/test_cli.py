@@ -227,6 +227,7 @@ def bad(command, tmp_path: Path, *arguments: str) -> str:
         (["tracking=sqlite", "tracking.uri=file:///x"], "tracking.uri=file:///x is no absolute database or server"),
         (["tracking=sqlite", "tracking.uri=sqlite:////dev/null/x.db"], "cannot be used (/dev/null is no folder"),
         (["method=emmn", "scenario=random"], "EMMN forgets whole classes only"),
+        (["method=neggrad_plus", "addon=[focus]", "trainer.precision=16-mixed"], "take bf16-mixed or 32-true"),
         (["dataset=image_folder", "dataset.root=/nowhere"], "no images under /nowhere: put them in /nowhere/train/"),
         (["pretrain.checkpoint=/nowhere/x.pt"], "cannot read /nowhere/x.pt: No such file"),
         (["method.optimizer.lr=1e30"], "diverged"),
@@ -259,6 +260,12 @@ def test_a_diverged_run_is_marked_as_failed_and_can_be_run_again(command, tmp_pa
     line = bad(command, tmp_path, "method.optimizer.lr=1e30")
     (folder,) = runs(tmp_path)
     assert (folder / "FAILED").read_text().strip() in line
+
+
+def test_finite_weights_with_predictions_that_are_not_are_no_result(command) -> None:
+    code, _, err = command("tracking=none", "pretrain.epochs=1", "method=wood_fisher", "method.damping=1e-12")
+    assert code == 1
+    assert "WoodFisher diverged: its predictions are not finite" in err
 
 
 def test_how_a_run_was_made_is_on_disk_from_its_start_and_stays_if_it_fails(

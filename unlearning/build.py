@@ -108,6 +108,11 @@ def method(config: Config, network: nn.Module) -> Method:
     method = build(config["method"], "method", model=network, **({"addons": addons} if addons else {}))
     for addon in method.addons:
         addon.check(method)
+    if not method.automatic_optimization and str(config["trainer"].get("precision")).startswith("16-mixed"):
+        raise UserError(
+            f"trainer.precision=16-mixed scales one loss, and {type(method).__name__} with these add-ons steps on "
+            "gradients of its own: take bf16-mixed or 32-true"
+        )
     return method
 
 

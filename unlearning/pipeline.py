@@ -217,9 +217,10 @@ class Run:
         method.model.eval()
         if bad := [n for n, t in method.model.state_dict().items() if t.is_floating_point() and not t.isfinite().all()]:
             raise UserError(f"{type(method).__name__} diverged: {bad[0]} holds values that are not finite")
-        return Model(
-            method.model, predict(method.model, self.trainer(), self.datamodule()), method.meter.metrics() | cost
-        )
+        logits = predict(method.model, self.trainer(), self.datamodule())
+        if not logits.isfinite().all():
+            raise UserError(f"{type(method).__name__} diverged: its predictions are not finite")
+        return Model(method.model, logits, method.meter.metrics() | cost)
 
     def edit(self, method: OneShot, observations: dict[str, Tensor]) -> None:
         """Let a one-shot method change its weights, on the device of the trainer."""

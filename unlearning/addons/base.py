@@ -22,14 +22,14 @@ class Addon(L.Callback):
     Besides the methods here an add-on is a Lightning callback: it may prepare in ``on_train_start`` and edit gradients
     in ``on_before_optimizer_step``; what it carries from step to step belongs into ``state_dict``. All processes of a
     run must come to the same decisions: gradients are averaged before an add-on gets them, and random numbers are drawn
-    from ``common_generator``. What it declares to see of the data counts as the run's, with what the method declares.
+    from ``CommonRandom``. What it declares to see of the data counts as the run's, with what the method declares.
     """
 
     looks: Sequence[str] = ()  # streams it looks at by itself; see ``look``
     sees_labels = False  # whether with their labels
     splits_gradients = False  # True: asks for the gradients by stream, and gets ``gradients`` and ``combine`` called
     needs: Sequence[str] = ()  # streams whose gradients it needs in every step
-    holds = False  # True: its ``after_step`` comes after those of all others, so that what it holds stays held
+    holds = False  # True: its ``combine`` comes before and its ``after_step`` after those of all others
 
     def check(self, method: L.LightningModule) -> None:
         """Raise a ``UserError`` if the method cannot carry this add-on."""
@@ -88,6 +88,9 @@ class Holder(Addon):
             if parameter.grad is not None:
                 parameter.grad.masked_fill_(frozen, 0.0)
 
+    def combine(self, method: L.LightningModule, combined: Tensor, gradients: Gradients) -> Tensor:
+        return combined.masked_fill(self.frozen, 0.0)
+
     def after_step(self, method: L.LightningModule, optimizer: torch.optim.Optimizer) -> None:
         parameters = trainable(method.model)
         held = parts(self.frozen, parameters), parts(self.values, parameters)
@@ -123,6 +126,12 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
 def weights_of(model: nn.Module) -> Tensor:
     """The trainable parameters as a vector: a copy."""
     return flatten(p.detach() for p in trainable(model))
+
+
+def smallest(values: Tensor, count: int) -> Tensor:
+    """Which are the ``count`` smallest of a vector, of equal ones the first; (n,) bool."""
+    chosen = values.argsort(stable=True)[:count]
+    return torch.zeros_like(values, dtype=torch.bool).index_fill_(0, chosen, True)
 
 
 class CommonRandom:

@@ -19,6 +19,13 @@ class L1(Addon):
             raise UserError(f"addon.l1: weight={weight} and free={free} must not be negative")
         self.weight, self.free = weight, free
 
+    def check(self, method: L.LightningModule) -> None:
+        super().check(method)
+        if self.free >= method.passes:
+            raise UserError(
+                f"addon.l1.free={self.free} leaves none of the {method.passes} epochs with a penalty: take fewer"
+            )
+
     def weight_at(self, epoch: int, epochs: int) -> float:
         penalised = epochs - self.free
         return self.weight * (1 - epoch / penalised) if epoch < penalised else 0.0

@@ -18,8 +18,10 @@ class Opt(CoordinateFactors):
     ``d = b g_c + a g_u`` that is ``min{(a/b) sum m g_u^2, (b/a) sum m g_c^2} + sum m g_u g_c >= 0``. Where ``m = 1``
     does it nothing is dropped, else the shortest prefix of the coordinates in ascending order of ``g_u g_c``.
 
-    The guarantee is about the two batches' gradients and what this add-on hands on: add-ons stacked after it, an l1
-    penalty, momentum and weight decay come on top. Both weights must be above 0: else no mask may exist.
+    The search is over all parameters at once; the paper's edits each tensor by itself, which drops more. The guarantee
+    is about the two batches' gradients and what this add-on hands on, with what saliency or pruning freezes left out
+    before: add-ons stacked after it, an l1 penalty, momentum and weight decay come on top. Both weights must be above
+    0: else no mask may exist.
     """
 
     name = "opt"
@@ -58,5 +60,5 @@ def feasible_mask(step: Tensor, forget: Tensor, retain: Tensor) -> Tensor:
 def descending(values: Tensor) -> Tensor:
     """Positions (n,) of the values from the largest to the smallest; ties fall alike wherever values are alike."""
     if values.device.type == "cpu":  # numpy sorts with vector instructions, several times as fast as torch
-        return torch.from_numpy(np.argsort(-values.numpy()))
+        return torch.from_numpy(np.argsort(-values.to(torch.promote_types(values.dtype, torch.float32)).numpy()))
     return values.argsort(descending=True)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ..errors import UserError
 from ..importance import assign, flatten
-from .base import CommonRandom, Holder, trainable, weights_of
+from .base import CommonRandom, Holder, smallest, trainable, weights_of
 
 
 class Prune(Holder):
@@ -95,7 +95,7 @@ class MagnitudePruning(Prune):
         super().__init__("l1", rate, rounds)
         if epochs < 1 or lr <= 0:
             raise UserError(f"pruning, then training: epochs={epochs} must be at least 1 and lr={lr} above 0")
-        self.epochs, self.lr, self.rewind, self.random = epochs, lr, rewind, CommonRandom("prune_omp")
+        self.epochs, self.lr, self.rewind, self.random = epochs, lr, rewind, CommonRandom("magnitude_pruning")
 
     def prepare(self, trainer: L.Trainer, method: L.LightningModule) -> None:
         with method.meter.item("prune"):
@@ -147,9 +147,7 @@ def prunable(model: nn.Module) -> Tensor:
 
 def lowest(scores: Tensor, prunable: Tensor, rate: float) -> Tensor:
     """The share ``rate`` of the prunable weights with the lowest scores, to the nearest weight; (n,) bool."""
-    count = round(rate * int(prunable.sum()))
-    order = scores.masked_fill(~prunable, torch.inf).argsort(stable=True)
-    return torch.zeros_like(prunable).index_fill_(0, order[:count], True)
+    return smallest(scores.masked_fill(~prunable, torch.inf), round(rate * int(prunable.sum())))
 
 
 def synflow(model: nn.Module, shape: tuple[int, ...], prunable: Tensor, rate: float, rounds: int) -> Tensor:

@@ -9,14 +9,14 @@ from torch.nn import functional as F
 
 from ..errors import UserError
 from ..importance import flatten, parts
-from .base import Gradients, Holder, trainable, weights_of
+from .base import Gradients, Holder, smallest, trainable, weights_of
 
 
 class Saliency(Holder):
     """Unlearn only through the weights that matter most to the forget set; all others stay bit-equal.
 
-    The mask is fixed before training: ``m = 1[|sum over D_f of d CE / d theta| >= its (1 - keep) quantile]``, the
-    gradient summed with its sign in eval mode, the quantile taken over all parameters together. It takes one pass
+    The mask is fixed before training: of all parameters together the share ``keep`` with the largest
+    ``|sum over D_f of d CE / d theta|`` may change, the gradient summed with its sign in eval mode. It takes one pass
     forward and backward over the forget set, with labels, whatever the method itself may see.
     """
 
@@ -42,9 +42,10 @@ class Saliency(Holder):
 class BatchSaliency(Holder):
     """Take each step only through the weights that matter most to its own forget batch.
 
-    In each parameter tensor ``m = 1[|g_u| >= its (1 - keep) quantile]``, ``g_u`` being the gradient of the method's
-    loss of the forget batch: for NegGrad+ and gradient ascent that is ``|d CE / d theta|``. The other weights do not
-    move in this step. A method whose steps have no forget batch of their own is refused.
+    In each parameter tensor the share ``keep`` with the largest ``|g_u|`` may move in this step, ``g_u`` being the
+    gradient of the method's own loss of the forget batch. For NegGrad+ and gradient ascent that is the cross-entropy,
+    as SalUn has it; for random labels or a distillation it is another saliency than SalUn's. A method whose steps have
+    no forget batch of their own is refused.
     """
 
     splits_gradients = True
@@ -62,7 +63,7 @@ class BatchSaliency(Holder):
         self.frozen = torch.cat([least(p.flatten(), self.keep) for p in parts(salience, trainable(method.model))])
         self.values = weights_of(method.model)
         method.curves["saliency_batch/mask_ratio"].append(1 - self.frozen.mean(dtype=combined.dtype))
-        return combined.masked_fill(self.frozen, 0.0)
+        return super().combine(method, combined, gradients)
 
 
 def checked_share(keep: float) -> float:
@@ -73,6 +74,5 @@ def checked_share(keep: float) -> float:
 
 
 def least(salience: Tensor, keep: float) -> Tensor:
-    """Which values of a vector are not among its largest, of which there is a share ``keep``; (n,) bool."""
-    count = int((1 - keep) * len(salience))
-    return salience <= (salience.kthvalue(count).values if count else -1.0)
+    """Which values of a vector are not among its largest, the share ``keep`` to the nearest one; (n,) bool."""
+    return smallest(salience, round((1 - keep) * len(salience)))

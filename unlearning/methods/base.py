@@ -207,7 +207,7 @@ class Method(L.LightningModule):
         gradients = evaluate()
         self.record(found[0])  # those at the weights that the step starts from
         combined = self.combined(gradients)
-        for addon in self.addons:
+        for addon in sorted(self.addons, key=lambda addon: not addon.holds):  # the others choose among what is free
             combined = addon.combine(self, combined, gradients)
         parameters = trainable(self.model)
         if isinstance(penalty := self.penalty(), Tensor):

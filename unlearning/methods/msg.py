@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from ..addons.base import trainable
+from ..addons.base import CommonRandom, trainable
 from ..errors import UserError
 from ..importance import percentile
 from .finetune import FineTune
@@ -42,7 +42,9 @@ class MSG(FineTune):
                     for b in pair
                 ]
                 torch._foreach_add_(common, torch._foreach_minimum(*sizes))
+            generator = CommonRandom("msg").on(self.device)
             with torch.no_grad():
                 for weight, size in zip(weights, common, strict=True):
                     small = size <= percentile(size.flatten().sort().values, 100 * self.share)
-                    weight.mul_(torch.where(small, torch.randn_like(weight), 1.0))
+                    noise = torch.randn(weight.shape, generator=generator, device=weight.device, dtype=weight.dtype)
+                    weight.mul_(torch.where(small, noise, 1.0))
