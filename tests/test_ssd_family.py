@@ -350,7 +350,7 @@ def test_a_sweep_of_fifty_settings_looks_at_the_data_once(
 ) -> None:
     alike = ["method.importance=batch", "method.order=shuffled"]  # whatever the presets
     ssd, assd, potion = runs = [Watched(tmp_path, places, f"method={n}", *alike) for n in ("ssd", "assd", "potion")]
-    monkeypatch.setattr(pipeline, "predict", lambda *_: torch.zeros(1, 1))  # most of a run's time, and of no matter here
+    monkeypatch.setattr(pipeline, "predict", lambda *_: torch.zeros(1, 1))  # most of a run's time; no matter here
     sweep = [
         *[(ssd, {"reference": "retain", "alpha": alpha, "lam": 1.0}) for alpha in np.geomspace(1, 300, 14).tolist()],
         *[(ssd, {"reference": "retain", "alpha": 50.0, "lam": lam}) for lam in np.linspace(0.1, 5, 12).tolist()],
