@@ -262,6 +262,15 @@ def test_a_diverged_run_is_marked_as_failed_and_can_be_run_again(command, tmp_pa
     assert (folder / "FAILED").read_text().strip() in line
 
 
+def test_a_refused_repetition_costs_no_result(command, tmp_path: Path) -> None:
+    assert command(*FAST)[0] == 0
+    (folder,) = runs(tmp_path)
+    before = sorted(file.name for file in folder.iterdir())
+    code, _, err = command(*FAST, "force=true", "tracking=sqlite", "tracking.uri=sqlite:////dev/null/x.db")
+    assert (code, "cannot be used" in err) == (1, True)
+    assert sorted(file.name for file in folder.iterdir()) == before
+
+
 def test_finite_weights_with_predictions_that_are_not_are_no_result(command) -> None:
     code, _, err = command("tracking=none", "pretrain.epochs=1", "method=wood_fisher", "method.damping=1e-12")
     assert code == 1

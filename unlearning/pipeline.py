@@ -53,19 +53,17 @@ def run(config: Config, choices: Mapping[str, str], command: str, sweep: str | N
     tracking = build.build(config["tracking"], "tracking")
     about = records.about(config, choices, command, key)
     with ExitStack() as held:
-        if lead(lambda: records.begin(folder, held, config["force"], about)):
+        if lead(lambda: records.begin(folder, held, config["force"])):
             lead(lambda: records.catch_up(folder, tracking, sweep, config))
             leave()
             return folder
-        begun = None
+        lead(tracking.check)
+        begun = Run(config, folder)  # a mistake in the request shows here, and costs no earlier result
+        lead(lambda: records.clear(folder, about))
         try:
-            lead(tracking.check)
-            begun = Run(config, folder)
             results, curves = begun.results()
         except BaseException as error:
-            if leads() and begun is None and isinstance(error, UserError):  # a mistake in the request
-                records.withdraw(folder)
-            elif leads():
+            if leads():
                 records.fail(folder, about, error, tracking, sweep, started)
             raise
         lead(lambda: records.finish(folder, about | results, curves, tracking, sweep, started))

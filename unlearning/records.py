@@ -41,13 +41,10 @@ HINT = "set paths.runs=DIR"
 PROVENANCE = "provenance.json"  # what ``about`` says, from the start of the run on
 
 
-def begin(folder: Path, held: ExitStack, force: bool, about: Mapping[str, Any]) -> bool:
-    """Whether the run is done already; if not, its folder, with ``about`` in it, is ``held`` by this process."""
+def begin(folder: Path, held: ExitStack, force: bool) -> bool:
+    """Whether the run is done already; its folder is ``held`` by this process."""
     held.enter_context(exclusive(folder, HINT))
-    if (folder / "DONE").exists() and not force:
-        return True
-    clear(folder, about)
-    return False
+    return (folder / "DONE").exists() and not force
 
 
 def clear(folder: Path, about: Mapping[str, Any]) -> None:
@@ -59,11 +56,6 @@ def clear(folder: Path, about: Mapping[str, Any]) -> None:
     except OSError as error:
         raise UserError(f"cannot make the run folder {folder}: {error.strerror}; {HINT}") from None
     write(folder, PROVENANCE, json.dumps(about, indent=1))
-
-
-def withdraw(folder: Path) -> None:
-    """Leave nothing of a run that could not begin."""
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def about(config: Mapping[str, Any], choices: Mapping[str, str], command: str, key: str) -> dict[str, Any]:
