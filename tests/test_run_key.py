@@ -8,6 +8,7 @@ import pytest
 from tests.conftest import composed
 from unlearning import config
 from unlearning.config import code_of, module_spec, run_key, source_files
+from unlearning.errors import UserError
 
 
 def names(target: str) -> set[str]:
@@ -60,3 +61,9 @@ def test_versions_decide_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     first = run_key(plain)
     monkeypatch.setattr(config, "libraries", lambda: {"torch": "99.0"})
     assert run_key(plain) != first
+
+
+def test_code_that_cannot_be_read_is_named_with_its_line(own: Path) -> None:
+    own.write_text("class Own:\n    def (\n")
+    with pytest.raises(UserError, match=r"own_method\.py, line 2: "):
+        source_files("own_method.Own")

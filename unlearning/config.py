@@ -211,7 +211,10 @@ def code_of(module: str) -> Code | None:
     spec = module_spec(module)
     if spec is None or not spec.has_location or "site-packages" in spec.origin:
         return None
-    tree = ast.parse(Path(spec.origin).read_text())
+    try:
+        tree = ast.parse(Path(spec.origin).read_text())
+    except SyntaxError as error:
+        raise UserError(f"{spec.origin}, line {error.lineno}: {error.msg}") from None
     imports = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
