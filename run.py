@@ -3,6 +3,7 @@
 import atexit
 import os
 import sys
+from contextlib import suppress
 
 if __name__ == "__main__":
     if {"-h", "--help"} & set(sys.argv[1:]):
@@ -14,6 +15,7 @@ if __name__ == "__main__":
 
         code = main()
         atexit._run_exitfuncs()
-        sys.stdout.flush()
+        with suppress(OSError):  # what is left where output cannot be written, which has been said
+            sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)  # as sys.exit, but without the two seconds that taking torch's modules apart takes

@@ -10,6 +10,7 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import IO
 
 import pytest
 import torch
@@ -418,10 +419,37 @@ def test_a_sweep_shares_its_reference_models(command, tmp_path: Path) -> None:
 # Real processes
 
 
-def start(*arguments: str) -> subprocess.Popen:
+def start(*arguments: str, stdout: int | IO = subprocess.PIPE) -> subprocess.Popen:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+    pipes = {"stdout": stdout, "stderr": subprocess.PIPE, "text": True, "env": environment}
     return subprocess.Popen([sys.executable, str(ROOT / "run.py"), *arguments], **pipes)
+
+
+def test_a_finished_run_is_shown_without_importing_torch(
+    command, places: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, out, _ = command(*FAST)
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+    process = start(*places, *FAST)
+    again, imported = process.communicate()
+    assert process.returncode == 0
+    assert again.split() == out.split()
+    assert "unlearning.cli" in imported
+    assert "torch" not in imported
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("sweep", [[], ["-m"]])
+def test_a_table_that_cannot_be_printed(command, places: list[str], sweep: list[str]) -> None:
+    command(*FAST)
+    with open("/dev/full", "w") as full:
+        process = start(*sweep, *places, *FAST, stdout=full)
+        _, err = process.communicate()
+    assert process.returncode == 1
+    (line,) = err.strip().splitlines()
+    assert line.startswith(
+        "error: no summary of the sweep: " if sweep else "error: the table cannot be shown (No space"
+    )
 
 
 def test_help_is_quick_to_import_and_teaches() -> None:

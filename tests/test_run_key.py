@@ -1,5 +1,6 @@
 """The key of a run follows the settings (see test_cli), the code and the libraries that decide its result."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -54,6 +55,34 @@ def test_code_decides_the_key_and_comments_do_not(own: Path) -> None:
     assert key() == first
     own.write_text(text.replace("pass", "epochs = 3"))
     assert key() != first
+
+
+@pytest.mark.parametrize("line", ["import helping", "from helping import rate", "import helping.deeper"])
+def test_a_users_other_modules_decide_the_key(own: Path, line: str) -> None:
+    """However they are imported, and the ``__init__`` of their package too; nothing is run to find them."""
+    package = own.with_name("helping")
+    package.mkdir()
+    (package / "__init__.py").write_text("rate = 1\nraise RuntimeError('imported')\n")
+    (package / "deeper.py").write_text("")
+    own.write_text(f"{line}\n{own.read_text()}")
+    config = composed("method=scrub", "method._target_=own_method.Own")[0]
+    first = run_key(config)
+    (package / "__init__.py").write_text("rate = 2\n")
+    code_of.cache_clear()
+    assert run_key(config) != first
+
+
+def test_an_import_from_above_the_top_is_left_to_who_imports_it(own: Path) -> None:
+    own.write_text(f"from .. import nothing\n{own.read_text()}")
+    assert "methods/scrub.py" in names("own_method.Own")
+
+
+def test_finding_the_code_imports_nothing() -> None:
+    program = (
+        "import sys; from unlearning.config import source_files; before = set(sys.modules); "
+        "found = source_files('unlearning.pipeline.run'); assert len(found) > 20; print(set(sys.modules) - before)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "set()\n"
 
 
 def test_versions_decide_the_key(monkeypatch: pytest.MonkeyPatch) -> None:

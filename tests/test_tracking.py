@@ -345,7 +345,9 @@ def test_a_server_that_answers_will_do(status: int) -> None:
         asked.join()
 
 
-@pytest.mark.parametrize("uri", ["sqlite:///mlflow.db", "sqlite:///:memory:", "sqlite://", "./mlruns", "file:///x"])
+@pytest.mark.parametrize(
+    "uri", ["sqlite:///mlflow.db", "sqlite:///:memory:", "sqlite://", "./mlruns", "file:///x", "foo://x"]
+)
 def test_a_uri_that_cannot_work(uri: str) -> None:
     with pytest.raises(UserError) as caught:
         Tracking(uri, "unlearning", None)

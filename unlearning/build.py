@@ -108,7 +108,7 @@ def method(config: Config, network: nn.Module) -> Method:
     method = build(config["method"], "method", model=network, **({"addons": addons} if addons else {}))
     for addon in method.addons:
         addon.check(method)
-    if not method.automatic_optimization and str(config["trainer"].get("precision")).startswith("16-mixed"):
+    if not method.automatic_optimization and config["trainer"].get("precision") in ("16-mixed", "16", 16):
         raise UserError(
             f"trainer.precision=16-mixed scales one loss, and {type(method).__name__} with these add-ons steps on "
             "gradients of its own: take bf16-mixed or 32-true"

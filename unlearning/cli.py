@@ -112,24 +112,25 @@ def task(composed: DictConfig) -> None:
             check_addons(overrides)
             folder = execute(plain(composed), choices, command, None)
             if os.environ.get("RANK", "0") == "0":
-                show(folder, full=True)
+                show(folder)
         except (UserError, *COMPOSITION_ERRORS) as error:
             failure.append(error)
         return
+    from .table import one_line
+
     sweep = os.environ[SWEEP]
     name = f"{state.job.num + 1}. {' '.join(overrides)}"
     try:
         check_addons(overrides)
         folder = execute(plain(composed), choices, command, sweep)
-        print(f"{name}: ", end="")
-        show(folder, full=False)
+        say(f"{name}: {one_line(json.loads((folder / 'results.json').read_text()))}")
         outcome = {"job": state.job.num, "run": str(folder)}
     except Exception as error:  # the sweep goes on; the failure is listed at its end and decides the exit code
         known = isinstance(error, (UserError, *COMPOSITION_ERRORS))
         reason = str(error) if isinstance(error, UserError) else explain(error)
         if not known:
             traceback.print_exc()
-        print(f"{name}: FAILED: {reason}", flush=True)
+        say(f"{name}: FAILED: {reason}")
         outcome = {"job": state.job.num, "failed": reason, "overrides": overrides}
     record = sweep_folder(composed.paths.runs, sweep) / f"{state.job.num}.json"
     record.parent.mkdir(parents=True, exist_ok=True)
@@ -164,16 +165,22 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def show(folder: Path, full: bool) -> None:
-    """Print a finished run: its table and where it lies, or one line."""
-    from .table import one_line, run_table
+def show(folder: Path) -> None:
+    """Print the table of a finished run and where it lies."""
+    from .table import run_table
 
-    results = json.loads((folder / "results.json").read_text())
-    if full:
-        run_table(results)
-        print(folder / "results.json")
-    else:
-        print(one_line(results), flush=True)
+    file = folder / "results.json"
+    try:
+        run_table(json.loads(file.read_text()))
+        print(file, flush=True)
+    except OSError as error:
+        raise UserError(f"the table cannot be shown ({error.strerror}); its numbers are in {file}") from None
+
+
+def say(line: str) -> None:
+    """Print a line about a job of a sweep, which goes on where nobody can see it."""
+    with suppress(OSError):
+        print(line, flush=True)
 
 
 def sweep_folder(runs: str, sweep: str) -> Path:
@@ -194,7 +201,8 @@ class SweepSummary(Callback):
                 with suppress(UserError, *COMPOSITION_ERRORS):  # where tracking is what failed, each job has said so
                     build(OmegaConf.to_container(config.tracking, resolve=True), "tracking").fail_sweep(sweep)
         except Exception as error:  # Hydra would make a warning of it, and the exit code 0
-            traceback.print_exc()
+            if not isinstance(error, (OSError, UserError)):
+                traceback.print_exc()
             raise SystemExit(complain(f"no summary of the sweep: {type(error).__name__}: {error}")) from error
         if failed:
             raise SystemExit(1)

@@ -9,9 +9,11 @@ import importlib.util
 import json
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,10 +31,10 @@ from .digests import content_digest, file_digest
 from .errors import UserError, nearest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = __package__
 TRACKED = "TRACKED"  # in the folder of a run: where it has been logged, a line each
 GROUPS = ("model", "dataset", "scenario", "pretrain", "method", "addon", "evaluation", "trainer", "tracking")
 DECIDES = ("model", "dataset", "scenario", "pretrain", "method", "addon", "evaluation", "seed", "split", "retrained")
+INSTALLED = {"site-packages", "dist-packages"}  # the folders of libraries
 PLACEMENT = ("_target_", "accelerator", "strategy", "devices", "num_nodes")
 
 
@@ -180,10 +182,7 @@ def source_digest(target: str) -> str:
 
 
 def source_files(target: str) -> dict[Path, Code]:
-    """The module of a ``_target_`` and all that it imports from this package or relatively, to any depth.
-
-    Libraries are left out: their versions count.
-    """
+    """The module of a ``_target_`` and all that it imports, to any depth; of libraries the versions count instead."""
     found, seen, pending = {}, set(), [target.rpartition(".")[0]]
     while pending:
         name = pending.pop()
@@ -192,13 +191,13 @@ def source_files(target: str) -> dict[Path, Code]:
         seen.add(name)
         if code := code_of(name):
             found[code.file] = code
-            pending += code.imports
+            pending += [*code.imports, name.rpartition(".")[0]]  # a package's __init__ runs before what is in it
     return found
 
 
 @dataclass(frozen=True)
 class Code:
-    """A module: its file, the digest of its statements, and the modules of ours that it imports."""
+    """A module: its file, the digest of its statements, and what it imports."""
 
     file: Path
     digest: str
@@ -209,7 +208,7 @@ class Code:
 def code_of(module: str) -> Code | None:
     """What a module is made of; None for a library's and for what is no module."""
     spec = module_spec(module)
-    if spec is None or not spec.has_location or "site-packages" in spec.origin:
+    if spec is None or not str(spec.origin).endswith(".py"):
         return None
     try:
         tree = ast.parse(Path(spec.origin).read_text())
@@ -218,23 +217,27 @@ def code_of(module: str) -> Code | None:
     imports = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            imports += [alias.name for alias in node.names if alias.name.startswith(PACKAGE)]
+            imports += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            source = importlib.util.resolve_name("." * node.level + (node.module or ""), spec.parent)
-            if node.level or source.startswith(PACKAGE):
-                imports.append(source)
-                if getattr(module_spec(source), "submodule_search_locations", None):
-                    imports += [f"{source}.{alias.name}" for alias in node.names]  # ``from . import build``
+            with suppress(ImportError):  # an import from above the top, which is for ``build`` to complain about
+                source = importlib.util.resolve_name("." * node.level + (node.module or ""), spec.parent)
+                imports += [source, *(f"{source}.{alias.name}" for alias in node.names)]  # ``from . import build``
     return Code(Path(spec.origin), hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(imports))
 
 
 @functools.cache
 def module_spec(name: str) -> ModuleSpec | None:
-    """Where a module is; None where there is none, which is for ``build`` to complain about."""
+    """Where a module of ours or of the user's is, found without importing anything; None for all others."""
+    package, _, _ = name.rpartition(".")
+    if package:
+        inside = module_spec(package)
+        return PathFinder.find_spec(name, inside.submodule_search_locations or ()) if inside else None
     try:
-        return importlib.util.find_spec(name)
-    except (ImportError, ValueError):
+        spec = None if name in sys.stdlib_module_names else importlib.util.find_spec(name)
+    except ValueError:  # such as ``__main__``; it is for ``build`` to complain about
         return None
+    places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else []
+    return None if any(set(Path(place).parts) & INSTALLED for place in places if place) else spec
 
 
 # What to say when composing fails

@@ -58,10 +58,10 @@ def run(config: Config, choices: Mapping[str, str], command: str, sweep: str | N
             leave()
             return folder
         lead(tracking.check)
-        begun = Run(config, folder)  # a mistake in the request shows here, and costs no earlier result
+        prepared = Run(config, folder)  # a mistake in the request shows here, and costs no earlier result
         lead(lambda: records.clear(folder, about))
         try:
-            results, curves = begun.results()
+            results, curves = prepared.results()
         except BaseException as error:
             if leads():
                 records.fail(folder, about, error, tracking, sweep, started)

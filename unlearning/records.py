@@ -33,6 +33,7 @@ PACKAGES = (
     "lightning",
     "hydra-core",
     "timm",
+    "torchmetrics",
     "scikit-learn",
     "mlflow",
     "numpy",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 V = TypeVar("V")
 
 SQLITE = "sqlite:///"
+SCHEMES = (SQLITE, "http://", "https://", "databricks", "postgresql", "mysql", "mssql")  # what runs can be logged to
 PATIENCE = 20.0  # seconds to wait for a database that another program holds
 NAME_LENGTH = 240  # characters; MLflow's limit is 250, and _named may add some
 DIGEST_LENGTH = 36  # MLflow's limit
@@ -60,8 +61,9 @@ class Tracking:
         if not uri:
             raise UserError(f"tracking.uri is not set: give {example}, or set MLFLOW_TRACKING_URI")
         self.database = Path(uri.removeprefix(SQLITE).partition("?")[0]) if uri.startswith("sqlite:") else None
-        if "://" not in uri or uri.startswith("file:") or (self.database and not self.database.is_absolute()):
-            raise UserError(f"tracking.uri={uri} is no absolute database or server URI: give {example}")
+        if not uri.startswith(SCHEMES) or (self.database and not self.database.is_absolute()):
+            wrong = _without_password(f"tracking.uri={uri}")
+            raise UserError(f"{wrong} is no absolute database or server URI: give {example}")
         self.uri = uri
         self.experiment = experiment
         self.artifacts = artifacts

@@ -61,8 +61,8 @@ class Metric:
 def evaluate(metrics: Mapping[str, Metric], evidence: Evidence) -> tuple[dict[str, float], dict[str, str]]:
     """All values, and for each metric that failed its error; a failed metric is never imputed.
 
-    Metrics that do not apply are left out. All fail where a sample's
-    logits are not finite: the largest of NaNs is class 0, and a collapsed model would be given an accuracy.
+    Metrics that do not apply are left out. All fail where a sample's logits are not finite: the largest of NaNs is
+    class 0, and a collapsed model would be given an accuracy.
     """
     values: dict[str, float] = {}
     failed: dict[str, str] = {}
