@@ -254,7 +254,7 @@ def explain(error: BaseException, keys: list[str] | None = None) -> str:
         alike = [known for known in keys or () if known.rpartition(".")[2] == key.rpartition(".")[2]]
         if alike:
             return f"there is no key {key!r}: did you mean {', '.join(alike)}?"
-        hint = f" (an option that its YAML does not name is added by +{key}=...)" if "." in key else ""
+        hint = f" (if its class takes it and only the YAML does not name it: +{key}=...)" if "." in key else ""
         return f"there is no key {key!r}: {nearest(key, keys or GROUPS)}{hint}"
     if "Missing mandatory value" in text or isinstance(error, MissingMandatoryValue):
         key = re.search(r"full_key: (\S+)", text) or re.search(r"value: (\S+)", text)
