@@ -12,7 +12,7 @@ from tests.conftest import Tiny
 from unlearning.errors import UserError
 from unlearning.fisher import exact_fisher, root_of_output_fisher
 from unlearning.methods.fisher import Fisher
-from unlearning.methods.ntk import NTK, jacobian_of, ridge, trapezium
+from unlearning.methods.ntk import NTK, gram, grams, jacobian_of, ridge, trapezium
 from unlearning.models.mlp import MLP
 from unlearning.models.small_cnn import SmallCNN
 from unlearning.sample_gradients import SampleBackward
@@ -322,14 +322,24 @@ def test_jacobian_and_ridge_solve_the_linearised_problem() -> None:
         residual = torch.randn(len(jacobian)).double()
         stacked = np.vstack([jacobian.numpy(), np.sqrt(0.3) * np.eye(44)])
         best = np.linalg.lstsq(stacked, np.append(-residual.numpy(), np.zeros(44)), rcond=None)[0]
-        np.testing.assert_allclose(ridge(jacobian, residual, 0.3).numpy(), best, rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(ridge(jacobian, residual, gram(jacobian), 0.3).numpy(), best, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("rows", [3, 5, 9])  # of 4 columns: nothing is tall, the whole is, its first 6 are, too
+def test_grams_are_of_the_first_rows_and_of_all(rows: int) -> None:
+    torch.manual_seed(0)
+    jacobian, first = torch.randn(rows, 4).double(), {3: 2, 5: 3, 9: 6}[rows]
+    found = grams(jacobian, first)
+    wanted = [j.T @ j if len(j) > 4 else j @ j.T for j in (jacobian[:first], jacobian)]
+    for one, expected in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one.tril(), expected.tril())
 
 
 def test_ntk_refuses_what_does_not_fit(tiny: Tiny) -> None:
-    # 4 samples x 2 logits by 2 weights: 2 x 16 + 2 x 4 numbers of 4 bytes
+    # 4 samples x 2 logits by 2 weights: 16 + 3 x 4 numbers of 4 bytes, 1.04e-7 GiB
     with pytest.raises(UserError, match=r"4 samples x 2 logits by 2 weights, more than .*memory_gib=1e-07"):
         edit(tiny, NTK(tiny.model, memory_gib=1e-7))
-    edit(tiny, NTK(tiny.model, memory_gib=1.6e-7))
+    edit(tiny, NTK(tiny.model, memory_gib=1.1e-7))
 
 
 @pytest.mark.parametrize("wrong", [{"weight_decay": 0.0}, {"retain_share": 0.0}, {"retain_share": 1.5}])

@@ -29,6 +29,7 @@ def measurements(pairs: int) -> dict[str, Callable[[], list[Claim]]]:
         "pipeline": lambda: [training.pipeline(bench, pairs)],
         **{name: partial(against_floor, bench, name, pairs) for name in training.METHODS},
         **{f"addon-{name}": partial(with_addon, bench, name, pairs) for name in training.ADDONS},
+        **{name: partial(training.against_derivatives, name, pairs) for name in training.DERIVATIVES},
         "exact": lambda: training.exact(pairs),
         "evaluation": lambda: [reading.evaluation(pairs)],
         "loader": lambda: reading.loader(pairs),

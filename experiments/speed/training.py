@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import torch
@@ -21,7 +21,7 @@ from .setting import Bench, synthetic
 # Add-ons that take two gradients a step, on neggrad_plus, and the target; opt, which sorts all coordinates, informs.
 ADDONS: dict[str, float | None] = {"focus": 1.15, "opt": None}
 
-# A line each: the method, and what makes it short. Not here: ntk and fisher, which go through each sample (`exact`).
+# A line each: the method, and what makes it short. Not here: those in DERIVATIVES.
 METHODS: dict[str, tuple[str, ...]] = {
     "ssd": (),
     "jit": (),
@@ -39,6 +39,13 @@ METHODS: dict[str, tuple[str, ...]] = {
     "unsir": ("method.copies=10",),
     "emmn": ("method.copies=4", "method.epochs=1"),
     "gkt": ("method.pseudo_batches=2",),
+}
+
+
+# Those that go through each sample: how many samples, the derivatives, and the target.
+DERIVATIVES: dict[str, tuple[int, Callable[..., object], float | None, str]] = {
+    "fisher": (320, exact_fisher, 1.1, ""),
+    "ntk": (40, jacobian_of, None, "the rest is its linear system"),
 }
 
 
@@ -92,6 +99,19 @@ def floor_of(bench: Bench, name: str, changes: tuple[str, ...] | None = None) ->
     method.meter = Recorder()
     bench.fit(method)
     return Floor(method.meter.passes), method.meter.forward, method.meter.backward
+
+
+def against_derivatives(name: str, pairs: int) -> list[Claim]:
+    """A method that takes the derivatives of each sample, against these derivatives in a bare loop."""
+    samples, taken, target, note = DERIVATIVES[name]
+    bench = Bench(synthetic(samples, augmented=False))
+    method, network, transform = bench.method(name), bench.network.eval(), Transform(bench.data)
+    ids = [bench.split.sets[stream].split(method.batch_sizes[stream]) for stream in method.streams]
+    batches = [transform(bench.data.inputs[rows]) for stream in ids for rows in stream]
+    ratio = paired_ratio(
+        lambda: bench.fit(bench.method(name)), lambda: [taken(network, images) for images in batches], pairs
+    )
+    return [Claim(f"{name} / the derivatives of its samples alone", ratio, target, note=note)]
 
 
 def exact(pairs: int, samples: int = 16) -> list[Claim]:

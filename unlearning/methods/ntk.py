@@ -66,27 +66,20 @@ class NTK(OneShot):
     def edit(self) -> None:
         weights = trainable(self.model)
         original = flatten(weights)
-        self.check_size(original)
-        linearised = [self.linearised(stream, original) for stream in self.streams]
-        retained = len(linearised[0][1])
-        jacobian, residual = (torch.cat(parts) for parts in zip(*linearised, strict=True))
-        del linearised
-
-        def trained_on(samples: int) -> Tensor:
-            rows = jacobian[:samples].flatten(0, 1), residual[:samples].flatten()
-            return ridge(*rows, samples * self.weight_decay)
-
-        start = trained_on(len(residual))
-        step = trained_on(retained) - start
+        jacobian, residual, retained = self.linearised(original)
+        samples, classes = residual.shape
+        rows, targets = jacobian.flatten(0, 1), residual.flatten()
+        first = retained * classes
+        part, whole = grams(rows, first)
+        start = ridge(rows, targets, whole, samples * self.weight_decay)
+        step = ridge(rows[:first], targets[:first], part, retained * self.weight_decay) - start
         scale = trapezium(step, original - start) if self.scale is None else self.scale
         assign(weights, original + scale * step)
 
-    def check_size(self, original: Tensor) -> None:
+    def check_size(self, samples: int, classes: int, original: Tensor) -> None:
         """Refuse what does not fit, before it is begun."""
-        samples = int(self.observations["samples"])
-        classes = self.model(next(iter(self.look("forget"))).images[:1]).shape[1]
         rows, columns = samples * classes, len(original)
-        numbers = 2 * rows * columns + 2 * min(rows, columns) ** 2  # the parts and the whole; a system and its root
+        numbers = rows * columns + 3 * min(rows, columns) ** 2  # the Jacobian; a kernel, a system and its root
         gib = numbers * original.element_size() / 2**30
         if gib > self.memory_gib:
             raise UserError(
@@ -95,36 +88,65 @@ class NTK(OneShot):
                 "of the retain set (method.retain_share=0.1), or raise the limit"
             )
 
-    def linearised(self, stream: str, original: Tensor) -> tuple[Tensor, Tensor]:
-        """J, (n, C, P), and r = f(w = 0) - y, (n, C), of a stream's samples."""
-        jacobians, residuals = [], []
-        for batch in self.look(stream):
-            jacobian, logits = jacobian_of(self.model, batch.images)
-            jacobians.append(jacobian)
-            residuals.append(logits - F.one_hot(batch.labels, logits.shape[1]) - jacobian @ original)
-        return torch.cat(jacobians), torch.cat(residuals)
+    def linearised(self, original: Tensor) -> tuple[Tensor, Tensor, int]:
+        """J, (n, C, P), and r = f(w = 0) - y, (n, C), of all samples, and how many of them, the first, are retained."""
+        samples, counts = int(self.observations["samples"]), dict.fromkeys(self.streams, 0)
+        classes = self.model(next(iter(self.look("forget"))).images[:1]).shape[1]
+        self.check_size(samples, classes, original)
+        jacobian, residual = original.new_empty(samples, classes, len(original)), original.new_empty(samples, classes)
+        for stream in self.streams:
+            for batch in self.look(stream):
+                start = sum(counts.values())
+                counts[stream] += len(batch.labels)
+                here = slice(start, start + len(batch.labels))
+                logits = jacobian_of(self.model, batch.images, jacobian[here])[1]
+                residual[here] = logits - F.one_hot(batch.labels, classes) - jacobian[here] @ original
+        return jacobian, residual, counts["retain"]
 
 
-def jacobian_of(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, C, P) derivatives of a batch's logits by the trainable weights, and the (B, C) logits."""
+def jacobian_of(model: nn.Module, images: Tensor, jacobian: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """(B, C, P) derivatives of a batch's logits by the trainable weights, and the (B, C) logits.
+
+    The derivatives are written into ``jacobian``, if it is given.
+    """
     backward = SampleBackward(model, images)
     logits = backward.logits.detach()
     units = torch.eye(logits.shape[1], dtype=logits.dtype, device=logits.device)
-    columns = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    jacobian = logits.new_empty(*logits.shape, columns, dtype=backward.dtype)
+    if jacobian is None:
+        columns = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        jacobian = logits.new_empty(*logits.shape, columns, dtype=backward.dtype)
     for number, unit in enumerate(units):
         backward.rows_along(unit.expand_as(logits), jacobian[:, number])
     return jacobian, logits
 
 
-def ridge(jacobian: Tensor, residual: Tensor, penalty: float) -> Tensor:
+def grams(jacobian: Tensor, first: int) -> tuple[Tensor, Tensor]:
+    """``gram`` of the ``first`` rows and of all; what they share is computed once."""
+    part = jacobian[:first]
+    if is_tall(part):
+        found = gram(part)
+        return found, found + lower_gram(jacobian[first:].T)
+    whole = gram(jacobian)
+    return gram(part) if is_tall(jacobian) else whole[:first, :first], whole
+
+
+def gram(jacobian: Tensor) -> Tensor:
+    """The products of the rows, or of the columns where there are fewer of these; see ``lower_gram``."""
+    return lower_gram(jacobian.T if is_tall(jacobian) else jacobian)
+
+
+def is_tall(matrix: Tensor) -> bool:
+    """Whether it has more rows than columns."""
+    return matrix.shape[0] > matrix.shape[1]
+
+
+def ridge(jacobian: Tensor, residual: Tensor, gram: Tensor, penalty: float) -> Tensor:
     """(P,) the w with the least ``|jacobian w + residual|^2 + penalty |w|^2``, by the smaller of two equal systems."""
-    rows, columns = jacobian.shape
-    tall = rows > columns
-    matrix = lower_gram(jacobian.T if tall else jacobian)
-    matrix.diagonal().add_(penalty)
+    tall = is_tall(jacobian)
+    system = gram.clone()
+    system.diagonal().add_(penalty)
     right = jacobian.T @ residual if tall else residual
-    solution = torch.cholesky_solve(right[:, None], torch.linalg.cholesky(matrix))[:, 0]
+    solution = torch.cholesky_solve(right[:, None], torch.linalg.cholesky(system))[:, 0]
     return -solution if tall else -(jacobian.T @ solution)
 
 
