@@ -4,11 +4,14 @@ As in ``test_steps``: with ``f(x) = w x`` the gradient of the mean cross-entropy
 ``mean_b (softmax(w x_b) - onehot(y_b)) x_b``.
 """
 
+import dataclasses
 import functools
 import json
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -16,13 +19,19 @@ from scipy.special import softmax
 from torch import nn
 
 from tests.conftest import Tiny, composed
+from unlearning import build
+from unlearning.addons.base import Holder, weights_of
 from unlearning.addons.saliency import Saliency
+from unlearning.data.datamodule import UnlearningData
 from unlearning.errors import UserError
+from unlearning.methods.base import Method
 from unlearning.methods.conv_transpose import ConvTranspose
+from unlearning.methods.eu_k import EUk
 from unlearning.methods.finetune import FineTune
 from unlearning.methods.msg import MSG
 from unlearning.methods.neggrad_plus import NegGradPlus
 from unlearning.methods.random_label import RandomLabel
+from unlearning.methods.retrain import Retrain
 from unlearning.methods.rl_proximal import RLProximal
 from unlearning.methods.scrub_joint import ScrubJoint
 from unlearning.pipeline import run
@@ -208,12 +217,52 @@ def test_conv_transpose_is_fine_tuning_from_transposed_kernels() -> None:
     assert not torch.equal(transposed.model[0].weight[0, 0], torch.tensor([[1.0, 3.0], [2.0, 4.0]]))
 
 
-def test_conv_transpose_keeps_what_saliency_froze() -> None:
+class Hold(Holder):
+    """Holds the weights that it is told to, numbered over all parameters, where they are."""
+
+    def __init__(self, *numbers: int) -> None:
+        super().__init__()
+        self.numbers = list(numbers)
+
+    def prepare(self, trainer: L.Trainer, method: L.LightningModule) -> None:
+        self.values = weights_of(method.model)
+        self.frozen = torch.zeros_like(self.values, dtype=torch.bool)
+        self.frozen[self.numbers] = True
+
+
+def test_msg_disturbs_a_share_of_the_weights_that_are_free() -> None:
+    # Class 2, with A = 0, is held. Of the others |g_r| is alike and |g_f| = mean p x, so that of class 1 is the least.
+    tiny = ThreeClasses()
+    tiny.fit(MSG(tiny.model, optimizer=STILL, share=1 / 3, addons=[Hold(2)]))
+    assert tiny.weight[[0, 2]].tolist() == [0.5, -9000]
+    assert tiny.weight[1] != -1
+    all_held = ThreeClasses()
+    all_held.fit(MSG(all_held.model, optimizer=STILL, addons=[Hold(0, 1, 2)]))
+    assert all_held.weight.tolist() == [0.5, -1, -9000]
+
+
+def test_conv_transpose_swaps_the_pairs_that_are_free() -> None:
+    tiny = Tiny()
+    tiny.model = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1, bias=False), nn.Flatten(), nn.Linear(1, 2))
+    kernel = tiny.model[0].weight
+    with torch.no_grad():
+        kernel.copy_(torch.arange(9.0).view(1, 1, 3, 3))
+    tiny.fit(ConvTranspose(tiny.model, optimizer=STILL, addons=[Hold(1)]))
+    assert kernel.tolist() == [[[[0, 1, 6], [3, 4, 7], [2, 5, 8]]]]
+
+
+@pytest.mark.parametrize("kind", [MSG, ConvTranspose])
+def test_what_saliency_froze_is_never_disturbed(kind: type[FineTune]) -> None:
     tiny = convolutional([[1.0, 2.0], [3.0, 4.0]])
-    before = torch.cat([p.detach().flatten().clone() for p in tiny.model.parameters()])
-    tiny.fit(ConvTranspose(tiny.model, optimizer=SGD, epochs=3, addons=[Saliency(keep=0.5)]))
-    after = torch.cat([p.detach().flatten() for p in tiny.model.parameters()])
-    assert (before == after).sum() >= 6  # of twelve
+    before, saliency, seen = weights_of(tiny.model), Saliency(keep=0.5), []
+    momentum = functools.partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=0.1)
+    method = kind(tiny.model, optimizer=momentum, epochs=3, addons=[saliency])
+    method.on_train_epoch_start = lambda: seen.append(weights_of(tiny.model))
+    tiny.fit(method)
+    assert saliency.frozen.sum() == 6  # of twelve
+    for weights in (*seen, weights_of(tiny.model)):
+        assert torch.equal(weights[saliency.frozen], before[saliency.frozen])
+    assert (weights_of(tiny.model) != before).sum() == 6
 
 
 def test_conv_transpose_needs_square_kernels(tiny: Tiny) -> None:
@@ -221,6 +270,43 @@ def test_conv_transpose_needs_square_kernels(tiny: Tiny) -> None:
         ConvTranspose(tiny.model)
     with pytest.raises(UserError, match="the model has none"):
         ConvTranspose(nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 2, (1, 3))))
+
+
+# Checkpoints
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        functools.partial(MSG, share=0.5),
+        ConvTranspose,
+        functools.partial(RLProximal, sparsity=0.02, forget_weight=0.5, retain_weight=0.5),
+        Retrain,
+        functools.partial(EUk, k=1),
+    ],
+    ids=["msg", "conv_transpose", "rl_proximal", "retrain", "eu_k"],
+)
+def test_a_resumed_run_is_bit_equal_to_one_that_never_stopped(make: Callable[..., Method], tmp_path: Path) -> None:
+    class Save(L.Callback):
+        def on_train_epoch_end(self, trainer: L.Trainer, method: L.LightningModule) -> None:
+            if trainer.current_epoch == 1:
+                trainer.save_checkpoint(tmp_path / "middle.ckpt")
+
+    def fit(seed: int, resume: bool) -> tuple[torch.Tensor, Method]:
+        tiny = convolutional([[1.0, 2.0], [3.0, 4.0]])
+        torch.manual_seed(seed)
+        method = make(tiny.model, optimizer=functools.partial(torch.optim.Adam, lr=0.05), epochs=5)
+        method.order = "by_class"  # which is no draw
+        fresh = convolutional([[4.0, 3.0], [2.0, 1.0]]).model
+        data = UnlearningData(tiny.data, tiny.split, dataclasses.replace(tiny.task(), starting_model=lambda: fresh))
+        trainer = build.trainer({"trainer": {"_target_": "lightning.Trainer", "accelerator": "cpu"}}, 5, [Save()])
+        trainer.fit(method, datamodule=data, ckpt_path=tmp_path / "middle.ckpt" if resume else None)
+        return weights_of(tiny.model), method
+
+    whole, _ = fit(seed=5, resume=False)
+    again, method = fit(seed=6, resume=True)
+    assert len(method.curves["retain_loss"]) == 3
+    assert torch.equal(again, whole)
 
 
 # Digits

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..addons.base import Addon, Gradients, trainable
+from ..addons.base import Addon, Gradients, Holder, trainable
 from ..cost import Meter
 from ..errors import UserError
 from ..importance import flatten, parts
@@ -151,6 +151,27 @@ class Method(L.LightningModule):
         """Batches of the longest of some streams; of the shortest, if that is what an epoch is."""
         batches = [self.trainer.datamodule.steps(stream, self) for stream in streams]
         return min(batches) if self.pairing == "min_size" else max(batches)
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the run goes on from a checkpoint, whose weights are in place by ``on_fit_start``.
+
+        What changes the weights before the first step is not done again then.
+        """
+        return self.trainer.ckpt_path is not None
+
+    def free(self) -> dict[nn.Parameter, Tensor]:
+        """Where each trainable parameter may change, bool in its shape; from ``on_train_start`` on.
+
+        Add-ons that choose anew in every step hold nothing before the first one.
+        """
+        weights = trainable(self.model)
+        masks = {weight: torch.ones_like(weight, dtype=torch.bool) for weight in weights}
+        for held in (addon.frozen for addon in self.addons if isinstance(addon, Holder)):
+            if held is not None:
+                for weight, frozen in zip(weights, parts(held, weights), strict=True):
+                    masks[weight] &= ~frozen
+        return masks
 
     def shuffler(self) -> torch.Generator:
         """A generator for the order of a look: the same in every process and at every look of a run."""

@@ -14,6 +14,8 @@ class EUk(CFk):
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
+        if self.resumed:
+            return
         fresh = blocks_of(self.task.starting_model())[self.first :]
         for block, new in zip(blocks_of(self.model)[self.first :], fresh, strict=True):
             block.load_state_dict(new.state_dict())

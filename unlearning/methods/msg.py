@@ -14,11 +14,12 @@ class MSG(FineTune):
 
     ``A = sum_b min(|g_r|, |g_f|)`` over pairs b of a forget and a retain batch, g being the gradients of their
     cross-entropy, in eval mode. In each tensor the weights with A at or below its ``share`` quantile are multiplied by
-    N(0, 1). There are as many pairs as the smaller of the two sets has batches.
+    N(0, 1). There are as many pairs as the smaller of the two sets has batches. Weights that an add-on holds stay as
+    they are, and the quantile is that of the others.
 
     Args:
         model: as in ``Method``; so are the options.
-        share: of the weights that are disturbed, in each tensor.
+        share: of the weights that are disturbed, in each tensor; of those that are free to change.
     """
 
     looks = ("forget",)
@@ -30,6 +31,11 @@ class MSG(FineTune):
         self.share = share
 
     def on_train_start(self) -> None:
+        if not self.resumed:
+            self.disturb()
+
+    def disturb(self) -> None:
+        """Multiply the weights that matter least by normal numbers."""
         with self.meter.item("reset"):
             self.model.eval()
             weights = trainable(self.model)
@@ -44,7 +50,8 @@ class MSG(FineTune):
                 torch._foreach_add_(common, torch._foreach_minimum(*sizes))
             generator = CommonRandom("msg").on(self.device)
             with torch.no_grad():
-                for weight, size in zip(weights, common, strict=True):
-                    small = size <= percentile(size.flatten().sort().values, 100 * self.share)
+                for (weight, free), size in zip(self.free().items(), common, strict=True):
                     noise = torch.randn(weight.shape, generator=generator, device=weight.device, dtype=weight.dtype)
-                    weight.mul_(torch.where(small, noise, 1.0))
+                    if free.any():
+                        small = size <= percentile(size[free].sort().values, 100 * self.share)
+                        weight.mul_(torch.where(small & free, noise, 1.0))

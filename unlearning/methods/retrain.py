@@ -28,6 +28,8 @@ class Retrain(Method):
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
+        if self.resumed:
+            return
         if self.redraw:
             torch.manual_seed(torch.initial_seed() + self.redraw)
         self.model.load_state_dict(self.task.starting_model().state_dict())

@@ -3,12 +3,15 @@
 SalUn: Fan et al., ICLR 2024, arXiv:2310.12508. The steps here are written from the idea, not from that code.
 """
 
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..addons.base import trainable
+from ..addons.base import trainable, weights_of
 from ..errors import UserError
+from ..importance import parts
 from .random_label import RandomLabel
 
 
@@ -29,15 +32,24 @@ class RLProximal(RandomLabel):
         if sparsity < 0:
             raise UserError(f"method.sparsity={sparsity} must be 0 or more")
         self.sparsity = sparsity
+        self.start: Tensor | None = None  # theta_0, a vector over the trainable parameters
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["start"] = self.start
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.start = checkpoint["start"]
 
     def on_train_start(self) -> None:
-        self.start = {p: p.detach().clone() for p in trainable(self.model)}
+        self.start = self.start.to(self.device) if self.resumed else weights_of(self.model)
         self.optimizers(use_pl_optimizer=False).register_step_post_hook(self.shrink)
 
     @torch.no_grad()
     def shrink(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
         """Soft-threshold the distance of each weight from its original value."""
+        weights = trainable(self.model)
+        starts = dict(zip(weights, parts(self.start, weights), strict=True))
         for group in optimizer.param_groups:
             for weight in group["params"]:
-                distance = F.softshrink(weight - self.start[weight], float(group["lr"]) * self.sparsity)
-                torch.add(self.start[weight], distance, out=weight)
+                distance = F.softshrink(weight - starts[weight], float(group["lr"]) * self.sparsity)
+                torch.add(starts[weight], distance, out=weight)
