@@ -12,6 +12,7 @@ from tests.conftest import Tiny
 from unlearning.errors import UserError
 from unlearning.fisher import exact_fisher, root_of_output_fisher
 from unlearning.methods.fisher import Fisher
+from unlearning.methods.fisher_new import FisherNew
 from unlearning.methods.ntk import NTK, gram, grams, jacobian_of, ridge, trapezium
 from unlearning.models.mlp import MLP
 from unlearning.models.small_cnn import SmallCNN
@@ -346,3 +347,18 @@ def test_ntk_refuses_what_does_not_fit(tiny: Tiny) -> None:
 def test_ntk_refuses_senseless_options(tiny: Tiny, wrong: dict[str, float]) -> None:
     with pytest.raises(UserError, match="must be positive and retain_share lie in"):
         NTK(tiny.model, **wrong)
+
+
+# Fisher forgetting by batches
+
+
+def test_fisher_new_squares_the_gradient_of_the_batch_that_processes_share(tiny: Tiny) -> None:
+    """Two processes, of which the other one always has the gradient (.3, -.1): the mean of both is what is squared."""
+    method, other = FisherNew(tiny.model, batch_size=1), np.array([0.3, -0.1])
+    method.averaged = lambda gradient: (gradient + torch.from_numpy(other).float()) / 2
+    tiny.fit(method)
+    w = np.array([0.5, -1.0])  # retained are x = .4 of class 0 and x = .8 of class 1
+    own = [(softmax(x * w) - np.eye(2)[y]) * x for x, y in ((0.4, 0), (0.8, 1))]
+    expected = sum(((g + other) / 2) ** 2 for g in own)
+    np.testing.assert_allclose(method.observations["squares"].numpy(), expected, rtol=1e-5)
+    assert method.observations["batches"] == 2

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -84,12 +85,15 @@ def test_processes_share_a_batch(root: Path) -> None:
     assert both["cost"]["cost/forward"] == pytest.approx(both["sizes"]["retain"], abs=1)
 
 
-def test_the_number_of_processes_does_not_decide_the_result(root: Path) -> None:
+@pytest.mark.parametrize(
+    "method", [["method=finetune", "method.epochs=1", "+method.batch_norm=eval"], ["method=fisher_new"]], ids="-".join
+)
+def test_the_number_of_processes_does_not_decide_the_result(method: list[str], root: Path) -> None:
     """A step on all of an even number of retain samples, from the same original model: nothing is drawn or padded."""
-    step = ["method=finetune", "method.epochs=1", "method.batch_size=5000", "+method.batch_norm=eval"]
-    step += ["trainer.precision=64-true", f"paths.store={root}/store"]
+    step = [*method, "method.batch_size=5000", "trainer.precision=64-true", f"paths.store={root}/store"]
     both = torchrun(root, *step)
     assert both["sizes"]["retain"] % 2 == 0
+    shutil.rmtree(root / "store" / "observations", ignore_errors=True)  # else they would be those of two processes
     alone = [sys.executable, "run.py", *step, f"paths.root={root}/alone", "tracking=none", "pretrain.epochs=6"]
     subprocess.run(alone, cwd=ROOT, check=True, capture_output=True, timeout=300)
     name = f"multirun/*-{both['run_key'][:12]}/unlearned.safetensors"  # of the same key

@@ -245,8 +245,12 @@ class Method(L.LightningModule):
         parameters = trainable(self.model)
         rows = [flatten(torch.autograd.grad(loss, parameters, materialize_grads=True)) for loss in losses.values()]
         if self.trainer.world_size > 1:
-            rows = self.trainer.strategy.reduce(torch.stack(rows), reduce_op="mean").unbind()
+            rows = self.averaged(torch.stack(rows)).unbind()
         return dict(zip(losses, rows, strict=True))
+
+    def averaged(self, gradients: Tensor) -> Tensor:
+        """Gradients of the batch that the processes share, from those of the part that each of them has."""
+        return self.trainer.strategy.reduce(gradients, reduce_op="mean")
 
     def combined(self, gradients: Gradients) -> Tensor:
         """The weighted sum of gradients by stream."""

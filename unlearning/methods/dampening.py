@@ -86,7 +86,7 @@ class Dampening(OneShot):
         measure = MEASURES[self.measure]
         mean = measure.value(self.model(batch.images), batch.labels).mean()
         gradient = flatten(torch.autograd.grad(mean, trainable(self.model), materialize_grads=True))
-        return measure.size(self.trainer.strategy.reduce(gradient, reduce_op="mean"))  # processes share a batch
+        return measure.size(self.averaged(gradient))
 
     def squares(self, batch: Batch) -> Tensor:
         """The sum over a batch of its samples' squared gradients, a vector over the weights."""

@@ -36,7 +36,7 @@ class FisherNew(OneShot):
     def observe(self, stream: str, batch: Batch) -> None:
         loss = F.cross_entropy(self.model(batch.images), batch.labels)
         gradients = torch.autograd.grad(loss, trainable(self.model), materialize_grads=True)
-        self.add("squares", flatten(gradients).square_())
+        self.add("squares", self.averaged(flatten(gradients)).square())
         self.add("batches", torch.ones((), device=self.device))
 
     def edit(self) -> None:
