@@ -223,7 +223,21 @@ def test_focus_opt_masks_what_focus_leaves() -> None:
     addon = FocusOpt()
     addon.focus_vector = lambda *_: vector(0.5, 1, 0.5)
     u, c = vector(1, -2, 3), vector(1, 1, -1)
-    assert combine(addon, u + c, u, c)[0].tolist() == [1, 0, 1]
+    chosen, curves = combine(addon, u + c, u, c)
+    assert chosen.tolist() == [1, 0, 1]
+    found = {name.removeprefix("focus_opt/"): value for name, (value,) in curves.items() if "/w_" not in name}
+    assert found == {
+        "mask_ratio": pytest.approx(1 / 3),  # of w m, (.5, 0, .5); the products with u and c, of d and of (1, 0, 1)
+        "retain_before": -1,
+        "retain_after": 0,
+        "forget_before": 10,
+        "forget_after": 4,
+        "opt/mask_ratio": pytest.approx(2 / 3),  # of m; the products with w u and w c, of w d and of (1, 0, 1)
+        "opt/retain_before": -1,
+        "opt/retain_after": 0,
+        "opt/forget_before": 4,
+        "opt/forget_after": 2,
+    }
 
 
 def test_bernoulli_keeps_coordinates_as_often_as_w_says() -> None:

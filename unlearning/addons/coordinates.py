@@ -35,14 +35,19 @@ class CoordinateFactors(Addon):
     def combine(self, method: L.LightningModule, combined: Tensor, gradients: Gradients) -> Tensor:
         factor = self.factor(combined, gradients["forget"], gradients["retain"])
         chosen = combined * factor
-        found = {"mask_ratio": factor.mean(dtype=combined.dtype)}
-        for stream in ("retain", "forget"):
-            for when, step in (("before", combined), ("after", chosen)):
-                found[f"{stream}_{when}"] = torch.dot(step, gradients[stream])
-        for name, value in (found | self.diagnostics()).items():
+        for name, value in (facts_of(factor, combined, chosen, gradients) | self.diagnostics()).items():
             method.curves[f"{self.name}/{name}"].append(value)
         return chosen
 
     def diagnostics(self) -> dict[str, Tensor]:
         """More scalars of the latest step to draw as curves."""
         return {}
+
+
+def facts_of(factor: Tensor, step: Tensor, chosen: Tensor, gradients: Gradients) -> dict[str, Tensor]:
+    """Scalars by curve: the mean of the factor, and the inner products of the step and of what it leaves, ``chosen``."""
+    found = {"mask_ratio": factor.mean(dtype=step.dtype)}
+    for stream in ("retain", "forget"):
+        for when, vector in (("before", step), ("after", chosen)):
+            found[f"{stream}_{when}"] = torch.dot(vector, gradients[stream])
+    return found

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from .base import CommonRandom
-from .coordinates import CoordinateFactors
+from .coordinates import CoordinateFactors, facts_of
 from .opt import feasible_mask, require_both_weights
 
 
@@ -115,6 +115,8 @@ class FocusOpt(Focus):
 
     The step is ``m w d`` with the mask ``m`` of ``Opt`` for the gradients ``w g_u`` and ``w g_c``: its inner products
     with these two are not negative. For such a guarantee about ``g_u`` and ``g_c`` themselves stack ``[focus,opt]``.
+
+    Curves beyond those of ``Focus``: what ``Opt`` would draw if it were given the scaled gradients, as ``opt/...``.
     """
 
     name = "focus_opt"
@@ -125,7 +127,13 @@ class FocusOpt(Focus):
 
     def factor(self, combined: Tensor, forget: Tensor, retain: Tensor) -> Tensor:
         w = super().factor(combined, forget, retain)
-        return w * feasible_mask(w * combined, w * forget, w * retain)
+        step, scaled = w * combined, {"forget": w * forget, "retain": w * retain}
+        mask = feasible_mask(step, **scaled)
+        self.search = facts_of(mask, step, step * mask, scaled)
+        return w * mask
+
+    def diagnostics(self) -> dict[str, Tensor]:
+        return super().diagnostics() | {f"opt/{name}": value for name, value in self.search.items()}
 
 
 class Bernoulli(Focus):
