@@ -9,7 +9,7 @@ from hydra.utils import get_object
 from tests.conftest import composed, names
 from unlearning.config import ROOT
 
-# Foster et al. (2024): alpha and lambda of SSD; sigma, rate and batch of JiT.
+# Foster et al. (2024): alpha and lambda of SSD; sigma, rate and batch of JiT, whose code builds a VGG11 as "VGG16".
 SSD = {
     ("resnet18", "class"): (10, 1, 64),
     ("resnet18", "subclass"): (10, 1, 64),
@@ -25,9 +25,9 @@ JIT = {
     ("vit_b16", "class"): (0.8, 1.5, 128),
     ("vit_b16", "subclass"): (1.5, 0.5, 64),
     ("vit_b16", "random"): (0.5, 0.1, 128),
-    ("vgg16", "class"): (0.5, 3e-4, 128),
-    ("vgg16", "subclass"): (0.01, 3e-4, 64),
-    ("vgg16", "random"): (0.01, 3e-4, 128),
+    ("vgg11", "class"): (0.5, 3e-4, 128),
+    ("vgg11", "subclass"): (0.01, 3e-4, 64),
+    ("vgg11", "random"): (0.01, 3e-4, 128),
 }
 
 

@@ -45,7 +45,7 @@ class CoordinateFactors(Addon):
 
 
 def facts_of(factor: Tensor, step: Tensor, chosen: Tensor, gradients: Gradients) -> dict[str, Tensor]:
-    """Scalars by curve: the mean of the factor, and the inner products of the step and of what it leaves, ``chosen``."""
+    """Scalars by curve: the mean of the factor, and the inner products of the step and of what is ``chosen`` of it."""
     found = {"mask_ratio": factor.mean(dtype=step.dtype)}
     for stream in ("retain", "forget"):
         for when, vector in (("before", step), ("after", chosen)):
