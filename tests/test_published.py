@@ -47,6 +47,11 @@ def test_jit(model: str, scenario: str) -> None:
     assert (found["sigma"], found["optimizer"]["lr"], found["batch_size"]) == JIT[model, scenario]
 
 
+def test_potion_takes_the_importance_that_its_paper_proposes() -> None:
+    found = composed("method=potion", "dataset=cifar10")[0]["method"]
+    assert (found["measure"], found["rho"]) == ("norm", 0.2)
+
+
 @pytest.mark.parametrize("scenario", ["class", "subclass", "random"])
 def test_bad_teacher(scenario: str) -> None:
     assert settings("bad_teacher", "vit_b16", scenario)["batch_size"] == 128

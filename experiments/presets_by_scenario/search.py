@@ -39,7 +39,11 @@ GRIDS: dict[str, dict[str, list]] = {
     "ssd": {"alpha": [5, 1, 1.5, 2, 3, 8, 12, 20], "importance": ["per_sample"], "reference": ["retain"]},
     "lfssd": {"alpha": [3, 1, 1.25, 1.5, 2, 5], "order": ["by_class", "shuffled"]},
     "xlf": {"percentile": [93, 80, 85, 90, 96, 98, 99.5], "order": ["by_class", "shuffled"]},
-    "potion": {"rho": [0.2, 0.05, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98], "importance": ["per_sample"]},
+    "potion": {
+        "rho": [0.2, 0.05, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98],
+        "measure": ["cross_entropy"],
+        "importance": ["per_sample"],
+    },
     "jit": {LR: [2e-5, 1e-6, 2e-6, 5e-6, 1e-5], "sigma": [0.5, 0.1]},
     "random_label": {LR: [2e-3, 1e-3, 5e-4, 1e-4], "epochs": [30, 10], "batch_size": [32]},
     "bad_teacher": {LR: [1e-3, 3e-4, 1e-4], "epochs": [5, 2, 1], "batch_size": [32]},

@@ -18,7 +18,7 @@ log = logging.getLogger("unlearning")
 
 
 class Potion(Dampening):
-    """Dampen as ASSD for an ever larger forget set, until the model gets few enough of the real one right.
+    """Dampen as XLF for an ever larger forget set, until the model gets few enough of the real one right.
 
     PTN search (poison trigger neutralisation): from ``s = |D_f| / |D| / 25`` on, the original weights are dampened with
     the percentile ``p = 100 - ln(1 + 100 s)`` and ``lam = 1``, and s grows by ``growth``, until the accuracy on the
@@ -31,7 +31,8 @@ class Potion(Dampening):
         rho: the share of the forget accuracy that may stay.
         growth: factor of s from try to try, above 1.
         tries: at most; the last is kept, with a warning.
-        measure: the importance, of SSD (``cross_entropy``), LFSSD (``squared_norm``) or XLF (``norm``).
+        measure: the importance: of XLF (``norm``), as the paper proposes, ALFSSD (``squared_norm``), or ASSD
+            (``cross_entropy``).
         options: of ``Dampening``.
     """
 
@@ -41,7 +42,7 @@ class Potion(Dampening):
         rho: float = 0.2,
         growth: float = 1.1,
         tries: int = 500,
-        measure: Literal["cross_entropy", "squared_norm", "norm"] = "cross_entropy",
+        measure: Literal["cross_entropy", "squared_norm", "norm"] = "norm",
         **options: object,
     ) -> None:
         self.measure = measure
