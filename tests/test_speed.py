@@ -151,6 +151,12 @@ def test_methods_cost_their_sample_passes(bench: Bench, name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", training.ADDONS)
+def test_addons_cost_the_two_gradient_passes(bench: Bench, name: str) -> None:
+    holds(training.with_addon(bench, name, pairs=3), margin=1.1)
+
+
+@pytest.mark.slow
 def test_lightning_costs_no_more_than_a_loop(bench: Bench) -> None:
     holds(training.pipeline(bench, pairs=3), margin=1.1)
 

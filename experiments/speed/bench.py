@@ -45,7 +45,7 @@ def against_floor(bench: Bench, name: str, pairs: int) -> list[Claim]:
 
 
 def with_addon(bench: Bench, name: str, pairs: int) -> list[Claim]:
-    return [training.with_addon(bench, name, pairs, training.ADDONS[name])]
+    return [training.with_addon(bench, name, pairs)]
 
 
 def main() -> int:
