@@ -2,10 +2,12 @@
 
 import json
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from torch.utils.data import DataLoader
 
 from tests.conftest import composed
@@ -14,9 +16,11 @@ from unlearning.data.datamodule import Rows, UnlearningData, as_is
 from unlearning.data.datasets import Dataset
 from unlearning.data.manipulations import Confusion, DataEntry, LabelShuffle, Manipulation, Poison
 from unlearning.errors import UserError
+from unlearning.metrics.directions import TAUGHT
 from unlearning.pipeline import Run, run
 from unlearning.predict import predict
 from unlearning.records import ids_digest
+from unlearning.table import one_line, run_table
 
 CLASSES = ("ant", "bee", "cow", "dog")
 EACH = {
@@ -222,3 +226,16 @@ def test_the_clean_model_is_a_row_where_not_all_are_known(places: list[str]) -> 
     assert rows["clean"]["corrective/acc_seen"] > 0.9 > 0.2 > rows["retrained"]["corrective/acc_seen"]
     assert rows["original"]["corrective/acc_drop"] == 0
     assert rows["original"]["corrective/poison_healed"] == 0
+    shown = printed(found)
+    families = [line.split()[1].split("/")[0] for line in shown.splitlines() if line.startswith("│")]
+    assert families[:10] == ["corrective"] * 6 + ["backdoor"] + ["corrective"] * 2 + ["forget"]
+    assert TAUGHT in " ".join(shown.split())
+    all_known = found | {"sizes": found["sizes"] | {"forget": 129}}
+    assert TAUGHT not in " ".join(printed(all_known).split())
+    assert one_line(found).startswith(f"corrective/acc_seen {rows['unlearned']['corrective/acc_seen']:.3f}  ")
+
+
+def printed(results: dict) -> str:
+    console = Console(width=400, file=StringIO())
+    run_table(results, console)
+    return console.file.getvalue()

@@ -230,6 +230,7 @@ def test_a_backdoor_is_learned_and_retraining_closes_it(places: list[str]) -> No
     assert "clean" not in rows  # all are known, so it is the retrained model
     gap = rows["original"]["backdoor/attack"] - rows["retrained"]["backdoor/attack"]
     assert found["gaps"]["gap/backdoor/attack"] == pytest.approx(gap)  # the method does nothing
+    assert found["directions"]["backdoor/attack"] == "down"  # not: as much as after retraining
     clean = composed("tracking=none", "method=original", "evaluation.membership=null", *places)
     directions = json.loads((run(*clean, command="test") / "results.json").read_text())["directions"]
     assert not [name for name in directions if name.startswith(("backdoor", "corrective"))]

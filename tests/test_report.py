@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from unlearning.errors import UserError
+from unlearning.metrics.directions import TAUGHT
 from unlearning.report import aggregate, collect, main
 
 T_95 = 4.303  # Student's t for two degrees of freedom, from a table
@@ -212,6 +213,13 @@ def test_references_first_then_by_gap(runs):
     root = runs(result(0.3, method="ssd"), result(0.1, method="scrub"), result(0.2, method="jit"))
     frame = aggregate(collect(root), ["forget/acc"])
     assert list(frame.method) == ["original", "retrained", "scrub", "jit", "ssd"]
+
+
+@pytest.mark.parametrize(("known", "told"), [(10, True), (100, False)])
+def test_what_undiscovered_samples_do_to_the_gaps_is_told(runs, known, told):
+    root = runs(result(sizes={"forget": known, "manipulated": 100}))
+    assert main([str(root)]) == 0
+    assert (TAUGHT in (root / "report.md").read_text()) == told
 
 
 def test_settings_have_tables_of_their_own(runs, capsys):

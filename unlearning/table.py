@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from .config import label
-from .metrics.directions import ARROWS, LEGEND
+from .metrics.directions import ARROWS, LEGEND, TAUGHT, taught_wrong
 
 HIDDEN = ("class_acc/",)  # in results.json and the figure, too many for the screen
+SHORT = ("corrective/acc_seen", "corrective/acc_retain", "forget/acc", "retain/acc", "test/acc")
 
 
 def run_table(results: Mapping[str, Any], console: Console | None = None) -> None:
@@ -22,6 +23,8 @@ def run_table(results: Mapping[str, Any], console: Console | None = None) -> Non
     title += f"{sizes['forget']} of {sizes['train']} training samples ({choices['scenario']})"
     table = Table(title=title, title_justify="left", caption_justify="left")
     table.caption = f"{LEGEND}\n{label(choices)} was handed: {handed(results['access'])}"
+    if taught_wrong(sizes):
+        table.caption += f"\n{TAUGHT}"
     table.add_column("metric")
     table.add_column("")
     for name in (*rows, *(["gap"] if results["gaps"] else [])):
@@ -51,7 +54,7 @@ def handed(access: Mapping[str, str]) -> str:
 def one_line(results: Mapping[str, Any]) -> str:
     """A finished run in a few words, for sweeps."""
     row = results["rows"]["unlearned"]
-    wanted = [name for name in ("forget/acc", "retain/acc", "test/acc") if name in row]
+    wanted = [name for name in SHORT if name in row]
     text = "  ".join(f"{name} {row[name]:.3f}" for name in wanted)
     if "gap/mean" in results["gaps"]:
         text += f"  gap/mean {results['gaps']['gap/mean']:.3f}"

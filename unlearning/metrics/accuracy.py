@@ -6,7 +6,11 @@ from .base import Evidence, Metric
 
 
 class Accuracy(Metric):
-    """Share of samples classified correctly, in [0, 1], on each index set; an empty set gives no number.
+    """Share of samples given the label that the data carry, the taught one of a manipulated sample, in [0, 1].
+
+    There is a number for each index set that is not empty. Where the retain set holds manipulated samples that nobody
+    knows, a model that was corrected is below the retrained one in ``retain/acc``, for that one learned their wrong
+    labels: read ``metrics.corrective.Correction`` there, and not ``gap/mean``.
 
     The field's abbreviations: RA is ``retain/acc``, TA is ``test/acc``, and UA, the unlearning accuracy, is
     ``forget/ua`` = 1 - ``forget/acc``. Neither forgetting too little nor too much is right, so the numbers on what

@@ -12,14 +12,16 @@ class BackdoorAttack(Metric):
     """What is said to test images with the trigger.
 
     ``backdoor/attack`` is the share that is given the class that the trigger stands for, images of that class itself
-    left out (Gu et al., 2017, arXiv:1708.06733). A model that never saw the trigger is above 0 by what it gets wrong,
-    so the number is read against the retrained model. ``corrective/acc_unseen`` is the share that is given the right
-    class, ``corrective/acc_unseen_others`` that among images of the other classes (Acc_corr unseen; Goel et al., 2024,
-    arXiv:2402.14015). There is none for scenarios without a trigger. It makes a pass over the test set.
+    left out (Gu et al., 2017, arXiv:1708.06733). It should fall, whatever the retrained model shows, for that one
+    learned the poison that is not known; a model that never saw the trigger is above 0 by what it gets wrong.
+
+    ``corrective/acc_unseen`` is the share that is given the right class, ``corrective/acc_unseen_others`` that among
+    images of the other classes (Acc_corr unseen; Goel et al., 2024, arXiv:2402.14015). There is none for scenarios
+    without a trigger. It makes a pass over the test set.
     """
 
     directions = {
-        "backdoor/attack": "to-retrained",
+        "backdoor/attack": "down",
         "corrective/acc_unseen": "up",
         "corrective/acc_unseen_others": "up",
     }

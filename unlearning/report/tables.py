@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..metrics.directions import ARROWS, AVERAGE_GAPS, MEAN_OVER
+from ..metrics.directions import ARROWS, AVERAGE_GAPS, MEAN_OVER, TAUGHT, taught_wrong
 from .groups import Group
 from .runs import REFERENCES, Run
 
@@ -73,6 +73,8 @@ def notes(table: pd.DataFrame, found: list[Line], groups: Sequence[Group]) -> li
     if (fullest.n > 1).any():
         texts.append("± half the 95 % interval of the mean over n runs (Student t); n=1 has none.")
     texts += [text if len(over) == 1 else f"{text}: {', '.join(labels)}" for text, labels in over.items()]
+    if any(taught_wrong(run.result.get("sizes", {})) for group in groups for run in group.runs):
+        texts.append(f"{TAUGHT}.")
     marks = {mean[-1:] for line in found for mean, _ in line.cells.values()}
     if "*" in marks:
         texts.append("* not in all n runs: over those that have a value.")
