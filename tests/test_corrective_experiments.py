@@ -26,13 +26,16 @@ def jobs(name: str) -> list[list[str]]:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_the_jobs_compose(file) -> None:
     found = jobs(file.stem)
-    stated = re.search(r"# (\d+) runs", file.read_text())
-    assert stated is None or len(found) == int(stated[1])
-    of_a_method = {job[-1]: job for job in found if "seed=0" in job}
-    for job in of_a_method.values():
+    assert [int(n) for n in re.findall(r"^# (\d+) runs", file.read_text(), re.MULTILINE)] == [len(found)]
+    scenario = composed(f"experiment={file.stem}")[1]["scenario"]  # where the jobs name none
+    one_of_each: dict[tuple[str, str], list[str]] = {}
+    for job in found:
+        words = dict(word.split("=", 1) for word in job)
+        one_of_each.setdefault((words.get("scenario", scenario), words["method"]), job)
+    for named, job in one_of_each.items():
         config, choices = composed(f"experiment={file.stem}", *job)
         assert config["scenario"]["_target_"].startswith("unlearning.data.manipulations.")
-        assert choices["method"] == job[-1].removeprefix("method=")
+        assert (choices["scenario"], choices["method"]) == named
 
 
 def test_the_benchmarks_ssd_looks_at_the_retain_set() -> None:

@@ -114,17 +114,26 @@ def test_a_poison_of_no_sample_is_no_poison(pictures: Dataset) -> None:
 def test_the_square_stays_where_it_is_while_the_image_is_augmented(pictures: Dataset) -> None:
     """As methods get it: cropped and flipped, square last; and as predictions do, for poisoned samples alone."""
     scenario = Poison(0, target=1, patch=2, value=255, count=19)
-    data = scenario.manipulated(replace(pictures, crop=2, flip=True))
-    spare = (~data.triggered[:20]).nonzero().flatten()
+    moving = replace(pictures, crop=2, flip=True)
+    data = scenario.manipulated(moving)
     loaded = UnlearningData(data, RandomForgetting(0, count=5).split(pictures), None)
     ids = torch.arange(30)
+    still = Transform(pictures)(pictures.inputs)
+    outside = torch.ones(5, 6, dtype=torch.bool)
+    outside[3:, 4:] = False
     for augment in (True, False):
-        batch = loaded.prepare(Batch(data.inputs, None, ids, torch.zeros(30, dtype=torch.bool)), augment)
-        square = batch.images[:, :, 3:, 4:]
+        torch.manual_seed(0)
+        found = loaded.prepare(Batch(data.inputs, None, ids, torch.zeros(30, dtype=torch.bool)), augment).images
+        torch.manual_seed(0)
+        clean = Transform(moving)(moving.inputs, augment)  # the same crops and flips without any trigger
+        square = found[:, :, 3:, 4:]
         bright = (square == torch.tensor([1.0, 3.0]).view(1, 2, 1, 1)).flatten(1).all(1)  # no pixel of theirs is 255
         assert torch.equal(bright, data.triggered)
-        assert not torch.equal(batch.images[:20], loaded.transform(data.inputs[:20])) or not augment
-    assert len(spare) == 1
+        assert torch.equal(found[:, :, outside], clean[:, :, outside])
+        assert torch.equal(found[~data.triggered], clean[~data.triggered])
+        moved = (clean != still).flatten(1).any(1)
+        assert moved.sum() > 20 if augment else not moved.any()  # 1 of 50 augmentations leaves an image as it is
+    assert data.triggered.sum() == 19
 
 
 def test_the_attack_shows_the_square_on_any_image_as_a_network_sees_it(pictures: Dataset) -> None:
