@@ -211,6 +211,15 @@ def bad(command, tmp_path: Path, *arguments: str) -> str:
         (["scenario=random", "scenario.fraction=0.0001"], "0.0001 of the 1293 training samples of digits is none"),
         (["trainer.devices=2"], "trainer.devices=2 is 2 processes: start them by torchrun --nproc-per-node=2"),
         (["method=scrub", "method.msteps=-3"], "method.msteps=-3 must be at least 0"),
+        (
+            ["method=scrub", "method.forget_steps=9"],
+            "give one of them, and null for the other",
+        ),
+        (
+            ["method=scrub", "method.msteps=null"],
+            "method.msteps (passes) or method.forget_steps (steps)",
+        ),
+        (["method=scrub", "method.msteps=null", "method.forget_steps=0"], "method.forget_steps=0 must be at least 1"),
         (["method=scrub", "method.temperature=0"], "method.temperature=0 must be above 0"),
         (["method=bad_teacher", "method.retain_share=2"], "the share in (0, 1]"),
         (["method=finetune", "+method.forget_weight=0.5"], "weigh nothing, for FineTune draws from retain: leave"),

@@ -106,6 +106,31 @@ def test_scrub_alternates_and_then_only_retains(tiny: Tiny) -> None:
     assert seen == ["forget", "retain", "forget", "retain", "retain"]
 
 
+@pytest.mark.parametrize(
+    ("forget_steps", "expected"),
+    [(1, "f rr rr rr"), (3, "ff rr f rr rr"), (4, "ff rr ff rr rr"), (99, "ff rr ff rr ff rr")],
+)
+def test_scrub_takes_so_many_forget_steps(tiny: Tiny, forget_steps: int, expected: str) -> None:
+    """Each stream is two batches of one sample."""
+    method = Scrub(tiny.model, optimizer=SGD, msteps=None, forget_steps=forget_steps, epochs=3, batch_size=1)
+    seen = []
+    take = method.training_step
+    method.training_step = lambda batch, batch_idx: seen.append("".join(batch)[0]) or take(batch, batch_idx)
+    tiny.fit(method)
+    assert "".join(seen) == expected.replace(" ", "")
+    assert len(method.curves["forget_loss"]) == expected.count("f")
+
+
+def test_scrub_of_whole_passes_is_the_same_counted_in_steps() -> None:
+    weights = []
+    for options in ({"msteps": 2}, {"msteps": None, "forget_steps": 4}):
+        tiny = Tiny()
+        torch.manual_seed(0)
+        tiny.fit(Scrub(tiny.model, optimizer=SGD, epochs=3, batch_size=1, **options))
+        weights.append(tiny.weight.tolist())
+    assert weights[0] == weights[1]
+
+
 def test_jit_loss_of_a_linear_map_is_its_lipschitz_constant() -> None:
     # |3 Q x - 3 Q x'| = 3 |x - x'| for an orthogonal Q, whatever the noise; summed over 5 images.
     torch.manual_seed(0)

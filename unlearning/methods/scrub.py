@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
@@ -16,10 +17,10 @@ from .scrub_joint import ScrubJoint
 class Scrub(ScrubJoint):
     """Move away from the teacher on forget data, stay with it on retain data, in alternating passes.
 
-    Each of the first ``msteps`` epochs opens with a pass over the forget set that maximises
-    ``KL_T(teacher || student)``; every epoch passes over the retain set and minimises
-    ``gamma CE + alpha KL_T(teacher || student)``. ``KL_T`` softens both by the temperature T
-    and is multiplied by T^2. The teacher is the original model, frozen.
+    Each of the first ``msteps`` epochs (or each, until ``forget_steps`` steps are taken so) opens with a pass over the
+    forget set that maximises ``KL_T(teacher || student)``; every epoch passes over the retain set and minimises
+    ``gamma CE + alpha KL_T(teacher || student)``. ``KL_T`` softens both by the temperature T and is multiplied by T^2.
+    The teacher is the original model, frozen.
 
     A forget error above that of unseen samples of the same kind would tell who was forgotten. So ``rewind`` (SCRUB+R)
     goes back, in the end, to the epoch, the original model as epoch 0 included, whose forget error is nearest to the
@@ -30,7 +31,8 @@ class Scrub(ScrubJoint):
         alpha: weight of the divergence on retain data.
         gamma: weight of the cross-entropy on retain data.
         temperature: T.
-        msteps: forget passes.
+        msteps: forget passes; None where ``forget_steps`` is given.
+        forget_steps: forget steps in all, instead; the pass that reaches them ends there.
         rewind: see above; it keeps the weights after every epoch and looks at validation data.
     """
 
@@ -40,14 +42,24 @@ class Scrub(ScrubJoint):
         alpha: float = 0.5,
         gamma: float = 1.0,
         temperature: float = 4.0,
-        msteps: int = 2,
+        msteps: int | None = 2,
+        forget_steps: int | None = None,
         rewind: bool = False,
         **options: object,
     ) -> None:
         super().__init__(model, alpha, gamma, temperature, **options)
-        if msteps < 0:
+        if (msteps is None) == (forget_steps is None):
+            raise UserError(
+                "SCRUB counts its maximising by method.msteps (passes) or method.forget_steps (steps): "
+                "give one of them, and null for the other"
+            )
+        if msteps is not None and msteps < 0:
             raise UserError(f"method.msteps={msteps} must be at least 0")
-        self.msteps, self.rewind = msteps, rewind
+        if forget_steps is not None and forget_steps < 1:
+            raise UserError(f"method.forget_steps={forget_steps} must be at least 1 (msteps=0 takes none)")
+        self.msteps = self.epochs if msteps is None else msteps
+        self.steps_left = math.inf if forget_steps is None else forget_steps  # on the forget set
+        self.rewind = rewind
         self.looks = ("forget", "validation") if rewind else ()
         self.states: list[dict[str, Tensor]] = []  # of epoch 0, 1, ..., with their errors in ``curves["forget_error"]``
 
@@ -76,6 +88,12 @@ class Scrub(ScrubJoint):
     def lr_scheduler_step(self, scheduler, metric) -> None:
         if not self.maximising:
             super().lr_scheduler_step(scheduler, metric)
+
+    def on_train_batch_start(self, batch: dict[str, Batch], _: int) -> int | None:
+        if not self.maximising:
+            return None
+        self.steps_left -= 1
+        return -1 if self.steps_left < 0 else None  # -1: Lightning goes on to the next pass
 
     # Rewinding
 
