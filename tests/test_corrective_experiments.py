@@ -3,39 +3,41 @@
 import re
 
 import pytest
-from hydra import initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
 
 from tests.conftest import composed
+from tests.test_sweeps import jobs_of
 from unlearning.config import ROOT
 
 FILES = sorted((ROOT / "conf" / "experiment").glob("corrective_*.yaml"))
 
 
-def jobs(name: str) -> list[list[str]]:
-    params = OmegaConf.load(ROOT / "conf" / "experiment" / f"{name}.yaml").hydra.sweeper.params
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        parser = OverridesParser.create(GlobalHydra.instance().config_loader())
-        overrides = parser.parse_overrides([f"{key}={values}" for key, values in params.items()])
-        return [list(job) for job in BasicSweeper.split_arguments(overrides, None)[0]]
-
-
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_the_jobs_compose(file) -> None:
-    found = jobs(file.stem)
+    found = jobs_of(file.stem)
     assert [int(n) for n in re.findall(r"^# (\d+) runs", file.read_text(), re.MULTILINE)] == [len(found)]
     scenario = composed(f"experiment={file.stem}")[1]["scenario"]  # where the jobs name none
-    one_of_each: dict[tuple[str, str], list[str]] = {}
+    one_of_each: dict[tuple[str, str], dict[str, str]] = {}
     for job in found:
-        words = dict(word.split("=", 1) for word in job)
-        one_of_each.setdefault((words.get("scenario", scenario), words["method"]), job)
+        one_of_each.setdefault((job.get("scenario", scenario), job["method"]), job)
     for named, job in one_of_each.items():
-        config, choices = composed(f"experiment={file.stem}", *job)
+        config, choices = composed(f"experiment={file.stem}", *(f"{key}={value}" for key, value in job.items()))
         assert config["scenario"]["_target_"].startswith("unlearning.data.manipulations.")
         assert (choices["scenario"], choices["method"]) == named
+
+
+def test_last_blocks_have_the_benchmarks_k_and_steps_and_all_blocks_as_many_epochs_as_the_original() -> None:
+    found = jobs_of("corrective_last_blocks")
+    assert {(job["method"], job["method.k"]) for job in found} == {(m, k) for m in ("eu_k", "cf_k") for k in "23"}
+    assert {(job["scenario"], job["scenario.count"]) for job in found} == {
+        *(("poison", count) for count in ("100", "500", "1000")),
+        *(("confusion", count) for count in ("500", "2500", "5000")),
+        ("label_shuffle", "5000"),
+    }
+    for method in ("eu_k", "cf_k"):
+        settings = composed("experiment=corrective_last_blocks", f"method={method}")[0]["method"]
+        assert settings["epochs"] == round(1000 / (45_000 / 512))
+    whole = composed("experiment=corrective_poison", "method=eu_k")[0]
+    assert (whole["method"]["k"], whole["method"]["epochs"]) == (-1, whole["pretrain"]["epochs"])
 
 
 def test_the_benchmarks_ssd_looks_at_the_retain_set() -> None:

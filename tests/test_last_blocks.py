@@ -127,6 +127,31 @@ def test_as_many_blocks_as_there_are_is_all_and_more_is_refused(kind: str) -> No
             CFk(make(), k=wrong, **options())
 
 
+BENCHMARK = {  # its k, a number of layers, and ours; a ViT's k is the same
+    "resnet9": (partial(ResNet9, (3, 32, 32), 10, width=4), {1: 1, 2: 2, 4: 3, 5: 4, 7: 5, 8: 6}),
+    "wrn28": (partial(WideResNet, (3, 32, 32), 10, width=1), {k: (k + 1) // 2 for k in range(1, 26, 2)}),
+}
+
+
+@pytest.mark.parametrize("kind", BENCHMARK)
+def test_the_benchmarks_k_is_the_number_of_layers_in_our_last_blocks(kind: str) -> None:
+    make, mapping = BENCHMARK[kind]
+    for theirs, ours in mapping.items():
+        method = CFk(make(), k=ours, **options())
+        layers = [m for m in method.model.modules() if isinstance(m, nn.Conv2d | nn.Linear) and m.weight.requires_grad]
+        projections = [m for m in layers if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1)]  # beside a block
+        assert len(layers) - len(projections) == theirs
+
+
+def test_the_blocks_of_a_vit_are_counted_whole() -> None:
+    network = TimmModel((3, 32, 32), 10, "vit_tiny_patch16_224")
+    for k in range(1, 14):
+        free = [p for name, p in CFk(network, k=k, **options()).model.named_parameters() if p.requires_grad]
+        own = [p for block in network.network.blocks[13 - k :] for p in block.parameters()]
+        assert len(free) == len(own) + 2 * (k > 1) + 2  # the last normalisation with the last block, and the head
+        network.requires_grad_(True)
+
+
 def test_a_step_of_cf_k_on_a_plain_module_by_hand(tiny: Tiny) -> None:
     """One block: softmax regression on x = .4 of class 0 and x = .8 of class 1, from weights (.5, -1), rate 1."""
     method = CFk(tiny.model, k=1, optimizer=lambda p: torch.optim.SGD(p, 1.0), batch_size=2)

@@ -14,6 +14,18 @@ class CFk(FineTune):
     that follows it, a residual block, a transformer block, the head. In frozen blocks the parameters get no gradient,
     and BatchNorm layers use their running statistics and do not move them.
 
+    The corrective benchmark (Goel et al., 2024, arXiv:2402.14015) counts convolutions and linear layers, and only a
+    ViT's blocks whole. What it calls k is here:
+
+    ========== ======================== ==================================================
+    model      its k                    this k
+    ========== ======================== ==================================================
+    ResNet9    1, 2, 4, 5, 7, 8         1, 2, 3, 4, 5, 6: a residual pair is one block
+    WRN-28-10  1, 3, 5, ..., 25         1, 2, 3, ..., 13: two convolutions are one block
+    ViT-B/16   1, 2, 3, ..., 13         the same
+    all        -1                       -1
+    ========== ======================== ==================================================
+
     Args:
         model: as in ``Method``; so are the options.
         k: how many blocks are trained; -1 for all.

@@ -8,8 +8,9 @@ class EUk(CFk):
     """Put the last k blocks back to where the original's training began, then train them on the retain set.
 
     Of these blocks every parameter and buffer is drawn anew (published weights come back as they were published); those
-    before them stay as the original has them. With k = -1 this is retraining from scratch. See ``CFk`` for what a block
-    is.
+    before them stay as the original has them. With k = -1 this is retraining from scratch, which takes
+    as many epochs as training the original did. See ``CFk`` for what a block is, and for the k of the corrective
+    benchmark.
     """
 
     def on_fit_start(self) -> None:
