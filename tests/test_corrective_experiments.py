@@ -40,6 +40,16 @@ def test_last_blocks_have_the_benchmarks_k_and_steps_and_all_blocks_as_many_epoc
     assert (whole["method"]["k"], whole["method"]["epochs"]) == (-1, whole["pretrain"]["epochs"])
 
 
-def test_the_benchmarks_ssd_looks_at_the_retain_set() -> None:
-    for scenario in ("poison", "confusion", "label_shuffle"):
-        assert composed("method=ssd", "dataset=cifar10", f"scenario={scenario}")[0]["method"]["reference"] == "retain"
+@pytest.mark.parametrize("scenario", ["poison", "confusion", "label_shuffle"])
+@pytest.mark.parametrize(("dataset", "steps"), [("cifar10", 1000), ("cifar100", 1500)])
+def test_the_benchmarks_settings(dataset: str, steps: int, scenario: str) -> None:
+    epochs = round(steps / (45_000 / 512))
+
+    def settings(method: str) -> dict:
+        return composed(f"method={method}", f"dataset={dataset}", f"scenario={scenario}")[0]["method"]
+
+    assert settings("ssd")["reference"] == "retain"
+    assert settings("cf_k")["epochs"] == epochs
+    scrub = settings("scrub")
+    assert (scrub["epochs"], scrub["msteps"], scrub["forget_steps"]) == (epochs, None, 100)
+    assert (scrub["optimizer"]["lr"], scrub["temperature"], scrub["batch_size"]) == (2.5e-3, 4, 512)
