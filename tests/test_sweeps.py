@@ -1,7 +1,11 @@
 """Sweeps over unions of grids, and the studies that are written as such."""
 
+import os
+import re
+import subprocess
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,6 +76,28 @@ def test_a_list_of_the_jobs_runs_none(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 # The studies
+
+
+@pytest.mark.parametrize(
+    "script", (ROOT / "experiments").glob("*/*.sh"), ids=lambda file: f"{file.parent.name}/{file.name}"
+)
+def test_a_script_takes_folders_relative_to_where_it_is_called(script: Path, tmp_path: Path) -> None:
+    recorded = tmp_path / "python"
+    recorded.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/log\n')
+    recorded.chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    folders = re.search(r"sh \w+\.sh (.*)", script.read_text())[1].split()
+
+    def status() -> int:
+        return subprocess.run(["sh", script, *folders], cwd=tmp_path, env=environment, check=False).returncode
+
+    if "CIFAR10_DIR" in folders:
+        assert status() != 0  # it is not there
+        assert not (tmp_path / "log").exists()
+        (tmp_path / "CIFAR10_DIR").mkdir()
+    assert status() == 0
+    named = re.findall(r"(?:paths|dataset)\.root=(\S+)|--out (\S+)", (tmp_path / "log").read_text())
+    assert {Path(one or other).relative_to(tmp_path).parts[0] for one, other in named} == set(folders)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Every run of this study, two sweeps at a time: sh sweeps.sh CIFAR10_DIR OUT
 # CIFAR10_DIR holds train/<class>/ and test/<class>/; the runs and the reference models go to OUT.
-cifar10=$1 out=$2
+cifar10=$(cd "$1" && pwd) && mkdir -p "$2" && out=$(cd "$2" && pwd) || exit 1
 cd "$(dirname "$0")/../.." || exit 1
 export OMP_NUM_THREADS=1
 
