@@ -222,6 +222,17 @@ def test_what_undiscovered_samples_do_to_the_gaps_is_told(runs, known, told):
     assert (TAUGHT in (root / "report.md").read_text()) == told
 
 
+def test_corrective_metrics_come_first_where_there_are_any(runs):
+    rows = {row: {"forget/acc": 0.1, "corrective/acc_seen": 0.9} for row in ("original", "unlearned")}
+    root = runs(result(rows=rows), result(choices={"scenario": "random"}))
+    assert main([str(root)]) == 0
+    heads = [line.split(" | ") for line in (root / "report.md").read_text().splitlines() if line.startswith("| method")]
+    assert [[name.split()[0] for name in head[1:3]] for head in heads] == [
+        ["corrective/acc_seen", "forget/acc"],
+        ["forget/acc", "gap/mean"],
+    ]
+
+
 def test_settings_have_tables_of_their_own(runs, capsys):
     root = runs(result(), result(config={"scenario.classes": [5]}), result(config={"model.width": 64}))
     assert main([str(root)]) == 0

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from .config import label
-from .metrics.directions import ARROWS, LEGEND, TAUGHT, taught_wrong
+from .metrics.directions import ARROWS, CORRECTED, LEGEND, TAUGHT, taught_wrong
 
 HIDDEN = ("class_acc/",)  # in results.json and the figure, too many for the screen
-SHORT = ("corrective/acc_seen", "corrective/acc_retain", "forget/acc", "retain/acc", "test/acc")
+SHORT = (*CORRECTED, "forget/acc", "retain/acc", "test/acc")
 
 
 def run_table(results: Mapping[str, Any], console: Console | None = None) -> None:

@@ -10,6 +10,7 @@ TAUGHT = (
     "unknown manipulated samples are in the retain set: retain/acc and the gaps go by the labels as taught, "
     "corrective/... by the right ones"
 )
+CORRECTED = ("corrective/acc_seen", "corrective/acc_retain")  # what corrective unlearning is after
 MEAN_OVER = ("forget/acc", "retain/acc", "test/acc", "mia/loss_auc")  # the avg gap of the field: UA, RA, TA, MIA
 AVERAGE_GAPS = {  # of absolute gaps; the second has the attack of the papers on sparse unlearning and feasible updates
     "gap/mean": MEAN_OVER,

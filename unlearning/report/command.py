@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import ROOT
 from ..errors import UserError, nearest
-from ..metrics.directions import LEGEND, MEAN_OVER
+from ..metrics.directions import CORRECTED, LEGEND, MEAN_OVER
 from .figures import FIGURES
 from .groups import aggregate, group_runs
 from .runs import Run, collect, read, text_of
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RUNS = ROOT / "multirun"  # as paths.runs in conf/config.yaml
-COLUMNS = (*MEAN_OVER, "gap/mean", "cost/seconds")
+COLUMNS = (*CORRECTED, *MEAN_OVER, "gap/mean", "cost/seconds")
 EXAMPLES = """examples:
   python -m unlearning.report                                  all runs of the default folder
   python -m unlearning.report --filter dataset=digits 'method=s*' method=jit
