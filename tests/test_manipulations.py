@@ -16,10 +16,12 @@ from unlearning.data.datamodule import Rows, UnlearningData, as_is
 from unlearning.data.datasets import Dataset
 from unlearning.data.manipulations import Confusion, DataEntry, LabelShuffle, Manipulation, Poison
 from unlearning.errors import UserError
+from unlearning.metrics.base import Evidence, evaluate
 from unlearning.metrics.directions import TAUGHT
 from unlearning.pipeline import Run, run
 from unlearning.predict import predict
 from unlearning.records import ids_digest
+from unlearning.store import Store
 from unlearning.table import one_line, run_table
 
 CLASSES = ("ant", "bee", "cow", "dog")
@@ -191,6 +193,30 @@ def test_a_poison_of_no_sample_learns_the_clean_data(places: list[str], tmp_path
     assert build.dataset(composed("scenario=poison", "scenario.count=5")[0]).digest != clean.digest
     with pytest.raises(UserError, match="there is nothing to forget"):
         prepared(places, tmp_path, "scenario=poison", "scenario.count=0")
+
+
+def test_the_original_model_of_a_poison_of_no_sample_is_that_of_the_clean_pipeline(
+    places: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is trained in a store of its own, so that none is taken for another."""
+    keys, models, found = {}, {}, {}
+    poison = ["scenario=poison"]
+    for name, words in {"clean": [], "none": [*poison, "scenario.count=0"], "some": poison}.items():
+        one = prepared(places, tmp_path, "pretrain.epochs=1")
+        monkeypatch.setattr(one, "store", Store(tmp_path / name))
+        monkeypatch.setattr(one, "data", build.dataset(composed(*words)[0]))  # with none there is no split of its own
+        models[name] = one.reference("original")
+        keys[name] = {path.name for path in (tmp_path / name / "models").glob("*.safetensors")}
+        evidence = Evidence(models[name].logits, one.data.labels, one.split, one.data.classes)
+        found[name], failed = evaluate(one.metrics, evidence)
+        assert not failed
+    weights = {name: model.network.state_dict() for name, model in models.items()}
+    assert len(keys["clean"]) == 1
+    assert keys["clean"] == keys["none"] != keys["some"]
+    assert all(torch.equal(weights["clean"][n], t) for n, t in weights["none"].items())
+    assert not all(torch.equal(weights["clean"][n], t) for n, t in weights["some"].items())
+    assert found["clean"] == found["none"] != found["some"]
+    assert {"test/acc", "retain/acc"} < found["clean"].keys()
 
 
 def test_a_shuffled_loader_changes_no_prediction(
