@@ -141,7 +141,7 @@ def holds(claim: Claim, margin: float = 1.25) -> None:
 @pytest.fixture(scope="module")
 def bench() -> Bench:
     keep_freed()
-    return Bench(synthetic(2_560))
+    return Bench(synthetic(2_560, 100))
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from .setting import Bench, synthetic
 
 def measurements(pairs: int) -> dict[str, Callable[[], list[Claim]]]:
     """What can be measured, by name; each gives lines of the table."""
-    bench = Bench(synthetic(2_560))
+    bench = Bench(synthetic(2_560, 100))
     return {
         "pipeline": lambda: [training.pipeline(bench, pairs)],
         **{name: partial(against_floor, bench, name, pairs) for name in training.METHODS},

@@ -58,8 +58,8 @@ class Bench:
         self.network = build.model(self.config, data)
 
     def method(self, name: str, *overrides: str) -> Method:
-        """A method as its configuration builds it, around a copy of the network."""
-        config, _ = composed(*COMMON, f"method={name}", *overrides)
+        """A method, and what of it after a +, as its configuration builds it, around a copy of the network."""
+        config, _ = composed(*COMMON, f"method={name.partition('+')[0]}", *overrides)
         return build.method(config, copy.deepcopy(self.network))
 
     def datamodule(self) -> UnlearningData:

@@ -27,6 +27,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "ssd": (),
     "jit": (),
     "scrub": ("method.epochs=1", "method.msteps=1"),
+    "scrub+r": ("method.epochs=1", "method.msteps=1", "method.rewind=true"),
     "finetune": ("method.epochs=1",),
     "neggrad_plus": ("method.epochs=1",),
     "lfssd": (),
