@@ -188,7 +188,7 @@ def bad(command, tmp_path: Path, *arguments: str) -> str:
         (["scenario.classes=[]"], "scenario.classes is empty"),
         (["metod=ssd"], "no key 'metod': did you mean method"),
         (["method.epoch=3"], "no key 'method.epoch': did you mean method.epochs"),
-        (["method.batch_norm=eval"], "added by +method.batch_norm=..."),
+        (["method.batch_norm=eval"], "only the YAML does not name it: +method.batch_norm=..."),
         (["+method.epoch=3"], "no option 'epoch': did you mean epochs"),
         (["seed=zero"], "seed: Value 'zero' of type 'str' could not be converted to Integer"),
         (["method.epochs=many"], "method.epochs=many: input should be a valid integer"),
