@@ -17,10 +17,12 @@ from unlearning.errors import UserError
 from unlearning.methods import jit
 from unlearning.methods.amnesiac import Amnesiac
 from unlearning.methods.bad_teacher import BadTeacher
+from unlearning.methods.base import Method
 from unlearning.methods.emmn import EMMN
 from unlearning.methods.gkt import GKT, Generator, attention_maps
 from unlearning.methods.jit import JiT
 from unlearning.methods.scrub import Scrub
+from unlearning.methods.scrub_joint import ScrubJoint
 from unlearning.methods.unsir import UNSIR, learned_noise
 from unlearning.models.resnet import ResNet
 from unlearning.models.small_cnn import SmallCNN
@@ -224,8 +226,9 @@ def test_gkt_student_descends_from_random_weights_on_fakes(tiny: Tiny) -> None:
 
 
 def test_gkt_generator_raises_the_divergence(tiny: Tiny) -> None:
-    options = {"pseudo_batches": 30, "generator_steps": 1, "student_steps": 0, "threshold": 1.0, "batch_size": 64}
-    method = GKT(tiny.model, optimizer=SGD, generator_rate=1e-2, **options)
+    options = {"pseudo_batches": 30, "generator_steps": 1, "student_steps": 1, "threshold": 1.0, "batch_size": 64}
+    still = functools.partial(torch.optim.SGD, lr=0.0)
+    method = GKT(tiny.model, optimizer=still, generator_rate=1e-2, **options)
     torch.manual_seed(0)
     forgets_class_0(tiny).fit(method)
     losses = torch.stack(method.curves["generator_loss"])
@@ -382,3 +385,44 @@ def test_jit_keeps_gradients_by_momentum_1(tiny: Tiny, monkeypatch: pytest.Monke
 def test_jit_refuses_a_share_of_pixels_above_one() -> None:
     with pytest.raises(UserError, match="at most 1 for salt_and_pepper"):
         JiT(nn.Identity(), sigma=1.5, noise="salt_and_pepper")
+
+
+# Senseless options
+
+LEAST = {
+    UNSIR: {
+        "noise_images": 1,
+        "noise_steps": 1,
+        "copies": 1,
+        "samples_per_class": 1,
+        "impair_epochs": 1,
+        "repair_epochs": 0,
+        "batch_size": 2,
+        "repair_batch_size": 1,
+    },
+    EMMN: {"noise_images": 1, "maximise_steps": 1, "minimise_steps": 1, "copies": 1},
+    GKT: {
+        "z": 1,
+        "pseudo_batches": 1,
+        "generator_steps": 1,
+        "student_steps": 1,
+        "batch_size": 2,
+        "attention_weight": 0,
+    },
+    ScrubJoint: {"alpha": 0, "gamma": 0, "forget_weight": 0, "retain_weight": 0},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "least"), [(kind, name, least) for kind, own in LEAST.items() for name, least in own.items()]
+)
+def test_options_below_their_least_are_refused(tiny: Tiny, kind: type[Method], name: str, least: int) -> None:
+    kind(tiny.model, **{name: least})
+    with pytest.raises(UserError, match=rf"^method\.{name}={least - 1} must be at least {least}$"):
+        kind(tiny.model, **{name: least - 1})
+
+
+@pytest.mark.parametrize("wrong", [{"generator_rate": 0.0}, {"threshold": 0.0}, {"threshold": 1.5}])
+def test_gkt_refuses_a_rate_of_zero_and_a_threshold_that_is_no_probability(tiny: Tiny, wrong: dict) -> None:
+    with pytest.raises(UserError, match=r"the rate must be above 0, and the threshold, a probability, in \(0, 1\]"):
+        GKT(tiny.model, **wrong)

@@ -349,6 +349,12 @@ def test_ntk_refuses_senseless_options(tiny: Tiny, wrong: dict[str, float]) -> N
         NTK(tiny.model, **wrong)
 
 
+@pytest.mark.parametrize("scale", [0.0, -1.0])
+def test_ntk_refuses_to_stand_still_or_go_backwards(tiny: Tiny, scale: float) -> None:
+    with pytest.raises(UserError, match=rf"method.scale={scale} must be above 0, or null"):
+        NTK(tiny.model, scale=scale)
+
+
 # Fisher forgetting by batches
 
 

@@ -13,6 +13,7 @@ from scipy.special import log_softmax, softmax
 from tests.conftest import Tiny
 from unlearning.addons.l1 import L1
 from unlearning.addons.saliency import Saliency
+from unlearning.errors import UserError
 from unlearning.methods.finetune import FineTune
 from unlearning.methods.gradient_ascent import GradientAscent
 from unlearning.methods.jit import JiT
@@ -20,6 +21,7 @@ from unlearning.methods.neggrad_plus import NegGradPlus
 from unlearning.methods.original import Original
 from unlearning.methods.retrain import Retrain
 from unlearning.methods.scrub import Scrub
+from unlearning.schedules import linear, multistep
 from unlearning.types import Batch
 
 W = np.array([0.5, -1.0])
@@ -180,9 +182,22 @@ def test_the_meter_counts_sample_passes(tiny: Tiny) -> None:
 
 
 def test_full_schedule_is_stepped_after_every_step(tiny: Tiny) -> None:
-    from unlearning.schedules import multistep
-
     schedule = functools.partial(multistep, milestones=[1], gamma=0.1)
     tiny.fit(FineTune(tiny.model, SGD, schedule=schedule, epochs=2))
     first = W - LR * gradient(W, *RETAIN)
     close(tiny, first - 0.1 * LR * gradient(first, *RETAIN))
+
+
+@pytest.mark.parametrize(
+    ("make", "wrong"),
+    [
+        (multistep, {"milestones": [1], "gamma": 0.0}),
+        (multistep, {"milestones": [1], "warmup_epochs": -1.0}),
+        (linear, {"horizon": 0.0}),
+        (linear, {"warmup": -0.1}),
+        (linear, {"warmup": 1.5}),
+    ],
+)
+def test_schedules_that_would_climb_or_stand_still_are_refused(tiny: Tiny, make, wrong: dict) -> None:
+    with pytest.raises(UserError, match=r"^schedule\..* must be above 0 and warmup"):
+        tiny.fit(FineTune(tiny.model, SGD, schedule=functools.partial(make, **wrong)))

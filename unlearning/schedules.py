@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
+from .errors import UserError
+
 Schedule = Callable[[Optimizer, int, int], LRScheduler]
 
 
@@ -17,6 +19,10 @@ def multistep(
     warmup_epochs: float = 0.0,
 ) -> LRScheduler:
     """Multiply the rate by ``gamma`` at each of ``milestones`` (epochs), after a linear warm-up."""
+    if not (gamma > 0 and warmup_epochs >= 0):
+        raise UserError(
+            f"schedule.gamma={gamma}, warmup_epochs={warmup_epochs}: gamma must be above 0 and warmup_epochs at least 0"
+        )
 
     def factor(step: int) -> float:
         epoch = step / steps_per_epoch
@@ -37,6 +43,10 @@ def linear(
     optimizer: Optimizer, steps_per_epoch: int, epochs: int, horizon: float = 1.25, warmup: float = 0.01
 ) -> LRScheduler:
     """Linear decay that would reach zero after ``horizon`` times the steps, after a warm-up of that share of them."""
+    if not (horizon > 0 and 0 <= warmup <= 1):
+        raise UserError(
+            f"schedule.horizon={horizon}, warmup={warmup}: horizon must be above 0 and warmup a share in [0, 1]"
+        )
     total = steps_per_epoch * epochs
 
     def factor(step: int) -> float:

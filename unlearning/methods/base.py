@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ..addons.base import Addon, Gradients, Holder, trainable
 from ..cost import Meter
-from ..errors import UserError
+from ..errors import UserError, require_at_least
 from ..importance import flatten, parts
 from ..schedules import Schedule
 from ..types import Batch, Task
@@ -81,6 +81,7 @@ class Method(L.LightningModule):
                 f"epochs={epochs}, batch_size={batch_size}, forget_batch_size={forget_batch_size}: "
                 "each must be 1 or more"
             )
+        require_at_least(0, forget_weight=forget_weight, retain_weight=retain_weight)
         self.batch_sizes = {"forget": forget_batch_size or batch_size, "retain": batch_size, "train": batch_size}
         self.weights = {"forget": forget_weight, "retain": retain_weight, "train": 1.0}
         self.batch_norm = batch_norm

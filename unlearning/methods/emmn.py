@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from ..errors import require_at_least
 from ..types import Batch
 from .base import Method
 from .unsir import learned_noise
@@ -34,6 +35,8 @@ class EMMN(Method):
         **options: object,
     ) -> None:
         super().__init__(model, **options)
+        require_at_least(1, noise_images=noise_images, copies=copies)
+        require_at_least(1, maximise_steps=maximise_steps, minimise_steps=minimise_steps)
         self.noise_images, self.copies = noise_images, copies
         self.maximise_steps, self.minimise_steps = maximise_steps, minimise_steps
 

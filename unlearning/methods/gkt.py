@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import UserError
+from ..errors import UserError, require_at_least
 from ..losses import distillation
 from ..types import Task
 from .base import Method
@@ -126,6 +126,15 @@ class GKT(Method):
         **options: object,
     ) -> None:
         super().__init__(model, **options)
+        require_at_least(2, batch_size=self.batch_sizes["train"])  # BatchNorm cannot train on a batch of one
+        require_at_least(1, z=z, pseudo_batches=pseudo_batches)
+        require_at_least(1, generator_steps=generator_steps, student_steps=student_steps)
+        require_at_least(0, attention_weight=attention_weight)
+        if not (generator_rate > 0 and 0 < threshold <= 1):
+            raise UserError(
+                f"method.generator_rate={generator_rate}, threshold={threshold}: the rate must be above 0, and the "
+                "threshold, a probability, in (0, 1]"
+            )
         self.z, self.free_steps, self.generator_rate = z, pseudo_batches, generator_rate
         self.generator_steps, self.student_steps = generator_steps, student_steps
         self.attention_weight, self.threshold = attention_weight, threshold

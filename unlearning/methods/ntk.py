@@ -54,6 +54,8 @@ class NTK(OneShot):
                 f"method.weight_decay={weight_decay}, retain_share={retain_share}: weight_decay must be positive "
                 "and retain_share lie in (0, 1]"
             )
+        if scale is not None and not scale > 0:
+            raise UserError(f"method.scale={scale} must be above 0, or null for the trapezium's")
         self.weight_decay, self.scale = weight_decay, scale
         self.retain_share, self.memory_gib = retain_share, memory_gib
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from ..errors import UserError
+from ..errors import UserError, require_at_least
 from ..losses import distillation
 from ..types import Batch
 from .base import Method
@@ -27,6 +27,7 @@ class ScrubJoint(Method):
         self, model: nn.Module, alpha: float = 1.0, gamma: float = 1.0, temperature: float = 1.0, **options: object
     ) -> None:
         super().__init__(model, **options)
+        require_at_least(0, alpha=alpha, gamma=gamma)
         if temperature <= 0:
             raise UserError(f"method.temperature={temperature} must be above 0")
         self.alpha, self.gamma, self.temperature = alpha, gamma, temperature

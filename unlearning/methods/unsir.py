@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import UserError
+from ..errors import UserError, require_at_least
 from ..types import Batch, Task
 from .base import Method
 
@@ -65,6 +65,11 @@ class UNSIR(Method):
         repair_batch_size: int = 128,
         **options: object,
     ) -> None:
+        require_at_least(1, noise_images=noise_images, noise_steps=noise_steps, copies=copies)
+        require_at_least(1, samples_per_class=samples_per_class, impair_epochs=impair_epochs)
+        require_at_least(0, repair_epochs=repair_epochs)
+        require_at_least(2, batch_size=batch_size)  # a noise image and a retain sample
+        require_at_least(1, repair_batch_size=repair_batch_size)
         super().__init__(model, epochs=impair_epochs + repair_epochs, batch_size=repair_batch_size, **options)
         self.noise_images, self.noise_steps, self.copies = noise_images, noise_steps, copies
         self.samples_per_class = samples_per_class
