@@ -1,7 +1,9 @@
 """The poisoned data by the pixel, the success of the attack by hand, and a backdoor that digits learn."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from unlearning.errors import UserError
 from unlearning.metrics.backdoor import BackdoorAttack
 from unlearning.metrics.base import Evidence, evaluate
 from unlearning.pipeline import run
+from unlearning.predict import predict_images
 from unlearning.types import Attack, Batch
 
 CLASSES = ("ant", "bee", "cow")
@@ -147,24 +150,12 @@ def test_the_attack_shows_the_square_on_any_image_as_a_network_sees_it(pictures:
     assert RandomForgetting(0).attack(pictures) is None
 
 
-class Reads(nn.Module):
-    """Its input is its prediction."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.unused = nn.Parameter(torch.zeros(1))
-
-    def forward(self, images: Tensor) -> Tensor:
-        return nn.functional.one_hot(images.long(), 3).float()
-
-
 def evidence(pictures: Dataset, answers: list[int]) -> Evidence:
     """``answers``: what the model says to the test images 25-29 with the trigger; their classes are 1, 2, 0, 1, 2."""
-    given = torch.tensor([-1] * 25 + answers)
     split = RandomForgetting(0, count=5).split(pictures)
-    attack = Attack(lambda ids: given[ids].float(), target=2)
-    logits = torch.zeros(30, 3)
-    return Evidence(logits, pictures.labels, split, CLASSES, model=Reads(), attack=attack)
+    attack = Attack(lambda ids: pictures.inputs[ids], target=2)
+    logits, triggered = torch.zeros(30, 3), nn.functional.one_hot(torch.tensor(answers), 3).float()
+    return Evidence(logits, pictures.labels, split, CLASSES, attack=attack, triggered=triggered)
 
 
 def test_attack_success_is_over_test_images_of_other_classes(pictures: Dataset) -> None:
@@ -243,3 +234,34 @@ def test_a_backdoor_is_learned_and_retraining_closes_it(places: list[str]) -> No
     clean = composed("tracking=none", "method=original", "evaluation.membership=null", *places)
     directions = json.loads((run(*clean, command="test") / "results.json").read_text())["directions"]
     assert not [name for name in directions if name.startswith(("backdoor", "corrective"))]
+
+
+def test_the_trigger_is_shown_to_a_reference_model_once(
+    places: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, choices = composed(
+        "tracking=none",
+        "scenario=poison",
+        "method=original",
+        "evaluation.membership=null",
+        "pretrain.epochs=1",
+        *places,
+    )
+    shown = []
+
+    def spy(network: nn.Module, images: Callable[[Tensor], Tensor], ids: Tensor, device: torch.device) -> Tensor:
+        shown.append(predict_images(network, images, ids, device))
+        seen = network(images(ids))
+        assert torch.allclose(shown[-1], seen, atol=1e-5)
+        return shown[-1]
+
+    monkeypatch.setattr("unlearning.pipeline.predict_images", spy)
+    rows = []
+    for _ in range(2):
+        folder = run(config | {"force": True}, choices, command="test")
+        rows.append(json.loads((folder / "results.json").read_text())["rows"])
+    assert len(shown) == 3 + 1  # original, retrained and unlearned; then only unlearned
+    names = [name for name in rows[0]["original"] if not name.startswith("cost/")]
+    assert [[row[name] for name in names] for row in rows[0].values()] == [
+        [row[name] for name in names] for row in rows[1].values()
+    ]

@@ -23,21 +23,22 @@ from .distributed import join, lead, leads, leave
 from .errors import UserError
 from .methods.base import Method, OneShot
 from .metrics.base import Evidence, directions_of, evaluate, gaps
-from .predict import predict
+from .predict import predict, predict_images
 from .progress import Progress
 from .store import Store
-from .types import Split
+from .types import Attack, Split
 
 Config = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model of the table: its network, its logits by sample id, and what making it cost."""
+    """A model of the table: its network, its logits by sample id, what making it cost, and ``Evidence.triggered``."""
 
     network: nn.Module
     logits: Tensor
     cost: dict[str, float]
+    triggered: Tensor | None
 
 
 def run(config: Config, choices: Mapping[str, str], command: str, sweep: str | None = None) -> Path:
@@ -80,6 +81,7 @@ class Run:
         self.data: Dataset = build.dataset(config)
         self.split: Split = build.split(config, self.data)
         self.task = build.task(config, self.data, self.split)
+        self.attack: Attack | None = build.scenario(config).attack(self.data)
         self.metrics = build.metrics(config)
         self.method(build.model(config, self.data))  # what is wrong with it should show before hours of training
 
@@ -104,9 +106,9 @@ class Run:
             untrained=self.untrained() if any(m.needs_untrained for m in self.metrics.values()) else None,
             images=lambda ids: Transform(self.data)(self.data.inputs[ids], ids=ids),
             true_labels=self.data.true_labels,
-            attack=build.scenario(self.config).attack(self.data),
+            attack=self.attack,
         )
-        evidence = {name: parts.of(model.logits, model.network) for name, model in models.items()}
+        evidence = {name: parts.of(model.logits, model.network, model.triggered) for name, model in models.items()}
         rows, failed = {}, {}
         for name, one in evidence.items():
             rows[name], errors = evaluate(self.metrics, one)
@@ -148,7 +150,7 @@ class Run:
         checkpoint = self.config["pretrain"]["checkpoint"]
         if name == "original" and checkpoint:
             build.load_checkpoint(network, checkpoint)
-            return Model(network, self.predictions(network, name), {})
+            return Model(network, self.predictions(network, name), {}, self.cached_triggered(network))
         recipe = {k: v for k, v in self.config["pretrain"].items() if k != "checkpoint"}
         key = {
             "data": self.data.digest,
@@ -168,7 +170,7 @@ class Run:
 
         entry = self.store.get_or_create("models", key, train)
         network.load_state_dict(entry.tensors)
-        return Model(network, self.predictions(network, name), dict(entry.facts))
+        return Model(network, self.predictions(network, name), dict(entry.facts), self.cached_triggered(network))
 
     def untrained(self) -> Tensor:
         """The logits of a network with random weights, the same for all runs that share data, model and seed."""
@@ -218,7 +220,7 @@ class Run:
         logits = predict(method.model, self.trainer(), self.datamodule())
         if not logits.isfinite().all():
             raise UserError(f"{type(method).__name__} diverged: its predictions are not finite")
-        return Model(method.model, logits, method.meter.metrics() | cost)
+        return Model(method.model, logits, method.meter.metrics() | cost, self.triggered(method.model))
 
     def edit(self, method: OneShot, observations: dict[str, Tensor]) -> None:
         """Let a one-shot method change its weights, on the device of the trainer."""
@@ -242,7 +244,15 @@ class Run:
 
     def predictions(self, network: nn.Module, name: str) -> Tensor:
         """A reference model's logits on every sample, computed once for all runs that share model and data."""
-        key = {
+
+        def make() -> tuple[dict[str, Tensor], dict[str, float]]:
+            return {"logits": predict(network, self.trainer(), self.datamodule())}, {}
+
+        return self.store.get_or_create("predictions", self.prediction_key(network), make).tensors["logits"]
+
+    def prediction_key(self, network: nn.Module) -> dict[str, Any]:
+        """What decides the predictions of a network."""
+        return {
             "data": self.data.digest,
             "model": records.state_digest(network.state_dict()),
             "architecture": self.config["model"],
@@ -250,10 +260,19 @@ class Run:
             "trainer": numerics(self.config),
         }
 
-        def make() -> tuple[dict[str, Tensor], dict[str, float]]:
-            return {"logits": predict(network, self.trainer(), self.datamodule())}, {}
+    def triggered(self, network: nn.Module) -> Tensor | None:
+        """A network's logits on the test images with the trigger; None where the scenario plants none."""
+        if self.attack is None:
+            return None
+        return predict_images(network, self.attack.images, self.split.test, self.trainer().strategy.root_device)
 
-        return self.store.get_or_create("predictions", key, make).tensors["logits"]
+    def cached_triggered(self, network: nn.Module) -> Tensor | None:
+        """The same of a reference model, computed once as its ``predictions`` are."""
+        if self.attack is None:
+            return None
+        key = self.prediction_key(network) | {"with the trigger": records.ids_digest(self.split.test)}
+        entry = self.store.get_or_create("predictions", key, lambda: ({"logits": self.triggered(network)}, {}))
+        return entry.tensors["logits"]
 
 
 def state_of(network: nn.Module) -> dict[str, Tensor]:

@@ -1,5 +1,7 @@
 """Logits of every sample, once: all but the metrics that need weights are functions of them."""
 
+from collections.abc import Callable
+
 import lightning as L
 import torch
 from torch import Tensor, nn
@@ -30,6 +32,17 @@ class Predictor(L.LightningModule):
     def gathered(self, tensor: Tensor) -> Tensor:
         """The tensors of all processes, stacked, on the CPU."""
         return self.all_gather(tensor.to(self.device)).cpu()
+
+
+@torch.no_grad()
+def predict_images(
+    network: nn.Module, images: Callable[[Tensor], Tensor], ids: Tensor, device: torch.device, batch_size: int = 256
+) -> Tensor:
+    """(len(ids), C) float32 logits of ``images(ids)`` on the CPU, in eval mode; the network ends on the CPU, too."""
+    like = next(network.eval().to(device).parameters())
+    logits = torch.cat([network(images(part).to(like)).float().cpu() for part in ids.split(batch_size)])
+    network.cpu()
+    return logits
 
 
 def predict(network: nn.Module, trainer: L.Trainer, data: UnlearningData) -> Tensor:

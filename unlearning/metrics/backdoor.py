@@ -1,11 +1,7 @@
 """Whether a backdoor still opens."""
 
-import torch
-
 from .base import Evidence, Metric
 from .corrective import share
-
-BATCH = 256
 
 
 class BackdoorAttack(Metric):
@@ -17,7 +13,7 @@ class BackdoorAttack(Metric):
 
     ``corrective/acc_unseen`` is the share that is given the right class, ``corrective/acc_unseen_others`` that among
     images of the other classes (Acc_corr unseen; Goel et al., 2024, arXiv:2402.14015). There is none for scenarios
-    without a trigger. It makes a pass over the test set.
+    without a trigger.
     """
 
     directions = {
@@ -27,17 +23,12 @@ class BackdoorAttack(Metric):
     }
     needs_attack = True
 
-    @torch.inference_mode()
     def __call__(self, evidence: Evidence) -> dict[str, float]:
-        images, target = evidence.attack
-        test = evidence.split.test
-        labels = evidence.labels[test]
+        target, labels = evidence.attack.target, evidence.labels[evidence.split.test]
         others = (labels != target).nonzero().flatten()
         if len(others) == 0:
             raise ValueError(f"all test images are of the target class, {evidence.classes[target]}")
-        network = evidence.model.eval()
-        like = next(network.parameters())
-        said = torch.cat([network(images(ids).to(like)).argmax(-1).cpu() for ids in test.split(BATCH)])
+        said = evidence.triggered.argmax(-1)
         return {
             "backdoor/attack": share(said == target, others),
             "corrective/acc_unseen": (said == labels).double().mean().item(),

@@ -30,10 +30,11 @@ class Evidence:
     model: nn.Module | None = None  # the model itself: for the few metrics that look at more than predictions
     true_labels: Tensor | None = None  # (N,) int64, where ``labels`` of manipulated training samples are wrong
     attack: Attack | None = None  # the trigger that the training data were poisoned with
+    triggered: Tensor | None = None  # (N_test, C) logits of the test images with that trigger, in the split's order
 
-    def of(self, logits: Tensor, model: nn.Module | None = None) -> "Evidence":
+    def of(self, logits: Tensor, model: nn.Module | None = None, triggered: Tensor | None = None) -> "Evidence":
         """The same task with another model's predictions in front."""
-        return replace(self, logits=logits, model=model)
+        return replace(self, logits=logits, model=model, triggered=triggered)
 
 
 class Metric:
