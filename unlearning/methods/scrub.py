@@ -58,7 +58,7 @@ class Scrub(ScrubJoint):
         if forget_steps is not None and forget_steps < 1:
             raise UserError(f"method.forget_steps={forget_steps} must be at least 1 (msteps=0 takes none)")
         self.msteps = self.epochs if msteps is None else msteps
-        self.steps_left = math.inf if forget_steps is None else forget_steps  # on the forget set
+        self.forget_steps = math.inf if forget_steps is None else forget_steps
         self.rewind = rewind
         self.looks = ("forget", "validation") if rewind else ()
         self.states: list[dict[str, Tensor]] = []  # of epoch 0, 1, ..., with their errors in ``curves["forget_error"]``
@@ -89,11 +89,11 @@ class Scrub(ScrubJoint):
         if not self.maximising:
             super().lr_scheduler_step(scheduler, metric)
 
-    def on_train_batch_start(self, batch: dict[str, Batch], _: int) -> int | None:
+    def on_train_batch_start(self, batch: dict[str, Batch], batch_idx: int) -> int | None:
         if not self.maximising:
             return None
-        self.steps_left -= 1
-        return -1 if self.steps_left < 0 else None  # -1: Lightning goes on to the next pass
+        taken = self.current_epoch // 2 * self.steps_over(["forget"]) + batch_idx
+        return -1 if taken >= self.forget_steps else None  # -1: Lightning goes on to the next pass
 
     # Rewinding
 
