@@ -81,8 +81,9 @@ class Run:
         self.data: Dataset = build.dataset(config)
         self.split: Split = build.split(config, self.data)
         self.task = build.task(config, self.data, self.split)
-        self.attack: Attack | None = build.scenario(config).attack(self.data)
         self.metrics = build.metrics(config)
+        needs_attack = any(metric.needs_attack for metric in self.metrics.values())
+        self.attack: Attack | None = build.scenario(config).attack(self.data) if needs_attack else None
         self.method(build.model(config, self.data))  # what is wrong with it should show before hours of training
 
     def results(self) -> tuple[dict[str, Any], dict[str, list[tuple[int, float]]]]:
