@@ -1,11 +1,13 @@
 """Fixtures made from the real configuration: tests compose what users compose."""
 
+import functools
 import os
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # many small processes: more threads only get in each other's way
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -17,6 +19,7 @@ from unlearning.config import GROUPS, ROOT, plain, register
 from unlearning.data.datamodule import UnlearningData
 from unlearning.data.datasets import Dataset
 from unlearning.data.scenarios import assemble
+from unlearning.methods.base import OneShot
 from unlearning.types import Task
 
 torch.set_num_threads(1)
@@ -91,7 +94,43 @@ class Tiny:
         config = {"trainer": {"_target_": "lightning.Trainer", "accelerator": "cpu", "max_steps": steps}}
         build.trainer(config, method.passes, []).fit(method, datamodule=data)
 
+    def edit(self, method: OneShot, seed: int = 3) -> np.ndarray:
+        """As the pipeline does: the look at the data, then the edit.
+
+        (2,) the first standard normal numbers that the edit can have drawn.
+        """
+        self.fit(method)
+        method.look = functools.partial(method.trainer.datamodule.batches_for, method)
+        torch.manual_seed(seed)
+        noise = torch.randn(2, 1).flatten().numpy()
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            method.edit()
+        return noise
+
 
 @pytest.fixture
 def tiny() -> Tiny:
     return Tiny()
+
+
+# Transformers in double precision and eval mode: (B, 1, 16, 16) to 4 logits
+
+
+def tiny_vit() -> nn.Module:
+    """Patches of 8 x 8 pixels; every sample's positions attend to each other."""
+    return transformer("vit_tiny_patch16_224", patch_size=8, embed_dim=8, depth=1, num_heads=2)
+
+
+def tiny_swin() -> nn.Module:
+    """Windows of 2 x 2 patches, shifted in the second block: four rows a sample, and then one."""
+    return transformer(
+        "swin_tiny_patch4_window7_224", patch_size=4, window_size=2, embed_dim=8, depths=(2, 1), num_heads=(2, 2)
+    )
+
+
+def transformer(name: str, **sizes: object) -> nn.Module:
+    import timm  # here, since it takes seconds and few tests need it
+
+    torch.manual_seed(0)
+    return timm.create_model(name, img_size=16, in_chans=1, num_classes=4, **sizes).double().eval()

@@ -8,7 +8,7 @@ import torch
 from scipy.special import softmax
 from torch import Tensor, nn
 
-from tests.conftest import Tiny
+from tests.conftest import Tiny, tiny_swin, tiny_vit
 from unlearning.errors import UserError
 from unlearning.fisher import exact_fisher, root_of_output_fisher
 from unlearning.methods.fisher import Fisher
@@ -85,6 +85,24 @@ def odd() -> nn.Module:
     return model.eval()
 
 
+class PositionsFirst(nn.Module):
+    """As many positions, in the first dimension, as there are samples or a multiple: none may be taken for a sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = nn.Linear(2, 3)
+        self.head = nn.Linear(3, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        rows = images.flatten(2).permute(2, 0, 1).flatten(0, 1)  # (positions B, 2): the samples take turns
+        return self.head(self.tokens(rows).tanh().view(-1, len(images), 3).sum(0))
+
+
+def positions_first() -> nn.Module:
+    torch.manual_seed(1)
+    return PositionsFirst().double()
+
+
 def test_fisher_of_logistic_regression_is_the_analytic_one() -> None:
     torch.manual_seed(0)
     model, x = MLP((3,), 4, hidden=[]).double(), torch.randn(7, 3).double()
@@ -123,14 +141,26 @@ def test_a_frozen_parameter_has_no_fisher() -> None:
     torch.testing.assert_close(flat(rest), flat(whole[1:]))
 
 
-@pytest.mark.parametrize("make", [small_cnn, odd])
-def test_gradients_of_each_sample(make) -> None:
+@pytest.mark.parametrize(
+    ("make", "shape", "rest"),
+    [
+        (small_cnn, (1, 8, 8), 0),
+        (odd, (2, 5, 4), 12),
+        (tiny_vit, (1, 16, 16), None),
+        (tiny_swin, (1, 16, 16), None),
+        (positions_first, (2, 2, 3), 2),
+    ],
+)
+def test_gradients_of_each_sample(make, shape: tuple[int, ...], rest: int | None) -> None:
     model = make()
-    shape = (1, 8, 8) if make is small_cnn else (2, 5, 4)
     images, labels = torch.rand(4, *shape).double(), torch.tensor([0, 3, 1, 3])
     backward = SampleBackward(model, images)
-    residual = backward.logits.detach().softmax(1) - nn.functional.one_hot(labels, backward.logits.shape[1])
-    found = {g.parameter: g.each() for g in backward.along(residual)}
+    layers = {name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)}
+    if rest is None:  # attention in windows, or over all positions: every layer with a rule is met by it
+        assert not layers & {name.rpartition(".")[0] for name in backward.rest}
+    else:
+        assert len(backward.rest) == rest
+    found = {g.parameter: g.each() for g in backward.along(backward.residuals(labels))}
     names = {p: name for name, p in model.named_parameters()}
     for b in range(4):
         loss = nn.functional.cross_entropy(model(images[b : b + 1]), labels[b : b + 1])
@@ -188,16 +218,10 @@ RETAIN = np.array([0.4, 0.8])
 
 
 def test_fisher_forgetting_adds_noise_by_the_inverse_information(tiny: Tiny) -> None:
-    method = Fisher(tiny.model, alpha=0.3, batch_size=1)
-    tiny.fit(method)
+    noise = tiny.edit(Fisher(tiny.model, alpha=0.3, batch_size=1))
     p = softmax(np.outer(RETAIN, W), axis=1)
     information = (p * (1 - p) * RETAIN[:, None] ** 2).mean(0)  # about .05: the bound of 1e2 is not reached
     deviation = np.sqrt(10 * 0.3 / (information + 1e-8))
-    torch.manual_seed(3)
-    noise = torch.randn(2, 1).flatten().numpy()
-    torch.manual_seed(3)
-    with torch.no_grad():
-        method.edit()
     np.testing.assert_allclose(tiny.weight.numpy(), W + deviation * noise, rtol=1e-5)
 
 
@@ -243,7 +267,7 @@ TRAIN, KEPT = ([0.2, 1.0, 0.4, 0.8], [0, 1, 0, 1]), ([0.4, 0.8], [0, 1])
 def test_ntk_retrains_a_linear_model_exactly(scale: float | None) -> None:
     tiny = Tiny(weight=tuple(ridge_by_class(*TRAIN)))
     method = NTK(tiny.model, weight_decay=LAMBDA, scale=scale)
-    edit(tiny, method)
+    tiny.edit(method)
     np.testing.assert_allclose(tiny.weight.numpy(), ridge_by_class(*KEPT), rtol=1e-5)
     assert np.abs(ridge_by_class(*KEPT) - ridge_by_class(*TRAIN)).max() > 0.02
 
@@ -252,7 +276,7 @@ def test_ntk_scales_the_step_of_a_model_that_was_trained_otherwise(tiny: Tiny) -
     everything, kept = ridge_by_class(*TRAIN), ridge_by_class(*KEPT)
     step, error = kept - everything, W - everything
     scale = 1 + 2 * abs(step @ error) / (step @ step)
-    edit(tiny, NTK(tiny.model, weight_decay=LAMBDA))
+    tiny.edit(NTK(tiny.model, weight_decay=LAMBDA))
     np.testing.assert_allclose(tiny.weight.numpy(), W + scale * step, rtol=1e-4)
 
 
@@ -296,14 +320,6 @@ def test_ntk_corrects_towards_the_retrained_weights() -> None:
     assert (step - wanted).norm() < 0.25 * wanted.norm()
 
 
-def edit(tiny: Tiny, method: NTK) -> None:
-    """As the pipeline does: the look at the data, then the edit."""
-    tiny.fit(method)
-    method.look = lambda stream: method.trainer.datamodule.batches_for(method, stream)
-    with torch.no_grad():
-        method.edit()
-
-
 def test_trapezium_closes() -> None:
     # Corners (0, 0), (2, 0) and (-1, 3): the fourth is (3, 3), so the far side is 4 where the near one is 2.
     assert trapezium(torch.tensor([2.0, 0.0]), torch.tensor([-1.0, 3.0])) == pytest.approx(2)
@@ -339,8 +355,8 @@ def test_grams_are_of_the_first_rows_and_of_all(rows: int) -> None:
 def test_ntk_refuses_what_does_not_fit(tiny: Tiny) -> None:
     # 4 samples x 2 logits by 2 weights: 16 + 3 x 4 numbers of 4 bytes, 1.04e-7 GiB
     with pytest.raises(UserError, match=r"4 samples x 2 logits by 2 weights, more than .*memory_gib=1e-07"):
-        edit(tiny, NTK(tiny.model, memory_gib=1e-7))
-    edit(tiny, NTK(tiny.model, memory_gib=1.1e-7))
+        tiny.edit(NTK(tiny.model, memory_gib=1e-7))
+    tiny.edit(NTK(tiny.model, memory_gib=1.1e-7))
 
 
 @pytest.mark.parametrize("wrong", [{"weight_decay": 0.0}, {"retain_share": 0.0}, {"retain_share": 1.5}])

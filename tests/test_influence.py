@@ -1,6 +1,5 @@
 """Influence unlearning against the dense inverse, Fisher forgetting by batches by hand, and both on digits."""
 
-import functools
 import json
 
 import numpy as np
@@ -9,7 +8,7 @@ import torch
 from scipy.special import softmax
 from torch import Tensor, nn
 
-from tests.conftest import Tiny, composed
+from tests.conftest import Tiny, composed, tiny_swin, tiny_vit
 from unlearning.errors import UserError
 from unlearning.methods.fisher_new import FisherNew
 from unlearning.methods.wood_fisher import WoodFisher, conjugate_gradients, fisher_product, gradient_rows, woodbury
@@ -29,14 +28,6 @@ def gradients(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return (softmax(np.outer(x, W), axis=1) - np.eye(2)[y]) * x[:, None]
 
 
-def edit(tiny: Tiny, method: WoodFisher | FisherNew) -> None:
-    """As the pipeline does: the look at the data, then the edit."""
-    tiny.fit(method)
-    method.look = functools.partial(method.trainer.datamodule.batches_for, method)
-    with torch.no_grad():
-        method.edit()
-
-
 def influence_step(curvature: np.ndarray) -> np.ndarray:
     """(2,) what the weights become, with the outer products of retain gradients that ``curvature`` has as rows."""
     forget, retain = gradients(*FORGET).sum(0), gradients(*RETAIN).sum(0)
@@ -48,7 +39,7 @@ def influence_step(curvature: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("memory_gib", [1.0, 0.0], ids=["woodbury", "conjugate gradients"])
 def test_influence_step_is_that_of_the_dense_inverse(tiny: Tiny, memory_gib: float) -> None:
     method = WoodFisher(tiny.model, ALPHA, DAMPING, memory_gib=memory_gib, batch_size=1, tolerance=1e-6)
-    edit(tiny, method)
+    tiny.edit(method)
     expected = influence_step(gradients(*RETAIN))
     assert np.abs(expected - W).max() > 0.1
     np.testing.assert_allclose(tiny.weight.numpy(), expected, rtol=1e-4)
@@ -57,7 +48,7 @@ def test_influence_step_is_that_of_the_dense_inverse(tiny: Tiny, memory_gib: flo
 
 @pytest.mark.parametrize("memory_gib", [1.0, 0.0])
 def test_curvature_is_that_of_as_many_samples_as_asked_for(tiny: Tiny, memory_gib: float) -> None:
-    edit(tiny, WoodFisher(tiny.model, ALPHA, DAMPING, samples=1, memory_gib=memory_gib, tolerance=1e-6))
+    tiny.edit(WoodFisher(tiny.model, ALPHA, DAMPING, samples=1, memory_gib=memory_gib, tolerance=1e-6))
     either = [influence_step(row[None]) for row in gradients(*RETAIN)]
     assert np.abs(either[0] - either[1]).max() > 0.1
     assert min(np.abs(tiny.weight.numpy() - one).max() for one in either) < 1e-3
@@ -66,9 +57,8 @@ def test_curvature_is_that_of_as_many_samples_as_asked_for(tiny: Tiny, memory_gi
 def test_the_samples_are_drawn_at_random_by_the_seed() -> None:
     found = set()
     for seed in range(12):
-        torch.manual_seed(seed)
         tiny = Tiny()
-        edit(tiny, WoodFisher(tiny.model, ALPHA, DAMPING, samples=1))
+        tiny.edit(WoodFisher(tiny.model, ALPHA, DAMPING, samples=1), seed)
         found.add(round(tiny.weight[0].item(), 4))
     assert len(found) == 2
 
@@ -116,12 +106,16 @@ def test_conjugate_gradients_stop_when_told_to() -> None:
     assert (none, solution.abs().max()) == ([], 0)
 
 
-def test_fisher_products_of_a_convolutional_network() -> None:
+def small_cnn() -> nn.Module:
     torch.manual_seed(0)
-    model = SmallCNN((1, 8, 8), 4).double()
-    model(torch.rand(32, 1, 8, 8).double())  # running statistics
-    model.eval()
-    batch = batch_of(5, 1, 8, 8)
+    model = SmallCNN((1, 16, 16), 4).double()
+    model(torch.rand(32, 1, 16, 16).double())  # running statistics
+    return model.eval()
+
+
+@pytest.mark.parametrize("make", [small_cnn, tiny_vit, tiny_swin])
+def test_fisher_products_of_networks(make) -> None:
+    model, batch = make(), batch_of(5, 1, 16, 16)
     rows = rows_by_loop(model, batch)
     torch.testing.assert_close(gradient_rows(model, batch), rows)
     vector = torch.randn(rows.shape[1]).double()
@@ -153,16 +147,10 @@ def test_wood_fisher_refuses_senseless_options(tiny: Tiny, wrong: dict[str, floa
 
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_fisher_new_adds_noise_by_the_information_of_batches(tiny: Tiny, batch_size: int) -> None:
-    edit_noise = FisherNew(tiny.model, alpha=1e-4, limit=10.0, batch_size=batch_size)
-    tiny.fit(edit_noise)
+    noise = tiny.edit(FisherNew(tiny.model, alpha=1e-4, limit=10.0, batch_size=batch_size))
     each = gradients(*RETAIN)
     batches = each if batch_size == 1 else each.mean(0, keepdims=True)
     deviation = np.sqrt(1e-4 / (batches**2).mean(0))
-    torch.manual_seed(3)
-    noise = torch.randn(2, 1).flatten().numpy()
-    torch.manual_seed(3)
-    with torch.no_grad():
-        edit_noise.edit()
     np.testing.assert_allclose(tiny.weight.numpy(), W + deviation * noise, rtol=1e-5)
 
 

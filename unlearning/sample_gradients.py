@@ -9,12 +9,18 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
-from torch.func import functional_call, vjp, vmap
+from torch.func import functional_call, jvp, vjp, vmap
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from .importance import parts
+from .types import Batch
 
 CPU_BLOCK, DEVICE_BLOCK = 2**19, 2**26  # elements formed at a time: what stays in a cache, and what fills a GPU
 
@@ -108,6 +114,16 @@ class Convolutions(SampleGradients):
         return found.view(size, filters, *kernel)
 
 
+class Call(NamedTuple):
+    """One passage through a layer."""
+
+    rule: Rule | None  # None where its samples cannot be told apart
+    output: (
+        GradientEdge  # the edge, since an activation that works in place puts its own output in the place of this one
+    )
+    split: bool  # samples come in several rows each, as the windows of an image do
+
+
 class SampleBackward:
     """One forward pass of a model, from which each sample's gradient is taken along any direction of its logits.
 
@@ -125,12 +141,14 @@ class SampleBackward:
     def __init__(self, model: nn.Module, images: Tensor) -> None:
         self.model, self.images = model, images
         self.dtype = next(model.parameters()).dtype  # of the gradients, whatever autocast computes in
-        calls: dict[nn.Module, list[tuple[Rule, GradientEdge]]] = defaultdict(list)
+        calls: dict[nn.Module, list[Call]] = defaultdict(list)
 
         def record(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-            rule = RULES[type(layer)](layer, inputs[0].detach().to(self.dtype))
-            # The edge, since an activation that works in place puts its own output in the place of this one.
-            calls[layer].append((rule, get_gradient_edge(output)))
+            rows, split = len(output), len(output) != len(images)
+            rule = None
+            if not split or (isinstance(layer, nn.Linear) and rows % len(images) == 0):
+                rule = RULES[type(layer)](layer, self.by_sample(inputs[0].detach().to(self.dtype)))
+            calls[layer].append(Call(rule, get_gradient_edge(output), split))
 
         hooks = [m.register_forward_hook(record) for m in model.modules() if has_rule(m)]
         try:
@@ -140,21 +158,38 @@ class SampleBackward:
             for hook in hooks:
                 hook.remove()
         owners = Counter(p for m in model.modules() for p in m.parameters(recurse=False))
-        alone = [m for m in calls if len(calls[m]) == 1 and all(owners[p] == 1 for p in m.parameters())]
-        self.rules, self.edges = zip(*(calls[m][0] for m in alone), strict=True) if alone else ((), ())
-        ruled = {p for m in alone for p in m.parameters()}
-        self.rest = {n: p for n, p in model.named_parameters() if p.requires_grad and p not in ruled}
+        alone = {m: c[0] for m, c in calls.items() if len(c) == 1 and all(owners[p] == 1 for p in m.parameters())}
+        ruled = {m: call for m, call in alone.items() if call.rule and not (call.split and self.mixes(call))}
+        self.rules, self.edges = [c.rule for c in ruled.values()], [c.output for c in ruled.values()]
+        covered = {p for m in ruled for p in m.parameters()}
+        self.rest = {n: p for n, p in model.named_parameters() if p.requires_grad and p not in covered}
+
+    def by_sample(self, values: Tensor) -> Tensor:
+        """(B, ...) as they are, and (B k, ...), a sample's k rows following each other, as (B, k, ...)."""
+        samples = len(self.images)
+        return values if len(values) == samples else values.unflatten(0, (samples, -1))
+
+    def mixes(self, call: Call) -> bool:
+        """Whether the rows of the output are in another order: the first sample has others than the first k."""
+        first = torch.autograd.grad(self.logits[0].sum(), call.output, retain_graph=True, allow_unused=True)[0]
+        return first is not None and bool(self.by_sample(first)[1:].any())
+
+    def residuals(self, labels: Tensor) -> Tensor:
+        """(B, C) ``softmax(logits) - onehot(labels)``, the gradient of each sample's cross-entropy by its logits."""
+        logits = self.logits.detach()
+        return logits.softmax(1) - F.one_hot(labels, logits.shape[1])
 
     def along(self, directions: Tensor) -> Iterator[SampleGradients]:
         """By parameter, each sample's gradient of ``directions[b] @ logits[b]``; ``directions`` is (B, C).
 
-        With ``softmax(logits) - onehot`` these are the gradients of each sample's cross-entropy.
+        Along the ``residuals`` these are the gradients of each sample's cross-entropy.
         """
         if self.edges:  # gradients of layer outputs alone: none of the whole batch's weights is computed
-            found = torch.autograd.grad(self.logits, self.edges, directions, retain_graph=True, allow_unused=True)
-            for rule, gradient in zip(self.rules, found, strict=True):
+            outputs = torch.autograd.grad(self.logits, self.edges, directions, retain_graph=True, allow_unused=True)
+            for rule, gradient in zip(self.rules, outputs, strict=True):
                 if gradient is not None:
-                    yield from (part for part in rule(gradient.to(self.dtype)) if part.parameter.requires_grad)
+                    found = rule(self.by_sample(gradient.to(self.dtype)))
+                    yield from (part for part in found if part.parameter.requires_grad)
         if self.rest:
             yield from self._rest_along(directions)
 
@@ -184,10 +219,31 @@ class SampleBackward:
 
             return vjp(logits, values)[1](direction)[0]
 
-        with torch.no_grad():  # no graph beside the one that vjp makes
+        with torch.no_grad(), plain_attention():  # no graph beside the one that vjp makes
             found = vmap(one)(self.images, directions)
         for name, gradients in found.items():
             yield Summed(self.rest[name], gradients.to(self.dtype))
+
+
+def directional_derivatives(model: nn.Module, batch: Batch, vector: Tensor) -> Tensor:
+    """(B,) ``g_b . vector`` for each sample's gradient g_b of cross-entropy by the trainable parameters.
+
+    By one pass in forward mode, which forms none of the gradients; ``vector`` is (P,), as ``importance.flatten`` makes
+    it.
+    """
+    weights = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    along = dict(zip(weights, parts(vector, list(weights.values())), strict=True))
+
+    def losses(values: dict[str, Tensor]) -> Tensor:
+        return F.cross_entropy(functional_call(model, values, (batch.images,)), batch.labels, reduction="none")
+
+    with plain_attention():
+        return jvp(losses, (weights,), (along,))[1]
+
+
+def plain_attention() -> AbstractContextManager[None]:
+    """Within, attention is products and a softmax: fused kernels have neither a forward mode nor a rule for vmap."""
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 # What the layers' gradients are made of: a rule takes a layer and its input to a function of its output's gradient

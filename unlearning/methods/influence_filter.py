@@ -6,13 +6,11 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp
-from torch.nn import functional as F
 
 from ..addons.base import trainable
 from ..errors import UserError
-from ..importance import flatten, parts
-from ..sample_gradients import SampleBackward
+from ..importance import flatten
+from ..sample_gradients import SampleBackward, directional_derivatives
 from ..types import Batch
 from .retrain import Retrain
 
@@ -68,14 +66,15 @@ class InfluenceFilter(Retrain):
         """
         self.model.eval()
         direction = self.direction()
-        known = torch.cat([self.influences(batch, direction) for batch in self.look("forget")]).mean()
-        ids, scores = zip(*((b.ids, self.influences(b, direction)) for b in self.look("retain")), strict=True)
-        ids, scores = torch.cat(ids), torch.cat(scores)
-        dropped = ids[scores > self.threshold * known]
+        ids, influences = {}, {}
+        for stream in self.looks:
+            found = ((b.ids, directional_derivatives(self.model, b, direction)) for b in self.look(stream))
+            ids[stream], influences[stream] = map(torch.cat, zip(*found, strict=True))
+        dropped = ids["retain"][influences["retain"] > self.threshold * influences["forget"].mean()]
         self.curves["dropped"].append(torch.tensor(float(len(dropped))))
-        if len(dropped) > 0.9 * len(ids):
+        if len(dropped) > 0.9 * len(ids["retain"]):
             raise UserError(
-                f"method.threshold={self.threshold} drops {len(dropped)} of {len(ids)} retain samples: "
+                f"method.threshold={self.threshold} drops {len(dropped)} of {len(ids['retain'])} retain samples: "
                 "take a larger one"
             )
         return dropped
@@ -89,8 +88,7 @@ class InfluenceFilter(Retrain):
             for batch in self.look(stream):
                 counts[stream] += len(batch.ids)
                 backward = SampleBackward(self.model, batch.images)
-                residual = backward.logits.detach().softmax(-1)
-                residual[torch.arange(len(residual)), batch.labels] -= 1
+                residual = backward.residuals(batch.labels)
                 if stream == "forget":
                     found = torch.autograd.grad(backward.logits, weights, residual, retain_graph=True)
                     forget += flatten(found)
@@ -98,15 +96,3 @@ class InfluenceFilter(Retrain):
                     squares[gradients.parameter] += gradients.sum_of_squares()
         hessian = flatten(squares[w] for w in weights) / sum(counts.values())
         return forget / counts["forget"] / (hessian + self.damping * hessian.mean())
-
-    @torch.no_grad()
-    def influences(self, batch: Batch, direction: Tensor) -> Tensor:
-        """(B,) ``g_z^T direction`` of each sample: the derivative of its loss along the direction, in forward mode."""
-        named = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-        along = dict(zip(named, parts(direction, list(named.values())), strict=True))
-
-        def losses(weights: dict[str, Tensor]) -> Tensor:
-            logits = functional_call(self.model, weights, (batch.images,))
-            return F.cross_entropy(logits, batch.labels, reduction="none")
-
-        return jvp(losses, (named,), (along,))[1]

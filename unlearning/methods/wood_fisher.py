@@ -10,13 +10,12 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp, vjp
 from torch.nn import functional as F
 
 from ..addons.base import trainable
 from ..errors import UserError
-from ..importance import assign, flatten, parts
-from ..sample_gradients import SampleBackward
+from ..importance import assign, flatten
+from ..sample_gradients import SampleBackward, directional_derivatives
 from ..types import Batch
 from .base import OneShot
 from .ntk import lower_gram
@@ -104,8 +103,7 @@ class WoodFisher(OneShot):
 def gradient_rows(model: nn.Module, batch: Batch) -> Tensor:
     """(B, P) each sample's gradient of cross-entropy."""
     backward = SampleBackward(model, batch.images)
-    logits = backward.logits.detach()
-    return backward.rows_along(logits.softmax(1) - F.one_hot(batch.labels, logits.shape[1]))
+    return backward.rows_along(backward.residuals(batch.labels))
 
 
 def woodbury(rows: Tensor, vector: Tensor, damping: float) -> Tensor:
@@ -118,15 +116,10 @@ def woodbury(rows: Tensor, vector: Tensor, damping: float) -> Tensor:
 
 def fisher_product(model: nn.Module, batch: Batch, vector: Tensor) -> Tensor:
     """(P,) ``sum_b g_b (g_b . vector)`` over the gradients of a batch's samples, none of which is formed."""
-    names = [name for name, p in model.named_parameters() if p.requires_grad]
-    values = tuple(p.detach() for p in trainable(model))
-
-    def losses(*weights: Tensor) -> Tensor:
-        logits = functional_call(model, dict(zip(names, weights, strict=True)), (batch.images,))
-        return F.cross_entropy(logits, batch.labels, reduction="none")
-
-    _, along = jvp(losses, values, tuple(parts(vector, values)))  # (B,)
-    return flatten(vjp(losses, *values)[1](along))
+    along = directional_derivatives(model, batch, vector)
+    with torch.enable_grad():
+        losses = F.cross_entropy(model(batch.images), batch.labels, reduction="none")
+    return flatten(torch.autograd.grad(losses, trainable(model), along, materialize_grads=True))
 
 
 def conjugate_gradients(
