@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tests.conftest import Tiny, composed, tiny_swin, tiny_vit
 from unlearning.errors import UserError
+from unlearning.methods import wood_fisher
 from unlearning.methods.fisher_new import FisherNew
 from unlearning.methods.wood_fisher import WoodFisher, conjugate_gradients, fisher_product, gradient_rows, woodbury
 from unlearning.models.mlp import MLP
@@ -96,6 +97,36 @@ def test_both_routes_invert_the_fisher_information_of_a_network() -> None:
     true = (matrix @ found - vector).norm() / vector.norm()
     assert residuals[-1] < 1e-10
     assert true < 1e-9
+
+
+def test_an_ill_conditioned_curvature_is_inverted_from_single_precision() -> None:
+    """Of eigenvalues 1e6 / n to 1e-4 / n: in single precision the smallest would be rounding errors."""
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.linalg.qr(torch.randn(m, 12, generator=generator).double())[0] for m in (12, 40))
+    rows = (left * torch.logspace(3, -2, 12) @ right.T).float()
+    vector, damping = torch.randn(40, generator=generator), 1e-6
+    inverse = np.linalg.inv(damping * np.eye(40) + rows.double().numpy().T @ rows.double().numpy() / 12)
+    expected = inverse @ vector.double().numpy()
+    found = woodbury(rows, vector, damping)
+    assert found.dtype == torch.float32
+    assert np.linalg.norm(found.numpy() - expected) < 1e-5 * np.linalg.norm(expected)
+
+
+def test_gradients_are_multiplied_a_block_of_columns_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, vector = torch.randn(3, 10).double(), torch.randn(10).double()
+    monkeypatch.setattr(wood_fisher, "DOUBLE_BLOCK", 3 * 4)
+    expected = torch.linalg.solve(0.1 * torch.eye(10) + rows.T @ rows / 3, vector)
+    torch.testing.assert_close(woodbury(rows, vector, 0.1), expected)
+
+
+@pytest.mark.parametrize("iterations", [1, 10])
+def test_conjugate_gradients_that_end_early_are_told(tiny: Tiny, iterations: int, caplog) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(1, 2))  # gradients (p - y) (x, 1), of rank two
+    tiny.edit(WoodFisher(model, ALPHA, DAMPING, memory_gib=0.0, iterations=iterations, tolerance=1e-5))
+    found = [r.getMessage() for r in caplog.records if "residual" in r.getMessage()]
+    assert len(found) == (1 if iterations == 1 else 0)
+    assert all("ended after 1 iterations" in f and "above method.tolerance=1e-05" in f for f in found)
 
 
 def test_conjugate_gradients_stop_when_told_to() -> None:

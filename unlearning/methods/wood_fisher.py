@@ -6,6 +6,7 @@ Alistarh, 2020, arXiv:2004.14340.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import torch
@@ -19,6 +20,9 @@ from ..sample_gradients import SampleBackward, directional_derivatives
 from ..types import Batch
 from .base import OneShot
 from .ntk import lower_gram
+
+log = logging.getLogger(__name__)
+DOUBLE_BLOCK = 2**24  # elements of stored gradients that are held in double precision at a time: 128 MiB
 
 
 class WoodFisher(OneShot):
@@ -40,7 +44,8 @@ class WoodFisher(OneShot):
         samples: n.
         memory_gib: what the stored gradients and their products may take.
         iterations: of conjugate gradients at most.
-        tolerance: the residual, relative to v, at which they stop; curve ``residual``.
+        tolerance: the residual, relative to v, at which they stop; curve ``residual``. It is a warning where they do
+            not come so far.
     """
 
     streams = ("forget", "retain")
@@ -92,12 +97,21 @@ class WoodFisher(OneShot):
                 self.tolerance,
             )
             self.curves["residual"] += residuals
+            if residuals and residuals[-1] > self.tolerance:
+                log.warning(
+                    "wood_fisher: conjugate gradients ended after %d iterations with a residual of %.2g, above "
+                    "method.tolerance=%g: the step is not yet that of the inverse; take more method.iterations or "
+                    "more method.damping",
+                    len(residuals),
+                    residuals[-1],
+                    self.tolerance,
+                )
         assign(weights, flatten(weights) + self.alpha * step)
 
     @staticmethod
     def bytes_of(samples: int, vector: Tensor) -> int:
-        """Memory of as many stored gradients, once by batch and once together, and of their products."""
-        return (2 * samples * len(vector) + 2 * samples**2) * vector.element_size()
+        """Memory of as many stored gradients, once by batch and once together, and of a system of their products."""
+        return 2 * samples * len(vector) * vector.element_size() + 8 * 3 * samples**2
 
 
 def gradient_rows(model: nn.Module, batch: Batch) -> Tensor:
@@ -107,11 +121,18 @@ def gradient_rows(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def woodbury(rows: Tensor, vector: Tensor, damping: float) -> Tensor:
-    """(P,) ``(damping I + rows^T rows / n)^-1 vector`` for (n, P) rows, by a system of n equations."""
-    matrix = lower_gram(rows)
+    """(P,) ``(damping I + rows^T rows / n)^-1 vector`` for (n, P) rows, by a system of n equations.
+
+    In double precision, whatever that of the rows, and some columns at a time: the system's condition number is that of
+    the curvature, and where damping is small ``vector - rows^T solution`` is a small difference of large numbers.
+    """
+    columns = max(1, DOUBLE_BLOCK // len(rows))
+    blocks = list(zip(rows.split(columns, 1), vector.double().split(columns), strict=True))
+    matrix = sum(lower_gram(block.double()) for block, _ in blocks)
     matrix.diagonal().add_(len(rows) * damping)
-    solution = torch.cholesky_solve((rows @ vector)[:, None], torch.linalg.cholesky(matrix))[:, 0]
-    return (vector - rows.T @ solution) / damping
+    right = sum(block.double() @ part for block, part in blocks)
+    solution = torch.cholesky_solve(right[:, None], torch.linalg.cholesky(matrix))[:, 0]
+    return torch.cat([(part - block.double().T @ solution) / damping for block, part in blocks]).to(vector)
 
 
 def fisher_product(model: nn.Module, batch: Batch, vector: Tensor) -> Tensor:
