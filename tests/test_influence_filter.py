@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from tests.conftest import Tiny
 from unlearning.data.datamodule import UnlearningData
@@ -13,7 +14,8 @@ X, LABELS = (0.2, 1.0, 0.4, 0.8), (0, 1, 0, 1)
 
 
 def made(tiny: Tiny, **options: object) -> InfluenceFilter:
-    return InfluenceFilter(tiny.model, optimizer=lambda p: torch.optim.SGD(p, 0.1), batch_size=2, **options)
+    options = {"optimizer": lambda p: torch.optim.SGD(p, 0.1), "batch_size": 2} | options
+    return InfluenceFilter(tiny.model, **options)
 
 
 def looking(method: InfluenceFilter, tiny: Tiny) -> None:
@@ -39,16 +41,31 @@ def test_influences_are_those_of_the_formula(tiny: Tiny) -> None:
     assert found.tolist() == pytest.approx(expected, rel=1e-5)
 
 
-def test_what_is_like_the_forget_set_is_dropped_and_not_trained_on(tiny: Tiny) -> None:
+@pytest.mark.parametrize(("threshold", "dropped"), [(1.6, [3]), (1.7, [])])
+def test_what_is_like_the_forget_set_is_dropped_and_not_trained_on(tiny: Tiny, threshold: float, dropped: list) -> None:
     """g = (.085, -.82, .14, -.61): sample 3 pulls as the forget set does (-.37), 1.68 times as much, and 2 does not."""
-    for threshold, dropped in ((1.6, [3]), (1.7, [])):
-        tiny = Tiny()
-        method = made(tiny, threshold=threshold)
-        tiny.fit(method)
-        assert method.dropped.tolist() == dropped
-        assert method.curves["dropped"][0].item() == len(dropped)
-        assert (method.curves["retain_loss"][0] == 0) == bool(dropped)  # of a batch of two one is left
+    method, seen = made(tiny, threshold=threshold, epochs=2), []
+    method.model.register_forward_pre_hook(lambda _, images: seen.append(sorted(images[0].flatten().tolist())))
+    tiny.fit(method)
+    assert method.left_out.tolist() == dropped
+    assert method.curves["dropped"][0].item() == len(dropped)
+    kept = pytest.approx([X[i] for i in (2, 3) if i not in dropped])
+    assert seen[-2:] == [kept, kept]
+    assert len(method.curves["retain_loss"]) == 2
     assert method.access == {"forget": "inputs and labels", "retain": "inputs and labels"}
+
+
+def test_the_schedule_is_that_of_the_steps_that_are_left(tiny: Tiny) -> None:
+    steps: list[int] = []
+
+    def schedule(optimizer: torch.optim.Optimizer, per_epoch: int, epochs: int) -> LRScheduler:
+        steps.append(per_epoch)
+        return LambdaLR(optimizer, lambda step: 1.0)
+
+    method = made(tiny, threshold=1.6, batch_size=1, epochs=3, schedule=schedule)
+    tiny.fit(method)
+    assert steps[-1] == 1  # of two samples one is dropped
+    assert len(method.curves["retain_loss"]) == 3
 
 
 @pytest.mark.parametrize("wrong", [{"threshold": 0.0}, {"damping": 0.0}])
@@ -62,3 +79,8 @@ def test_a_filter_that_leaves_nothing_is_refused(tiny: Tiny) -> None:
     tiny.data.labels[2:] = 1
     with pytest.raises(UserError, match=r"method.threshold=0.5 drops 2 of 2 retain samples: take a larger one"):
         tiny.fit(made(tiny))
+
+
+def test_it_trains_on_the_retain_set_alone(tiny: Tiny) -> None:
+    with pytest.raises(UserError, match=r"method.stream=train: influence_filter trains on the retain set alone"):
+        made(tiny, stream="train")

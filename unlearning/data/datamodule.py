@@ -107,7 +107,8 @@ class UnlearningData(L.LightningDataModule):
     """Hands each method the streams it declares: forget, retain or train, with labels only if it may see them.
 
     The method (the trainer's LightningModule) says what it draws from by ``streams``, ``pairing``, ``batch_sizes``,
-    ``order``, ``augment``, ``sees_labels``, ``retain_share`` and ``needs_full_batches``; see ``methods.base.Method``.
+    ``order``, ``augment``, ``sees_labels``, ``retain_share``, ``left_out`` and ``needs_full_batches``; see
+    ``methods.base.Method``.
     """
 
     def __init__(self, dataset: Dataset, split: Split, task: Task, eval_batch_size: int = 256) -> None:
@@ -133,6 +134,11 @@ class UnlearningData(L.LightningDataModule):
         # Sorted, so that what the original model learns, and in which order, does not depend on what will be forgotten.
         return torch.cat([self.split.forget, retain]).sort().values
 
+    def drawn(self, name: str, method: L.LightningModule) -> Tensor:
+        """Ids of a stream that the method's steps draw from."""
+        ids = self.stream(name, method.retain_share)
+        return ids if method.left_out is None else ids[~torch.isin(ids, method.left_out.cpu())]
+
     def train_dataloader(self) -> CombinedLoader | DataLoader:
         method = self.trainer.lightning_module
         loaders = {name: self.loader(name, method) for name in method.streams}
@@ -142,7 +148,7 @@ class UnlearningData(L.LightningDataModule):
         return CombinedLoader(loaders, method.pairing)
 
     def loader(self, name: str, method: L.LightningModule) -> DataLoader:
-        ids = self.stream(name, method.retain_share)
+        ids = self.drawn(name, method)
         if method.order == "by_class":
             ids = ids[self.dataset.labels[ids].argsort(stable=True)]
         _, size, drops = self.plan(name, method)
@@ -165,7 +171,7 @@ class UnlearningData(L.LightningDataModule):
         Raises ``UserError`` where every batch would be a lone sample, on which BatchNorm cannot train.
         """
         processes = self.trainer.world_size  # they share a batch, so that their number does not decide the result
-        count = len(self.stream(name, method.retain_share))
+        count = len(self.drawn(name, method))
         samples = -(-count // processes)  # the distributed sampler pads to equal shares
         size = max(1, min(method.batch_sizes[name], count) // processes)
         if method.needs_full_batches and min(size, samples) == 1:

@@ -48,6 +48,7 @@ class Method(L.LightningModule):
     pairing = "max_size_cycle"  # how streams are drawn together; "max_size": each sample once, then None
     sees_labels = True
     retain_share = 1.0  # the part of the retain set that the method is handed
+    left_out: Tensor | None = None  # ids of samples that its steps are not to draw, if it finds such before they begin
     augment = True  # whether training images are augmented, where the data set has an augmentation
     order: Literal["shuffled", "by_class"] = "shuffled"  # of the samples in a stream
     label_smoothing = 0.0  # of every cross-entropy; the add-on of that name sets it

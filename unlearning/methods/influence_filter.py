@@ -38,20 +38,16 @@ class InfluenceFilter(Retrain):
         super().__init__(model, **options)
         if not (threshold > 0 and damping > 0):
             raise UserError(f"method.threshold={threshold}, damping={damping}: both must be above 0")
+        if self.streams != ("retain",):
+            raise UserError(f"method.stream={self.streams[0]}: influence_filter trains on the retain set alone")
         self.threshold, self.damping = threshold, damping
 
     def on_fit_start(self) -> None:
         self.count_passes()
         with self.meter.item("influence"):
-            self.dropped = self.filtered()
+            self.left_out = self.filtered()
+        self.trainer.strategy.setup_optimizers(self.trainer)  # anew, for a schedule of the steps that are left
         super().on_fit_start()
-
-    def retain_loss(self, batch: Batch) -> Tensor:
-        """Cross-entropy over the samples that are not dropped; 0 where fewer remain than the two BatchNorm needs."""
-        kept = ~torch.isin(batch.ids, self.dropped)
-        if kept.sum() < 2:
-            return 0.0 * sum(p.sum() for p in trainable(self.model))
-        return self.cross_entropy(self.model(batch.images[kept]), batch.labels[kept])
 
     # The filter
 
