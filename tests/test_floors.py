@@ -10,7 +10,7 @@ from unlearning.config import ROOT
 PACKAGE = ROOT / "unlearning"
 FLOORS = [  # from the ground up; a folder stands for all its modules
     {"errors", "types", "digests", "distributed", "schedules", "memory", "cost", "noise"},
-    {"losses", "importance", "sample_gradients", "fisher"},
+    {"losses", "importance", "sample_gradients", "fisher", "ekfac"},
     {"data", "models"},
     {"addons"},
     {"methods"},

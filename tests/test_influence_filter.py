@@ -1,14 +1,19 @@
 """Influences by hand for softmax regression, and what is dropped."""
 
+import math
+import sys
+from dataclasses import replace
+
 import pytest
 import torch
+from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from tests.conftest import Tiny
+from tests.conftest import Tiny, tiny_swin
 from unlearning.data.datamodule import UnlearningData
 from unlearning.errors import UserError
+from unlearning.methods import influence_filter
 from unlearning.methods.influence_filter import InfluenceFilter
-from unlearning.sample_gradients import directional_derivatives
 
 X, LABELS = (0.2, 1.0, 0.4, 0.8), (0, 1, 0, 1)
 
@@ -22,34 +27,48 @@ def looking(method: InfluenceFilter, tiny: Tiny) -> None:
     """Give it its looks without a trainer."""
     data = UnlearningData(tiny.data, tiny.split, tiny.task())
     method.look = lambda stream: data.batches(stream, torch.device("cpu"))
+    tiny.model.eval()
+
+
+# Two classes: the gradient by w_1 is ``(p_1 - y) x`` and by w_0 its negative, so every product doubles. w = (.5, -1).
+P = [1 / (1 + math.exp(1.5 * x)) for x in X]
+G = [(p - y) * x for p, y, x in zip(P, LABELS, X, strict=True)]  # .085, -.82, .14, -.61
 
 
 def test_influences_are_those_of_the_formula(tiny: Tiny) -> None:
-    """Two classes: the gradient by w_1 is ``(p_1 - y) x`` and by w_0 its negative, so every product doubles."""
     method = made(tiny, damping=0.5)
     looking(method, tiny)
-    tiny.model.eval()
-    p = [1 / (1 + torch.tensor(1.5 * x).exp().item()) for x in X]  # w = (.5, -1)
-    g = [(p_i - y) * x for p_i, y, x in zip(p, LABELS, X, strict=True)]
-    squares = sum(g_i**2 for g_i in g) / 4  # the same for both weights, so it is their mean, too
-    forget = (g[0] + g[1]) / 2
-    expected = [2 * forget * g_i / (1.5 * squares) for g_i in g]
-    direction = method.direction()
-    found = torch.cat(
-        [directional_derivatives(tiny.model, b, direction) for s in ("forget", "retain") for b in method.look(s)]
-    )
-    assert found.tolist() == pytest.approx(expected, rel=1e-5)
+    squares = sum(g**2 for g in G) / 4  # the same for both weights, so it is their mean, too
+    found = method.diagonal_influences(torch.tensor([0, 1]))  # a forget sample of each label
+    for row, own in zip(found.tolist(), G[:2], strict=True):
+        assert row == pytest.approx([2 * own * g / (1.5 * squares) for g in G], rel=1e-5)
 
 
-@pytest.mark.parametrize(("threshold", "dropped"), [(1.6, [3]), (1.7, [])])
+def test_samples_of_a_label_are_taken_together(tiny: Tiny) -> None:
+    tiny.data.labels[0] = 1
+    method = made(tiny, damping=0.5)
+    looking(method, tiny)
+    g = [(P[0] - 1) * X[0], *G[1:]]
+    squares = sum(g_i**2 for g_i in g) / 4
+    (row,) = method.diagonal_influences(torch.tensor([1, 1])).tolist()
+    assert row == pytest.approx([2 * (g[0] + g[1]) * g_i / (1.5 * squares) for g_i in g], rel=1e-5)
+
+
+@pytest.mark.parametrize(("threshold", "dropped"), [(0.7, [2, 3]), (1.0, [2]), (1.7, [])])
 def test_what_is_like_the_forget_set_is_dropped_and_not_trained_on(tiny: Tiny, threshold: float, dropped: list) -> None:
-    """g = (.085, -.82, .14, -.61): sample 3 pulls as the forget set does (-.37), 1.68 times as much, and 2 does not."""
-    method, seen = made(tiny, threshold=threshold, epochs=2), []
+    """Sample 2 pulls as sample 0 of its label does, 1.64 times as much, and 3 as 1, .74 times as much."""
+    tiny.split = replace(tiny.split, retain=torch.arange(2, 6), train=torch.arange(6))
+    tiny.data = replace(
+        tiny.data,
+        inputs=torch.cat([tiny.data.inputs, tiny.data.inputs[:2] * 0 + 3]),  # so dark that they pull at nothing
+        labels=torch.cat([tiny.data.labels, tiny.data.labels[:2]]),
+    )
+    method, seen = made(tiny, threshold=threshold, epochs=2, batch_size=4), []
     method.model.register_forward_pre_hook(lambda _, images: seen.append(sorted(images[0].flatten().tolist())))
     tiny.fit(method)
     assert method.left_out.tolist() == dropped
     assert method.curves["dropped"][0].item() == len(dropped)
-    kept = pytest.approx([X[i] for i in (2, 3) if i not in dropped])
+    kept = pytest.approx([3 / 255] * 2 + [X[i] for i in (2, 3) if i not in dropped])
     assert seen[-2:] == [kept, kept]
     assert len(method.curves["retain_loss"]) == 2
     assert method.access == {"forget": "inputs and labels", "retain": "inputs and labels"}
@@ -62,7 +81,7 @@ def test_the_schedule_is_that_of_the_steps_that_are_left(tiny: Tiny) -> None:
         steps.append(per_epoch)
         return LambdaLR(optimizer, lambda step: 1.0)
 
-    method = made(tiny, threshold=1.6, batch_size=1, epochs=3, schedule=schedule)
+    method = made(tiny, threshold=1.0, batch_size=1, epochs=3, schedule=schedule)
     tiny.fit(method)
     assert steps[-1] == 1  # of two samples one is dropped
     assert len(method.curves["retain_loss"]) == 3
@@ -77,10 +96,66 @@ def test_senseless_options_are_refused(tiny: Tiny, wrong: dict) -> None:
 def test_a_filter_that_leaves_nothing_is_refused(tiny: Tiny) -> None:
     tiny.data.inputs[2:] = 255  # both retain samples now pull as sample 1 does
     tiny.data.labels[2:] = 1
-    with pytest.raises(UserError, match=r"method.threshold=0.5 drops 2 of 2 retain samples: take a larger one"):
+    with pytest.raises(UserError, match=r"method.threshold=0.3 drops 2 of 2 retain samples: take a larger one"):
         tiny.fit(made(tiny))
 
 
 def test_it_trains_on_the_retain_set_alone(tiny: Tiny) -> None:
     with pytest.raises(UserError, match=r"method.stream=train: influence_filter trains on the retain set alone"):
         made(tiny, stream="train")
+
+
+# EK-FAC
+
+
+def test_ekfac_influences_are_those_of_the_formula() -> None:
+    """One input and two classes: the block has the eigenvectors (1, 1) and (1, -1), with 0 and the mean of squares.
+
+    Without weights both classes are as likely, and a squared gradient is the same whichever label is drawn.
+    """
+    pytest.importorskip("kronfluence")
+    tiny = Tiny(weight=(0.0, 0.0))
+    method = made(tiny, scores="ekfac")
+    looking(method, tiny)
+    method.count_passes()
+    with method.meter.running():
+        found = method.ekfac_influences(torch.tensor([0, 1]))
+    g = [(0.5 - y) * x for x, y in zip(X, LABELS, strict=True)]
+    eigenvalue = 2 * sum(0.25 * x**2 for x in X) / 4
+    for row, own in zip(found.tolist(), g[:2], strict=True):
+        expected = [2 * own * g_i / (eigenvalue + 0.1 * eigenvalue / 2) for g_i in g]
+        assert row == pytest.approx(expected, rel=1e-4)
+    assert method.meter.forward == 3 + (2 + 2) * 4 + 2  # a glance; two factors and two labels; the forget set
+
+
+def test_the_true_fisher_information_is_over_labels_that_the_model_expects() -> None:
+    ekfac = pytest.importorskip("unlearning.ekfac", exc_type=ImportError)
+    model, batch = Tiny(weight=(50.0, -50.0)).model, (torch.ones(3, 1), torch.ones(3, dtype=torch.int64))
+    task = ekfac.Classification([])
+    assert task.compute_train_loss(batch, model).item() == pytest.approx(300)  # sure, and wrong, of three samples
+    assert task.compute_train_loss(batch, model, sample=True).item() == pytest.approx(0)
+
+
+def test_ekfac_follows_layers_that_it_has_formulas_for() -> None:
+    ekfac = pytest.importorskip("unlearning.ekfac", exc_type=ImportError)
+    swin = ekfac.followed(tiny_swin(), torch.rand(3, 1, 16, 16).double())
+    assert "patch_embed.proj" in swin
+    assert "head.fc" in swin
+    assert [name for name in swin if "qkv" in name] == ["layers.1.blocks.0.attn.qkv"]  # the others: a row a window
+    model = nn.Sequential(nn.Conv2d(2, 2, 1, groups=2), nn.Flatten(), nn.Linear(2, 2).requires_grad_(False))
+    with pytest.raises(UserError, match=r"finds no layer in the model that it can follow: set method.scores=diagonal"):
+        ekfac.followed(model, torch.rand(3, 2, 1, 1))
+
+
+def test_ekfac_without_its_library_is_refused(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "kronfluence", None)
+    with pytest.raises(UserError, match=r"needs kronfluence: pip install 'unlearning\[influence\]', or set"):
+        made(tiny, scores="ekfac")
+    made(tiny)
+
+
+def test_ekfac_in_several_processes_is_refused(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(influence_filter, "find_spec", lambda _: True)
+    monkeypatch.setattr(influence_filter, "several", lambda: True)
+    with pytest.raises(UserError, match=r"method.scores=ekfac works in one process: run one, or"):
+        made(tiny, scores="ekfac")

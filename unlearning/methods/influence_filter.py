@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..addons.base import trainable
+from ..distributed import several
 from ..errors import UserError
 from ..importance import flatten
 from ..sample_gradients import SampleBackward, directional_derivatives
@@ -18,29 +23,50 @@ from .retrain import Retrain
 class InfluenceFilter(Retrain):
     """Drop the retain samples that teach the model the labels of the forget set, then train on the rest from scratch.
 
-    To first order, weighing a training sample z more by epsilon changes the mean loss of the forget set by
-    ``-epsilon I(z)``, ``I(z) = g_f^T H^-1 g_z``, with g_z the gradient of its cross-entropy, g_f the mean of those of
-    the forget set (Koh and Liang, 2017, arXiv:1703.04730, eq. 2). Here H is the diagonal of the empirical Fisher
-    information, the mean of ``g^2`` over forget and retain set, plus ``damping`` times its own mean. z is dropped where
-    ``I(z) > threshold I_f``, I_f being the mean of I over the forget set: where it does at least that part of what a
-    known sample does. This is a cheap stand-in for the benchmark's scores (EK-FAC), which see how weights interact.
+    To first order, weighing a training sample z more by epsilon changes the summed loss of the forget samples with the
+    label y by ``-epsilon I_y(z)``, ``I_y(z) = g_y^T H^-1 g_z``, with g_z the gradient of its cross-entropy and g_y the
+    sum of theirs (Koh and Liang, 2017, arXiv:1703.04730, eq. 2). z is dropped where, for some y, ``I_y(z)`` is above
+    ``threshold`` times its mean over these forget samples: where it does at least that part of what a known sample
+    does. Taken together, forget samples of several labels would hide each other: of two classes that were mixed up, one
+    direction pulls where the other pushes.
+
+    H is one of two curvatures at forget and retain set. ``diagonal`` is cheap: that of the empirical Fisher
+    information, the mean of ``g^2``, plus ``damping`` times its own mean. ``ekfac``, the benchmark's, sees how weights
+    of a layer interact: the Fisher information by Kronecker factors (see ``unlearning.ekfac``). Both pass over all
+    samples once for every label.
 
     Args:
         model: as in ``Method``; so are the options.
         threshold: see above.
-        damping: see above.
+        scores: see above; ``ekfac`` needs ``pip install 'unlearning[influence]'``.
+        damping: of ``diagonal``; the blocks of ``ekfac`` have a tenth.
         options: of ``Retrain``.
     """
 
     looks = ("forget", "retain")
 
-    def __init__(self, model: nn.Module, threshold: float = 0.5, damping: float = 0.1, **options: object) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        threshold: float = 0.3,
+        scores: Literal["diagonal", "ekfac"] = "diagonal",
+        damping: float = 0.1,
+        **options: object,
+    ) -> None:
         super().__init__(model, **options)
         if not (threshold > 0 and damping > 0):
             raise UserError(f"method.threshold={threshold}, damping={damping}: both must be above 0")
         if self.streams != ("retain",):
             raise UserError(f"method.stream={self.streams[0]}: influence_filter trains on the retain set alone")
+        if scores == "ekfac" and find_spec("kronfluence") is None:
+            raise UserError(
+                "method.scores=ekfac needs kronfluence: pip install 'unlearning[influence]', or set "
+                "method.scores=diagonal"
+            )
+        if scores == "ekfac" and several():
+            raise UserError("method.scores=ekfac works in one process: run one, or set method.scores=diagonal")
         self.threshold, self.damping = threshold, damping
+        self.influences = {"diagonal": self.diagonal_influences, "ekfac": self.ekfac_influences}[scores]
 
     def on_fit_start(self) -> None:
         self.count_passes()
@@ -61,34 +87,58 @@ class InfluenceFilter(Retrain):
         Raises ``UserError`` where next to none would be left.
         """
         self.model.eval()
-        direction = self.direction()
-        ids, influences = {}, {}
-        for stream in self.looks:
-            found = ((b.ids, directional_derivatives(self.model, b, direction)) for b in self.look(stream))
-            ids[stream], influences[stream] = map(torch.cat, zip(*found, strict=True))
-        dropped = ids["retain"][influences["retain"] > self.threshold * influences["forget"].mean()]
+        ids = torch.cat([batch.ids for batch in self.look("retain")])
+        known = torch.cat([batch.labels for batch in self.look("forget")])
+        influences = self.influences(known)
+        same = known == known.unique()[:, None]
+        typical = (influences[:, : len(known)] * same).sum(1) / same.sum(1)
+        dropped = ids[(influences[:, len(known) :] > self.threshold * typical[:, None]).any(0)]
         self.curves["dropped"].append(torch.tensor(float(len(dropped))))
-        if len(dropped) > 0.9 * len(ids["retain"]):
+        if len(dropped) > 0.9 * len(ids):
             raise UserError(
-                f"method.threshold={self.threshold} drops {len(dropped)} of {len(ids['retain'])} retain samples: "
+                f"method.threshold={self.threshold} drops {len(dropped)} of {len(ids)} retain samples: "
                 "take a larger one"
             )
         return dropped
 
-    def direction(self) -> Tensor:
-        """``H^-1 g_f``, a vector over the weights."""
+    def samples(self) -> Iterator[Batch]:
+        """Those of the forget, then of the retain set."""
+        return itertools.chain.from_iterable(map(self.look, self.looks))
+
+    def ekfac_influences(self, known: Tensor) -> Tensor:
+        """(K, N_f + N_r) I_y of all samples for each y, ascending, of the K labels among those of the forget set."""
+        from ..ekfac import ekfac_influences  # here, since the library is an optional extra
+
+        queries = [(known == label).nonzero()[:, 0] for label in known.unique()]
+        return ekfac_influences(self.model, self.samples(), queries, self.meter)
+
+    def diagonal_influences(self, known: Tensor) -> Tensor:
+        """As ``ekfac_influences``."""
+        curvature = self.diagonal()
+        rows = []
+        for label in known.unique():
+            along = self.gradient(label) / curvature
+            rows.append(torch.cat([directional_derivatives(self.model, batch, along) for batch in self.samples()]))
+        return torch.stack(rows)
+
+    def gradient(self, label: Tensor) -> Tensor:
+        """(P,) g_y, y being the label."""
         weights = trainable(self.model)
-        squares = {w: torch.zeros_like(w) for w in weights}
-        forget, counts = torch.zeros_like(flatten(weights)), dict.fromkeys(self.looks, 0)
-        for stream in self.looks:
-            for batch in self.look(stream):
-                counts[stream] += len(batch.ids)
-                backward = SampleBackward(self.model, batch.images)
-                residual = backward.residuals(batch.labels)
-                if stream == "forget":
-                    found = torch.autograd.grad(backward.logits, weights, residual, retain_graph=True)
-                    forget += flatten(found)
-                for gradients in backward.along(residual):
-                    squares[gradients.parameter] += gradients.sum_of_squares()
-        hessian = flatten(squares[w] for w in weights) / sum(counts.values())
-        return forget / counts["forget"] / (hessian + self.damping * hessian.mean())
+        total = torch.zeros_like(flatten(weights))
+        for batch in self.look("forget"):
+            if (own := batch.labels == label).any():
+                loss = F.cross_entropy(self.model(batch.images[own]), batch.labels[own], reduction="sum")
+                total += flatten(torch.autograd.grad(loss, weights, materialize_grads=True))
+        return total
+
+    def diagonal(self) -> Tensor:
+        """(P,) the mean of ``g^2``, damped."""
+        weights = trainable(self.model)
+        squares, count = {w: torch.zeros_like(w) for w in weights}, 0
+        for batch in self.samples():
+            backward = SampleBackward(self.model, batch.images)
+            for gradients in backward.along(backward.residuals(batch.labels)):
+                squares[gradients.parameter] += gradients.sum_of_squares()
+            count += len(batch.ids)
+        mean = flatten(squares[w] for w in weights) / count
+        return mean + self.damping * mean.mean()
