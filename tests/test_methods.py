@@ -35,6 +35,7 @@ SCENARIOS = {
 }
 CHOICES = {name: [f"method={name}"] for name in names("method")} | {
     "scrub, rewinding": ["method=scrub", "method.rewind=true"],
+    "influence_filter": ["method=influence_filter", "method.threshold=2"],  # to an untrained network all are alike
     "ntk": ["method=ntk", "method.retain_share=0.05"],  # its cost grows with the square of the samples
 }
 LOOKS = {  # outside of their steps, as the spy must have seen
