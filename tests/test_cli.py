@@ -165,6 +165,23 @@ def test_an_own_model_goes_in_and_comes_out(command, tmp_path: Path) -> None:
 # Bad input: one clear line, exit code 1, no traceback, nothing half-written
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["method=unsir", "+method.epochs=3"], "method.epochs: unlearning.methods.unsir.UNSIR sets it itself"),
+        (["method=ntk", "method.retain_share=1.0"], "take a smaller model (model=mlp), a part of the retain set"),
+    ],
+)
+def test_what_a_method_refuses_is_known_before_anything_is_trained(
+    arguments: list[str], expected: str, command, tmp_path: Path
+) -> None:
+    code, _, err = command("tracking=none", f"paths.store={tmp_path}/store", *arguments)
+    assert code == 1
+    (line,) = err.strip().splitlines()
+    assert expected in line
+    assert not (tmp_path / "store").exists()
+
+
 def bad(command, tmp_path: Path, *arguments: str) -> str:
     """The one line that a wrong command prints."""
     code, out, err = command(*FAST, *arguments)

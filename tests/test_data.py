@@ -119,6 +119,14 @@ def test_no_batch_of_one_reaches_batchnorm(tiny: Tiny) -> None:
     assert data.steps("train", FineTune(tiny.model, batch_size=3)) == 2  # without BatchNorm
 
 
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_processes_that_share_a_batch_of_all_samples_take_one_step(tiny: Tiny, processes: int) -> None:
+    method = FineTune(tiny.model, batch_size=100)  # 4 samples: a process has all, two, or, padded, two
+    data = UnlearningData(tiny.data, tiny.split, tiny.task())
+    data.trainer = SimpleNamespace(world_size=processes)
+    assert data.steps("train", method) == 1
+
+
 def test_a_share_of_retain_is_the_same_every_time(tiny: Tiny) -> None:
     data = UnlearningData(tiny.data, tiny.split, tiny.task())
     share = data.stream("retain", 0.5)

@@ -355,8 +355,9 @@ def test_grams_are_of_the_first_rows_and_of_all(rows: int) -> None:
 def test_ntk_refuses_what_does_not_fit(tiny: Tiny) -> None:
     # 4 samples x 2 logits by 2 weights: 16 + 3 x 4 numbers of 4 bytes, 1.04e-7 GiB
     with pytest.raises(UserError, match=r"4 samples x 2 logits by 2 weights, more than .*memory_gib=1e-07"):
-        tiny.edit(NTK(tiny.model, memory_gib=1e-7))
-    tiny.edit(NTK(tiny.model, memory_gib=1.1e-7))
+        NTK(tiny.model, memory_gib=1e-7).check(tiny.task())
+    NTK(tiny.model, memory_gib=1.1e-7).check(tiny.task())
+    NTK(tiny.model, memory_gib=1e-7, retain_share=0.5).check(tiny.task())  # of three samples
 
 
 @pytest.mark.parametrize("wrong", [{"weight_decay": 0.0}, {"retain_share": 0.0}, {"retain_share": 1.5}])

@@ -145,6 +145,21 @@ def test_jit_loss_of_a_linear_map_is_its_lipschitz_constant() -> None:
     assert method.forget_loss(batch).item() == pytest.approx(3, rel=1e-4)
 
 
+@pytest.mark.parametrize(("reduction", "expected"), [("sum", 15), ("mean", 3)])
+def test_jit_loss_of_processes_that_share_a_batch_is_that_of_one(
+    reduction: str, expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One has 3 of the images, one 2, and Lightning averages what they find; each image adds 3."""
+    monkeypatch.setattr("unlearning.methods.jit.number_of_processes", lambda: 2)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 4))
+    torch.nn.init.orthogonal_(model[1].weight, gain=3.0)
+    method = JiT(model, optimizer=SGD, sigma=0.1, copies=7, reduction=reduction)
+    images = torch.rand(5, 1, 2, 2).split((3, 2))
+    shares = [Batch(part, None, torch.arange(len(part)), torch.ones(len(part), dtype=torch.bool)) for part in images]
+    losses = [method.forget_loss(share).item() for share in shares]
+    assert sum(losses) / 2 == pytest.approx(expected, rel=1e-4)
+
+
 def test_jit_gradient_stops_at_the_noisy_copies(tiny: Tiny) -> None:
     method = JiT(tiny.model, optimizer=SGD, sigma=0.1, copies=1)
     x = torch.tensor([0.3, 0.0, 1.0, 0.6])

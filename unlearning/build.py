@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 import typing
 import warnings
 from collections.abc import Mapping
@@ -42,6 +43,8 @@ def build(node: Config, where: str, **given: Any) -> Any:
         cause = error.__cause__ or error
         if isinstance(cause, ValueError | MisconfigurationException):
             raise UserError(f"{where}: {cause}") from None
+        if twice := re.search(r"multiple values for keyword argument '(\w+)'", str(cause)):
+            raise UserError(f"{where}.{twice[1]}: {node['_target_']} sets it itself: leave it out") from None
         raise cause from None
 
 

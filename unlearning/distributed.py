@@ -45,9 +45,14 @@ def leave() -> None:
         distributed.destroy_process_group()
 
 
+def number_of_processes() -> int:
+    """Of this run."""
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
 def several() -> bool:
     """Whether this run has more than one process."""
-    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+    return number_of_processes() > 1
 
 
 def leads() -> bool:

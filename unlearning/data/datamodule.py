@@ -171,9 +171,8 @@ class UnlearningData(L.LightningDataModule):
         Raises ``UserError`` where every batch would be a lone sample, on which BatchNorm cannot train.
         """
         processes = self.trainer.world_size  # they share a batch, so that their number does not decide the result
-        count = len(self.drawn(name, method))
-        samples = -(-count // processes)  # the distributed sampler pads to equal shares
-        size = max(1, min(method.batch_sizes[name], count) // processes)
+        samples = -(-len(self.drawn(name, method)) // processes)  # the distributed sampler pads to equal shares
+        size = max(1, min(method.batch_sizes[name] // processes, samples))
         if method.needs_full_batches and min(size, samples) == 1:
             raise UserError(
                 f"the {name} stream comes in batches of one sample, on which BatchNorm cannot train: take a larger "

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..distributed import several
 from ..errors import UserError, require_at_least
 from ..losses import distillation
 from ..types import Task
@@ -145,14 +146,12 @@ class GKT(Method):
         super().check(task)
         if len(task.input_shape) != 3:
             raise UserError(f"gkt generates images, but a sample has the shape {task.input_shape}: try amnesiac")
+        if several():
+            raise UserError("gkt trains its generator in one process: set trainer.devices=1")
 
     @property
     def steps_per_epoch(self) -> int:
         return self.free_steps * self.student_steps
-
-    def setup(self, stage: str) -> None:
-        if self.trainer.world_size > 1:
-            raise UserError("gkt trains its generator in one process: set trainer.devices=1")
 
     def on_fit_start(self) -> None:
         super().on_fit_start()

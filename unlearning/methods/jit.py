@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ..distributed import number_of_processes
 from ..errors import UserError
 from ..noise import Noise, perturbed
 from ..types import Batch
@@ -68,4 +69,5 @@ class JiT(Method):
             gaps = torch.where(moved[..., None], logits - targets, 0.0)
             total = total + (gaps.norm(dim=2) / distances.where(moved, 1.0)).sum()  # over (n, B)
         estimate = total / self.copies
-        return estimate if self.reduction == "sum" else estimate / len(images)
+        # Processes share a batch and average their gradients: the sum over the batch is so many times that average.
+        return estimate * number_of_processes() if self.reduction == "sum" else estimate / len(images)

@@ -10,7 +10,7 @@ from ..addons.base import trainable
 from ..errors import UserError
 from ..importance import assign, flatten
 from ..sample_gradients import SampleBackward
-from ..types import Batch
+from ..types import Batch, Task
 from .base import OneShot
 
 
@@ -61,8 +61,22 @@ class NTK(OneShot):
 
     observes_with = ("retain_share",)
 
+    def check(self, task: Task) -> None:
+        super().check(task)
+        samples = task.sizes["forget"] + max(1, round(self.retain_share * task.sizes["retain"]))
+        columns = sum(p.numel() for p in trainable(self.model))
+        rows = samples * task.num_classes
+        numbers = rows * columns + 3 * min(rows, columns) ** 2  # the Jacobian; a kernel, a system and its root
+        gib = numbers * trainable(self.model)[0].element_size() / 2**30
+        if gib > self.memory_gib:
+            raise UserError(
+                f"ntk needs {gib:.1f} GiB for the derivatives of {samples} samples x {task.num_classes} logits by "
+                f"{columns} weights, more than method.memory_gib={self.memory_gib:g}: take a smaller model "
+                "(model=mlp), a part of the retain set (method.retain_share=0.1), or raise the limit"
+            )
+
     def observe(self, stream: str, batch: Batch) -> None:
-        """Count samples: the Jacobian is too large to keep, and is had in ``edit`` once it is known to fit."""
+        """Count samples: the Jacobian, which is too large to keep, is had in ``edit``."""
         self.add("samples", torch.tensor(float(len(batch.ids)), device=self.device))
 
     def edit(self) -> None:
@@ -78,23 +92,10 @@ class NTK(OneShot):
         scale = trapezium(step, original - start) if self.scale is None else self.scale
         assign(weights, original + scale * step)
 
-    def check_size(self, samples: int, classes: int, original: Tensor) -> None:
-        """Refuse what does not fit, before it is begun."""
-        rows, columns = samples * classes, len(original)
-        numbers = rows * columns + 3 * min(rows, columns) ** 2  # the Jacobian; a kernel, a system and its root
-        gib = numbers * original.element_size() / 2**30
-        if gib > self.memory_gib:
-            raise UserError(
-                f"ntk needs {gib:.1f} GiB for the derivatives of {samples} samples x {classes} logits by {columns} "
-                f"weights, more than method.memory_gib={self.memory_gib:g}: take a smaller model (model=mlp), a part "
-                "of the retain set (method.retain_share=0.1), or raise the limit"
-            )
-
     def linearised(self, original: Tensor) -> tuple[Tensor, Tensor, int]:
         """J, (n, C, P), and r = f(w = 0) - y, (n, C), of all samples, and how many of them, the first, are retained."""
         samples, counts = int(self.observations["samples"]), dict.fromkeys(self.streams, 0)
         classes = self.model(next(iter(self.look("forget"))).images[:1]).shape[1]
-        self.check_size(samples, classes, original)
         jacobian, residual = original.new_empty(samples, classes, len(original)), original.new_empty(samples, classes)
         for stream in self.streams:
             for batch in self.look(stream):
