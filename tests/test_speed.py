@@ -121,6 +121,16 @@ def test_a_claim_holds_up_to_its_target(claim: Claim, ok: bool) -> None:
     assert claim.ok is ok
 
 
+def test_what_processes_counted_is_added_once() -> None:
+    meter = Meter.resumed({"cost/seconds": 1.0, "cost/forward": 10.0, "cost/backward": 4.0}, "observe")
+    network = nn.Linear(2, 2)
+    meter.watch(network)
+    with meter.running():
+        network(torch.ones(3, 2)).sum().backward()
+        meter.add_from_processes(lambda passes: passes.mul_(2), torch.device("cpu"))  # another one did the same
+    assert (meter.forward, meter.backward) == (10 + 2 * 3, 4 + 2 * 3)
+
+
 def test_a_ratio_is_of_cpu_time() -> None:
     # Three times the same arithmetic.
     def work(times: int) -> None:

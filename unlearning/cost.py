@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import lightning as L
@@ -77,8 +77,15 @@ class Meter(L.Callback):
     def on_fit_end(self, trainer: L.Trainer, method: L.LightningModule) -> None:
         self._stop()
 
+    def add_from_processes(self, summed: Callable[[Tensor], Tensor], device: torch.device) -> None:
+        """Add what the other processes counted since the start, by their common sum of an int64 tensor."""
+        own = torch.tensor([self.forward, self.backward], device=device) - torch.tensor(self._before, device=device)
+        forward, backward = (summed(own.clone()) - own).tolist()  # it may be summed in place
+        self.forward, self.backward = self.forward + forward, self.backward + backward
+
     def _start(self) -> None:
         self._running = True
+        self._before = self.forward, self.backward
         self._held = reset_peak()
         self._started = time.perf_counter()
 

@@ -79,10 +79,19 @@ def test_addons_decide_alike_in_two_processes_and_as_in_one() -> None:
         assert two[name] == pytest.approx(one[name], abs=1e-9), name
 
 
-def test_processes_share_a_batch(root: Path) -> None:
+@pytest.mark.parametrize(
+    ("method", "forward"),
+    [
+        (["method=finetune", "method.epochs=1"], {"retain": 1}),
+        (["method=assd_repair", "method.repair.epochs=1"], {"forget": 1, "retain": 2}),
+    ],
+    ids=["finetune", "assd_repair"],
+)
+def test_processes_share_a_batch(method: list[str], forward: dict[str, int], root: Path) -> None:
     """Two processes of half a batch each count the passes of one, but for the sampler's padding."""
-    both = torchrun(root, "method=finetune", "method.epochs=1")
-    assert both["cost"]["cost/forward"] == pytest.approx(both["sizes"]["retain"], abs=1)
+    both = torchrun(root, *method)
+    expected = sum(passes * both["sizes"][stream] for stream, passes in forward.items())
+    assert both["cost"]["cost/forward"] == pytest.approx(expected, abs=3)
 
 
 @pytest.mark.parametrize(

@@ -309,8 +309,7 @@ class Method(L.LightningModule):
     def on_train_end(self) -> None:
         self.model.eval()
         if self.trainer.world_size > 1:
-            passes = torch.tensor([self.meter.forward, self.meter.backward], device=self.device)
-            self.meter.forward, self.meter.backward = self.trainer.strategy.reduce(passes, reduce_op="sum").tolist()
+            self.meter.add_from_processes(partial(self.trainer.strategy.reduce, reduce_op="sum"), self.device)
 
 
 class OneShot(Method):
