@@ -283,6 +283,18 @@ def test_a_checkpoint_of_another_shape_or_kind(command, tmp_path: Path) -> None:
     assert "is no plain state dict" in bad(command, tmp_path, f"pretrain.checkpoint={file}")
 
 
+def test_an_original_model_that_is_of_no_use_is_not_blamed_on_the_method(command, tmp_path: Path) -> None:
+    line = bad(command, tmp_path, f"paths.store={tmp_path}/s", "pretrain.optimizer.lr=1e30", "pretrain.batch_size=2000")
+    assert line.startswith("error: training the original model diverged (try a smaller pretrain.optimizer.lr): there")
+    file = tmp_path / "model.safetensors"
+    config = composed()[0]
+    state = build.model(config, build.dataset(config)).state_dict()
+    save_file({name: tensor * torch.nan for name, tensor in state.items()}, file)
+    assert f"pretrain.checkpoint={file} is no model of use: there are" in bad(
+        command, tmp_path, f"pretrain.checkpoint={file}"
+    )
+
+
 def test_a_diverged_run_is_marked_as_failed_and_can_be_run_again(command, tmp_path: Path) -> None:
     line = bad(command, tmp_path, "method.optimizer.lr=1e30")
     (folder,) = runs(tmp_path)
@@ -301,7 +313,7 @@ def test_a_refused_repetition_costs_no_result(command, tmp_path: Path) -> None:
 def test_finite_weights_with_predictions_that_are_not_are_no_result(command) -> None:
     code, _, err = command("tracking=none", "pretrain.epochs=1", "method=wood_fisher", "method.damping=1e-12")
     assert code == 1
-    assert "WoodFisher diverged: its predictions are not finite" in err
+    assert "WoodFisher diverged: there are values that are not finite in its predictions" in err
 
 
 def test_how_a_run_was_made_is_on_disk_from_its_start_and_stays_if_it_fails(
@@ -371,6 +383,17 @@ def test_a_corrupt_model_in_the_store_is_made_again(command, tmp_path: Path, cap
     code, out, err = command(*FAST, store, "force=true")
     assert code == 0
     assert "is corrupt" in err + caplog.text
+    assert without_cost(results(out)) == without_cost(first)
+
+
+@pytest.mark.parametrize("damage", [lambda file: file.write_text(file.read_text()[:99]), Path.unlink])
+def test_a_finished_run_whose_results_are_damaged_is_made_again(damage, command, tmp_path: Path, caplog) -> None:
+    _, out, _ = command(*FAST)
+    first = results(out)
+    damage(runs(tmp_path)[0] / "results.json")
+    code, out, err = command(*FAST)
+    assert code == 0
+    assert "results.json cannot be read: the run is made again" in err + caplog.text
     assert without_cost(results(out)) == without_cost(first)
 
 

@@ -32,6 +32,7 @@ from .config import (
     check_addons,
     explain,
     folder_name,
+    is_finished,
     is_tracked,
     known_keys,
     plain,
@@ -140,7 +141,7 @@ def task(composed: DictConfig) -> None:
 def execute(config: dict[str, Any], choices: dict[str, str], command: str, sweep: str | None) -> Path:
     """The folder of the run, done before or done now; torch is imported only if there is something to do."""
     folder = Path(config["paths"]["runs"]) / folder_name(config, choices, run_key(config))
-    if (folder / "DONE").exists() and not config["force"] and is_tracked(folder, config):
+    if is_finished(folder) and not config["force"] and is_tracked(folder, config):
         return folder
     first = "unlearning.pipeline" not in sys.modules
     if first:  # a million objects that stay: without this a quarter of a short run goes to looking for garbage in them

@@ -142,6 +142,14 @@ def run_key(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps([decides, code, libraries()], sort_keys=True).encode()).hexdigest()
 
 
+def is_finished(folder: Path) -> bool:
+    """Whether a run's folder says that it is done, and its results can be read."""
+    try:
+        return (folder / "DONE").exists() and bool(json.loads((folder / "results.json").read_text()))
+    except (OSError, ValueError):
+        return False
+
+
 def is_tracked(folder: Path, config: Mapping[str, Any]) -> bool:
     """Whether a finished run has been logged where the configuration says; to log nowhere is done at once."""
     where, log = destination(config), folder / TRACKED

@@ -151,8 +151,11 @@ class Run:
         checkpoint = self.config["pretrain"]["checkpoint"]
         if name == "original" and checkpoint:
             build.load_checkpoint(network, checkpoint)
-            return Model(network, self.predictions(network, name), {}, self.cached_triggered(network))
+            wrong = f"pretrain.checkpoint={checkpoint} is no model of use"
+            require_finite(network.state_dict(), wrong)
+            return Model(network, self.predictions(network, wrong), {}, self.cached_triggered(network))
         recipe = {k: v for k, v in self.config["pretrain"].items() if k != "checkpoint"}
+        wrong = f"training the {name} model diverged (try a smaller pretrain.optimizer.lr)"
         key = {
             "data": self.data.digest,
             "trained on": records.ids_digest(split.sets[stream]),
@@ -167,16 +170,17 @@ class Run:
             method = build.pretraining(self.config, copy.deepcopy(network), stream)
             method.check(self.task)
             self.fit(method, f"Training the {name} model", split)
+            require_finite(method.model.state_dict(), wrong)
             return state_of(method.model), method.meter.metrics()
 
         entry = self.store.get_or_create("models", key, train)
         network.load_state_dict(entry.tensors)
-        return Model(network, self.predictions(network, name), dict(entry.facts), self.cached_triggered(network))
+        return Model(network, self.predictions(network, wrong), dict(entry.facts), self.cached_triggered(network))
 
     def untrained(self) -> Tensor:
         """The logits of a network with random weights, the same for all runs that share data, model and seed."""
         L.seed_everything(self.config["pretrain"]["seed"], verbose=False)
-        return self.predictions(self.task.fresh_model(), "untrained")
+        return self.predictions(self.task.fresh_model(), "the model cannot be used untrained")
 
     def code(self, target: str) -> list[str]:
         """What of code and libraries decides what a target makes of this model and data."""
@@ -216,11 +220,9 @@ class Run:
             self.fit(method, "Unlearning")
         method.model.load_state_dict(lead(lambda: state_of(method.model)))  # BatchNorm's averages differ by process
         method.model.eval()
-        if bad := [n for n, t in method.model.state_dict().items() if t.is_floating_point() and not t.isfinite().all()]:
-            raise UserError(f"{type(method).__name__} diverged: {bad[0]} holds values that are not finite")
+        require_finite(method.model.state_dict(), f"{type(method).__name__} diverged")
         logits = predict(method.model, self.trainer(), self.datamodule())
-        if not logits.isfinite().all():
-            raise UserError(f"{type(method).__name__} diverged: its predictions are not finite")
+        require_finite({"its predictions": logits}, f"{type(method).__name__} diverged")
         return Model(method.model, logits, method.meter.metrics() | cost, self.triggered(method.model))
 
     def edit(self, method: OneShot, observations: dict[str, Tensor]) -> None:
@@ -243,11 +245,16 @@ class Run:
     def datamodule(self, split: Split | None = None) -> UnlearningData:
         return UnlearningData(self.data, split or self.split, self.task)
 
-    def predictions(self, network: nn.Module, name: str) -> Tensor:
-        """A reference model's logits on every sample, computed once for all runs that share model and data."""
+    def predictions(self, network: nn.Module, wrong: str) -> Tensor:
+        """A reference model's logits on every sample, computed once for all runs that share model and data.
+
+        Raises ``UserError`` where they are not finite; ``wrong`` says what is wrong then.
+        """
 
         def make() -> tuple[dict[str, Tensor], dict[str, float]]:
-            return {"logits": predict(network, self.trainer(), self.datamodule())}, {}
+            logits = predict(network, self.trainer(), self.datamodule())
+            require_finite({"its predictions": logits}, wrong)
+            return {"logits": logits}, {}
 
         return self.store.get_or_create("predictions", self.prediction_key(network), make).tensors["logits"]
 
@@ -274,6 +281,13 @@ class Run:
         key = self.prediction_key(network) | {"with the trigger": records.ids_digest(self.split.test)}
         entry = self.store.get_or_create("predictions", key, lambda: ({"logits": self.triggered(network)}, {}))
         return entry.tensors["logits"]
+
+
+def require_finite(tensors: Mapping[str, Tensor], wrong: str) -> None:
+    """Raise ``UserError`` for the first tensor that holds NaN or infinity."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise UserError(f"{wrong}: there are values that are not finite in {name}")
 
 
 def state_of(network: nn.Module) -> dict[str, Tensor]:

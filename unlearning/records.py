@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import platform
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from .config import ROOT, TRACKED, destination, is_tracked, label
+from .config import ROOT, TRACKED, destination, is_finished, is_tracked, label
 from .data.datasets import Dataset
 from .data.saved import split_file
 from .errors import UserError
@@ -45,7 +46,10 @@ PROVENANCE = "provenance.json"  # what ``about`` says, from the start of the run
 def begin(folder: Path, held: ExitStack, force: bool) -> bool:
     """Whether the run is done already; its folder is ``held`` by this process."""
     held.enter_context(exclusive(folder, HINT))
-    return (folder / "DONE").exists() and not force
+    finished = is_finished(folder)
+    if (folder / "DONE").exists() and not finished:
+        logging.getLogger("unlearning").warning("%s cannot be read: the run is made again", folder / "results.json")
+    return finished and not force
 
 
 def clear(folder: Path, about: Mapping[str, Any]) -> None:

@@ -58,4 +58,4 @@ def dampened(precision: str) -> tuple[Tensor, Tensor]:
         run.fit(method, "SSD")
         run.edit(method, method.observations)
         changed = state(method.model) != state(original)
-        return changed, exact.predictions(method.model, "unlearned").argmax(-1)
+        return changed, exact.predictions(method.model, "SSD diverged").argmax(-1)
