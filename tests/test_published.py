@@ -67,6 +67,12 @@ def test_bad_teacher(scenario: str) -> None:
     assert settings("bad_teacher", "resnet18", scenario)["batch_size"] == 256
 
 
+@pytest.mark.parametrize("model", ["resnet18", "vit_b16", "vgg16", "vgg11", "allcnn", "small_cnn"])
+def test_unsir_takes_ten_times_the_noise_steps_for_a_sub_class_whatever_the_model(model: str) -> None:
+    assert [settings("unsir", model, scenario)["noise_steps"] for scenario in ("class", "subclass")] == [25, 250]
+    assert composed("method=unsir", f"model={model}", "scenario=subclass")[0]["method"]["noise_steps"] == 250  # digits
+
+
 def test_what_suits_a_data_set_goes_before_what_a_paper_publishes() -> None:
     own = composed("method=ssd", "dataset=digits")[0]["method"]
     assert composed("method=ssd", "dataset=digits", "model=vgg16")[0]["method"]["alpha"] == own["alpha"]
