@@ -4,6 +4,7 @@ The retrained model gets none of the forgotten class right, and all of the retai
 """
 
 import json
+from statistics import median
 
 import pytest
 
@@ -38,6 +39,25 @@ def test_forgets_a_class_and_keeps_the_others(method: str, remembered: float, pl
     assert unlearned["test_retain/acc"] >= retrained["test_retain/acc"] - 0.04
 
 
+def test_jit_forgets_most_classes_and_keeps_the_others(places: list[str]) -> None:
+    """In the median over five digits; of this original's zeros most stay.
+
+    A rate of 5e-5, at which the zeros are forgotten, leaves 0.57 of the retain set then: no rate suits all digits.
+    """
+    found = [rows(places, "method=jit", f"scenario.classes=[{digit}]") for digit in range(5)]
+    assert all(row["original"]["forget/acc"] == 1 for row in found)
+    distance = {
+        metric: [row["unlearned"][metric] - row["retrained"][metric] for row in found]
+        for metric in ("forget/acc", "test_forget/acc", "retain/acc", "test_retain/acc")
+    }
+    assert median(distance["forget/acc"]) <= 0.02
+    assert median(distance["test_forget/acc"]) <= 0.02
+    assert median(distance["retain/acc"]) >= -0.02
+    assert median(distance["test_retain/acc"]) >= -0.1
+    assert min(distance["retain/acc"]) >= -0.15
+    assert [digit for digit in range(5) if distance["forget/acc"][digit] > 0.1] == [0]
+
+
 # A pass of impairing with one noise image among as many steps of as many retain samples.
 UNIMPAIRED = ["method.noise_images=1", "method.copies=1", "method.batch_size=11"]
 
@@ -46,7 +66,7 @@ def test_unsir_forgets_a_class_by_impairing(places: list[str]) -> None:
     """Its repair is fine-tuning, which forgets by itself at a larger rate: not here."""
     found = rows(places, "method=unsir", "scenario.classes=[0]")
     retrained, unlearned = found["retrained"], found["unlearned"]
-    assert unlearned["forget/acc"] <= retrained["forget/acc"] + 0.1
+    assert unlearned["forget/acc"] <= retrained["forget/acc"] + 0.15
     assert unlearned["retain/acc"] >= retrained["retain/acc"] - 0.02
     assert unlearned["test_retain/acc"] >= retrained["test_retain/acc"] - 0.04
     unimpaired = rows(places, "method=unsir", "scenario.classes=[0]", *UNIMPAIRED)["unlearned"]
@@ -54,10 +74,10 @@ def test_unsir_forgets_a_class_by_impairing(places: list[str]) -> None:
 
 
 def test_unsir_impairs_a_sub_class(places: list[str]) -> None:
-    """With its whole super-class; the others of it repair it in part, and more than the retrained model generalises."""
-    subclass = ["method=unsir", "scenario=subclass"]
+    """Its whole super-class is impaired, and what is retained of that repairs it: most of this digit comes back, too."""
+    subclass = ["method=unsir", "scenario=subclass", "scenario.classes=[8]"]
     impaired, unimpaired = (rows(places, *subclass, *more)["unlearned"] for more in ([], UNIMPAIRED))
-    assert impaired["forget/acc"] <= unimpaired["forget/acc"] - 0.05
+    assert impaired["forget/acc"] <= unimpaired["forget/acc"] - 0.1
     assert unimpaired["forget/acc"] >= 0.95
     assert impaired["retain/acc"] >= 0.9
 
