@@ -9,6 +9,7 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 
 
 class Alternatives(BasicSweeper):
@@ -44,4 +45,6 @@ class Alternatives(BasicSweeper):
             (found,) = super().split_arguments([*own, *overrides], None)  # of a key that is set twice the last counts
             for job in found:
                 jobs.setdefault(frozenset(job), job)
+        if not jobs:
+            raise HydraException("the sweep has no jobs: a glob(...) fits no choice, or a range(...) is empty")
         return list(self.split_overrides_to_chunks(list(jobs.values()), max_batch_size))

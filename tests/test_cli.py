@@ -199,6 +199,13 @@ def bad(command, tmp_path: Path, *arguments: str) -> str:
     [
         (["method=scrubb"], "no method named 'scrubb': did you mean scrub, scrub_joint?"),
         (["addon=[l2]"], "no addon named 'l2'"),
+        (["method=null"], "method=null: a group takes the names of its choices"),
+        (["addon=null"], "for none write addon=[] or tracking=none"),
+        (["addon=[l1, null]"], "addon=[l1, null]: a group takes the names"),
+        (["tracking=none", "experiment=3"], "experiment=3: a group takes the names"),
+        (["-m", "method=null,finetune"], "method=null,finetune: a group takes the names"),
+        (["-m", "method=glob(zz*)"], "the sweep has no jobs"),
+        (["-m", "seed=range(0,0)", "hydra/launcher=list"], "the sweep has no jobs"),
         (["dataset=cifar"], "did you mean cifar"),
         (["scenario.classes=[four_]"], "dataset digits has no class 'four_': did you mean four"),
         (["scenario.classes=[10]"], "no class 10: numbers go from 0 to 9"),

@@ -30,6 +30,7 @@ from .config import (
     GROUPS,
     ROOT,
     check_addons,
+    check_choices,
     explain,
     folder_name,
     is_finished,
@@ -53,6 +54,7 @@ def main() -> int:
     register()
     failure.clear()
     try:
+        check_choices(sys.argv[1:])
         task()
         if failure:
             raise failure.pop()

@@ -110,6 +110,17 @@ def addon_names(choices: Mapping[str, str]) -> list[str]:
     return [name.strip(" '") for name in choices.get("addon", "").strip("[]").split(",") if name.strip(" '")]
 
 
+def check_choices(arguments: Iterable[str]) -> None:
+    """Raise ``UserError`` for a group that is set to null or a number, at which Hydra would fail without advice."""
+    unnamed = re.compile(rf"\+*({'|'.join(GROUPS)}|experiment)=(.*[,\[])? *(null|true|false|[\d.]+) *([,\]].*)?", re.I)
+    for argument in arguments:
+        if unnamed.fullmatch(argument):
+            raise UserError(
+                f"{argument}: a group takes the names of its choices, as python run.py --help lists them; "
+                "for none write addon=[] or tracking=none"
+            )
+
+
 def check_addons(overrides: Iterable[str]) -> None:
     """Raise ``UserError`` for an add-on that is named twice: Hydra would merge the two into one without a word."""
     for override in overrides:
