@@ -1,5 +1,6 @@
 """Data sets, the transform, and the datamodule's batches."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,6 +47,24 @@ def image_data(crop: int = 0, flip: bool = False) -> Dataset:
     inputs = torch.arange(2 * 5 * 4 * 3, dtype=torch.uint8).view(2, 5, 4, 3)
     ids = torch.arange(2)
     return Dataset("x", inputs, ids, ("a", "b"), ids, ids[:0], ids, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3), crop, flip)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"crop": -1}, "dataset.crop=-1 must be at least 0"),
+        ({"rotation": -10.0}, "dataset.rotation=-10.0 must lie in [0, 180] degrees"),
+        ({"rotation": 181.0}, "dataset.rotation=181.0 must lie in [0, 180] degrees"),
+        ({"rotation": float("nan")}, "dataset.rotation=nan must lie"),
+        ({"mean": (0.5, 0.5)}, "dataset.mean=[0.5, 0.5] must have 3 numbers, one for each channel"),
+        ({"std": (0.5,)}, "dataset.std=[0.5] must have 3 numbers"),
+        ({"std": (0.5, 0.0, 0.5)}, "dataset.std=[0.5, 0.0, 0.5] must be above 0"),
+        ({"std": (0.5, float("nan"), 0.5)}, "must be above 0"),
+    ],
+)
+def test_statistics_and_augmentation_that_do_not_fit_are_refused(change: dict, expected: str) -> None:
+    with pytest.raises(UserError, match=re.escape(expected)):
+        replace(image_data(), **change)
 
 
 def test_the_transform_normalises_by_channel() -> None:
@@ -170,7 +189,7 @@ def load(folder: Path, **options: object) -> Dataset:
     return image_folder("image_folder", str(folder), str(folder.parent / "cache"), **options)
 
 
-def test_an_image_folder_is_decoded_once(folder: Path) -> None:
+def test_an_image_folder_is_decoded_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = load(folder)
     assert data.inputs.shape == (28, 16, 16, 3)
     assert data.classes == ("cat", "dog")
@@ -180,8 +199,16 @@ def test_an_image_folder_is_decoded_once(folder: Path) -> None:
     stamp = array.stat().st_mtime_ns
     assert load(folder).digest == data.digest
     assert array.stat().st_mtime_ns == stamp
+    assert not caplog.text
     array.write_bytes(array.read_bytes()[:-100])  # a truncated cache is decoded again
     assert load(folder).digest == data.digest
+    assert f"{array} is corrupt (its checksum does not match): making it again" in caplog.text
+
+
+def test_a_cache_that_cannot_be_written(folder: Path) -> None:
+    (folder.parent / "cache").touch()
+    with pytest.raises(UserError, match=r"cannot write decoded images to .*cache \(.*exists.*: set paths\.store=DIR"):
+        load(folder)
 
 
 def test_limit_takes_some_of_each_class_and_part(folder: Path) -> None:
@@ -189,6 +216,9 @@ def test_limit_takes_some_of_each_class_and_part(folder: Path) -> None:
     assert data.labels[data.train].tolist() == [0] * 3 + [1] * 3
     assert data.labels[data.test].tolist() == [0] * 3 + [1] * 3
     assert len(load(folder, limit=5).test) == 8  # it has four of each
+    for limit in (0, -1):
+        with pytest.raises(UserError, match=f"dataset.limit={limit} must be at least 1, or null for all"):
+            load(folder, limit=limit)
 
 
 def test_folders_may_be_fine_classes(folder: Path) -> None:

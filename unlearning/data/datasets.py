@@ -26,7 +26,8 @@ from .trigger import Trigger
 class Dataset:
     """All samples of a data set, train and test together; a sample's id is its row.
 
-    Images stay uint8 and channels-last in memory, so a batch becomes a channels-last float tensor for free.
+    Images stay uint8 and channels-last in memory, so a batch becomes a channels-last float tensor for free. Raises
+    ``UserError`` for statistics and augmentation that do not fit the samples.
     """
 
     name: str
@@ -47,6 +48,18 @@ class Dataset:
     clean_labels: Tensor | None = None  # (N,) the right labels, where a scenario gave some samples wrong ones
     trigger: Trigger | None = None  # what a scenario stamps on the samples for which
     triggered: Tensor | None = None  # (N,) bool is true
+
+    def __post_init__(self) -> None:
+        channels = self.inputs.shape[-1]
+        for option, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != channels:
+                raise UserError(f"dataset.{option}={list(values)} must have {channels} numbers, one for each channel")
+        if not all(value > 0 for value in self.std):
+            raise UserError(f"dataset.std={list(self.std)} must be above 0 in every channel")
+        if self.crop < 0:
+            raise UserError(f"dataset.crop={self.crop} must be at least 0: the pixels to pad by; 0 crops nothing")
+        if not 0 <= self.rotation <= 180:
+            raise UserError(f"dataset.rotation={self.rotation} must lie in [0, 180] degrees; 0 turns nothing")
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -240,6 +253,8 @@ def image_folder(
     if len(classes) < 2:
         raise UserError(f"{top} needs at least two class folders that hold images, and has {classes or 'none'}")
     if limit is not None:
+        if limit < 1:
+            raise UserError(f"dataset.limit={limit} must be at least 1, or null for all images")
         listing = [[row for c in classes for row in [r for r in part if r[0] == c][:limit]] for part in listing]
     rows = [row for part in listing for row in part]
     inputs = torch.from_numpy(decoded([f for _, f in rows], top, size, Path(cache)))

@@ -1,6 +1,7 @@
 """Image folders, decoded once into one array on disk."""
 
 import hashlib
+import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -11,6 +12,8 @@ from filelock import FileLock
 
 from ..digests import file_digest
 from ..errors import UserError
+
+log = logging.getLogger("unlearning")
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
 
@@ -28,23 +31,27 @@ def decoded(files: list[Path], top: Path, size: int, cache: Path) -> np.ndarray:
     """(N, size, size, 3) uint8 pixels of ``files``, mapped from ``cache``; decoded first if they are not there.
 
     The cache is keyed by the files' names below ``top``, sizes in bytes and times of change. An array whose checksum
-    does not match is decoded again. Processes that want the same array decode it once.
+    does not match is decoded again, with a warning. Processes that want the same array decode it once. Raises
+    ``UserError`` where ``cache`` cannot be written and for a file that is no image.
     """
     listing = [(f.relative_to(top).as_posix(), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
     key = hashlib.sha256(repr((size, listing)).encode()).hexdigest()
     array, checksum = cache / f"{key}.npy", cache / f"{key}.sha256"
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / f"{key}.lock"):
-        if not (array.exists() and checksum.exists() and checksum.read_text() == file_digest(array)):
-            temporary = cache / f".{key}.tmp"
-            try:
-                decode_all(files, size, temporary)
-                checksum.write_text(file_digest(temporary))
-                os.replace(temporary, array)
-            except OSError as error:
-                raise UserError(f"cannot write decoded images to {cache} ({error}): set paths.store=DIR") from None
-            finally:
-                temporary.unlink(missing_ok=True)
+    temporary = cache / f".{key}.tmp"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache / f"{key}.lock"):
+            if not (array.exists() and checksum.exists() and checksum.read_text() == file_digest(array)):
+                if array.exists():
+                    log.warning("%s is corrupt (its checksum does not match): making it again", array)
+                try:
+                    decode_all(files, size, temporary)
+                    checksum.write_text(file_digest(temporary))
+                    os.replace(temporary, array)
+                finally:
+                    temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write decoded images to {cache} ({error}): set paths.store=DIR") from None
     return np.load(array, mmap_mode="c")  # copy on write: torch wants a writable array, the file stays as it is
 
 
