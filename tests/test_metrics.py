@@ -113,6 +113,8 @@ def test_class_accuracy_by_hand_leaves_out_classes_without_test_samples(tiny):
     assert ClassAccuracy()(tiny) == {"class_acc/cat": 1, "class_acc/dog": 0, "class_acc/ship": 0}
     without = replace(tiny, split=replace(tiny.split, test=ids(7, 8)))
     assert ClassAccuracy()(without) == {"class_acc/cat": 1, "class_acc/dog": 0}
+    without = replace(tiny, split=replace(tiny.split, test=ids()))
+    assert ClassAccuracy()(without) == {}
 
 
 # distance to the retrained model

@@ -70,5 +70,7 @@ class ClassAccuracy(Metric):
 
     def __call__(self, evidence: Evidence) -> dict[str, float]:
         predicted, labels = evidence.logits[evidence.split.test].argmax(-1), evidence.labels[evidence.split.test]
+        if not len(labels):
+            return {}  # as for each class; torchmetrics would raise
         rates = multiclass_recall(predicted, labels, num_classes=len(evidence.classes), average="none").tolist()
         return {f"class_acc/{evidence.classes[c]}": rates[c] for c in labels.unique().tolist()}
