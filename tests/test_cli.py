@@ -260,6 +260,7 @@ def bad(command, tmp_path: Path, *arguments: str) -> str:
         (["trainer=gpu"], "trainer: No supported gpu backend found"),
         (["tracking=sqlite", "tracking.uri=file:///x"], "tracking.uri=file:///x is no absolute database or server"),
         (["tracking=sqlite", "tracking.uri=sqlite:////dev/null/x.db"], "cannot be used (/dev/null is no folder"),
+        (["tracking=sqlite", "tracking.experiment="], "tracking.experiment is empty: name it"),
         (["method=emmn", "scenario=random"], "EMMN forgets whole classes only"),
         (["method=neggrad_plus", "addon=[focus]", "trainer.precision=16-mixed"], "take bf16-mixed or 32-true"),
         (["dataset=image_folder", "dataset.root=/nowhere"], "no images under /nowhere: put them in /nowhere/train/"),

@@ -53,7 +53,8 @@ class Tracking:
 
     ``uri`` is ``sqlite:////absolute/path.db``, which needs no server and is created where missing, or that of a
     server (``http://host:5000``). ``artifacts`` is the folder for artifacts; None leaves the choice to the server.
-    Any number of processes may log to one database. Raises :class:`UserError` for a URI that cannot work.
+    Any number of processes may log to one database. Raises :class:`UserError` for a URI that cannot work and
+    for an ``experiment`` without a name.
     """
 
     def __init__(self, uri: str | None, experiment: str, artifacts: str | None) -> None:
@@ -64,6 +65,8 @@ class Tracking:
         if not uri.startswith(SCHEMES) or (self.database and not self.database.is_absolute()):
             wrong = _without_password(f"tracking.uri={uri}")
             raise UserError(f"{wrong} is no absolute database or server URI: give {example}")
+        if not experiment.strip():
+            raise UserError("tracking.experiment is empty: name it, such as tracking.experiment=unlearning")
         self.uri = uri
         self.experiment = experiment
         self.artifacts = artifacts
