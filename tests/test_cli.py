@@ -297,7 +297,7 @@ def test_an_original_model_that_is_of_no_use_is_not_blamed_on_the_method(command
     file = tmp_path / "model.safetensors"
     config = composed()[0]
     state = build.model(config, build.dataset(config)).state_dict()
-    save_file({name: tensor * torch.nan for name, tensor in state.items()}, file)
+    save_file({name: (tensor * torch.nan).contiguous() for name, tensor in state.items()}, file)
     assert f"pretrain.checkpoint={file} is no model of use: there are" in bad(
         command, tmp_path, f"pretrain.checkpoint={file}"
     )
