@@ -86,7 +86,7 @@ def test_scrub_rewinds_to_the_error_of_unseen_samples(places: list[str]) -> None
     """Five passes of maximising make random forget samples wronger than others; an earlier epoch is nearer to those."""
     options = ["method=scrub", "scenario=random", "scenario.count=100", "method.msteps=5", "retrained=false"]
     options += ["method.forget_batch_size=8"]
-    final, rewound = (rows(places, *options, f"method.rewind={rewind}")["unlearned"] for rewind in ("false", "true"))
+    final, rewound = (rows(places, *options, f"method.rewind={how}")["unlearned"] for how in ("false", "true"))
     reference = final["val/acc"]  # 100 samples are of all classes
     assert final["forget/acc"] < reference - 0.1
     assert abs(rewound["forget/acc"] - reference) < abs(final["forget/acc"] - reference)
