@@ -369,6 +369,13 @@ def test_a_data_set_that_is_neither_there_nor_to_be_had_is_asked_for_by_its_file
     assert "put cifar-100-python/ (unpacked from cifar-100-python.tar.gz) there" in line
 
 
+def test_pins_faces_are_asked_for_by_their_folder(command, tmp_path: Path) -> None:
+    there = f"{tmp_path}/data/105_classes_pins_dataset"
+    line = bad(command, tmp_path, "dataset=pins")
+    assert f"no images under {there}: put them in {there}/train/<class>/" in line
+    assert line.endswith(f"or just {there}/<class>/")
+
+
 def test_the_data_that_the_addons_see_counts_as_the_runs(command, tmp_path: Path) -> None:
     _, out, _ = command(*FAST, "method=jit")
     assert results(out)["access"] == {"forget": "inputs"}

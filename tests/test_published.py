@@ -50,6 +50,13 @@ def test_ssd(model: str, scenario: str) -> None:
     assert (found["alpha"], found["lam"], found["batch_size"]) == SSD[model, scenario]
 
 
+def test_ssd_on_pins_faces() -> None:
+    config = composed("method=ssd", "dataset=pins")[0]
+    assert (config["method"]["alpha"], config["method"]["lam"]) == (50, 0.1)
+    pretrain = config["pretrain"]
+    assert (pretrain["epochs"], pretrain["schedule"]["milestones"]) == (200, [60, 120, 160])
+
+
 @pytest.mark.parametrize(("model", "scenario"), JIT)
 def test_jit(model: str, scenario: str) -> None:
     found = settings("jit", model, scenario)

@@ -247,7 +247,9 @@ def image_folder(
     top = Path(root).expanduser()
     parts = [p for p in ("train", "test") if (top / p).is_dir()]
     if parts == ["test"] or not top.is_dir():
-        raise UserError(f"no images under {top}: put them in {top}/train/<class>/ and {top}/test/<class>/")
+        raise UserError(
+            f"no images under {top}: put them in {top}/train/<class>/ and {top}/test/<class>/, or just {top}/<class>/"
+        )
     listing = [list_images(top / p if parts else top) for p in parts or [""]]
     classes = sorted({c for rows in listing for c, _ in rows})
     if len(classes) < 2:
