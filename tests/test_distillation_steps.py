@@ -235,6 +235,24 @@ def test_gkt_generator_raises_the_divergence(tiny: Tiny) -> None:
     assert losses[-10:].mean() < losses[:10].mean() < 0
 
 
+def test_gkt_tells_the_share_that_passes_the_gate(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    passed = iter([3, 1, 0])  # of four images; one alone is not learned from
+    gates = (torch.arange(4) < next(passed) for _ in range(3))
+    monkeypatch.setattr(GKT, "generator_loss", lambda self, images: None)
+    monkeypatch.setattr(GKT, "gate", lambda self, logits: next(gates))
+    method = GKT(tiny.model, optimizer=SGD, pseudo_batches=3, student_steps=2, batch_size=4)
+    forgets_class_0(tiny).fit(method)
+    assert torch.stack(method.curves["gate_share"]).tolist() == [0.75, 0.25, 0.0]
+    assert len(method.curves["train_loss"]) == 2  # the student's steps on the first
+
+
+def test_gkt_ends_where_nothing_passes_the_gate(tiny: Tiny) -> None:
+    # A softmax over two classes of x in a few units is never as sure as that.
+    method = GKT(tiny.model, optimizer=SGD, pseudo_batches=2, batch_size=4, threshold=1e-30)
+    with pytest.raises(UserError, match=r"gkt learned nothing: .* method\.threshold=1e-30"):
+        forgets_class_0(tiny).fit(method)
+
+
 def test_attention_is_the_mean_square_over_channels_at_norm_1() -> None:
     class Shown(nn.Module):
         def __init__(self) -> None:

@@ -74,7 +74,7 @@ def test_unsir_forgets_a_class_by_impairing(places: list[str]) -> None:
 
 
 def test_unsir_impairs_a_sub_class(places: list[str]) -> None:
-    """Its whole super-class is impaired, and what is retained of that repairs it: most of this digit comes back too."""
+    """Its whole super-class is impaired, and what is retained of that repairs it: most of the digit comes back."""
     subclass = ["method=unsir", "scenario=subclass", "scenario.classes=[8]"]
     impaired, unimpaired = (rows(places, *subclass, *more)["unlearned"] for more in ([], UNIMPAIRED))
     assert impaired["forget/acc"] <= unimpaired["forget/acc"] - 0.1

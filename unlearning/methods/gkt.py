@@ -100,7 +100,9 @@ class GKT(Method):
     ``KL(teacher || student)``; then ``student_steps`` of the student, from random weights, that minimises
     ``KL(teacher || student) + attention_weight sum_l mean (Q_l(teacher) - Q_l(student))^2`` with Q from
     ``attention_maps``. The gate: an image with a teacher's probability of a forgotten class above ``threshold`` is
-    dropped. The teacher sees the images of the student's steps once. It knows the numbers of the classes and no data.
+    dropped; the share of each pseudo-batch that passes is the curve ``gate_share``. A student that learned from nothing
+    has forgotten nothing either, so a run of which not one pseudo-batch passed ends with a ``UserError``. The teacher
+    sees the images of the student's steps once. It knows the numbers of the classes and no data.
 
     Args:
         model: as in ``Method``; so are the options. One ``epoch`` is ``pseudo_batches``.
@@ -191,8 +193,17 @@ class GKT(Method):
             images = self.generator(noise)
             teacher = self.teacher.network(images)
         passed = self.gate(teacher)
+        self.curves["gate_share"].append(passed.float().mean())
         if passed.sum() < 2:  # BatchNorm cannot train on a batch of one
             return
         images, teacher, teacher_maps = images[passed], teacher[passed], [m[passed] for m in teacher_maps]
         for _ in range(self.student_steps):
             self.step_on(lambda: {"train": self.student_loss(images, teacher, teacher_maps)})
+
+    def on_train_end(self) -> None:
+        super().on_train_end()
+        if "train_loss" not in self.curves:
+            raise UserError(
+                f"gkt learned nothing: never did two images of a batch pass method.threshold={self.threshold:g}, so "
+                "it is random; a higher threshold, up to 1, or more method.pseudo_batches are the usual remedies"
+            )
