@@ -36,6 +36,7 @@ SCENARIOS = {
 CHOICES = {name: [f"method={name}"] for name in names("method")} | {
     "scrub, rewinding": ["method=scrub", "method.rewind=true"],
     "influence_filter": ["method=influence_filter", "method.threshold=2"],  # to an untrained network all are alike
+    "gkt": ["method=gkt", "method.threshold=1"],  # an untrained network is sure of nothing: its gate would stay shut
     "ntk": ["method=ntk", "method.retain_share=0.05"],  # its cost grows with the square of the samples
 }
 LOOKS = {  # outside of their steps, as the spy must have seen
@@ -174,7 +175,7 @@ def takes_no_steps(name: str) -> bool:
 @pytest.mark.parametrize("addons", ["l1", "saliency", "saliency,l1", "sam,prune,parameter_noise"])
 @pytest.mark.parametrize("name", [name for name in names("method") if not takes_no_steps(name)])
 def test_addons_work_with_every_first_order_method(name: str, addons: str, places: list[str]) -> None:
-    config, _ = composed(f"method={name}", f"addon=[{addons}]", *places)
+    config, _ = composed(*CHOICES[name], f"addon=[{addons}]", *places)
     data = build.dataset(config)
     split = build.split(config, data)
     torch.manual_seed(0)
