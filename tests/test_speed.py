@@ -36,7 +36,39 @@ from unlearning.store import Store
     ],
 )
 def test_a_floor_makes_the_passes_of_the_method(name: str, forward: int, backward: int) -> None:
-    floor, *metered = training.floor_of(Bench(synthetic(40)), name)
+    holds_the_passes(name, None, forward, backward)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "forward", "backward"),
+    [
+        # 2 steps on 32 noise images; impair: these and the retain set; repair: the retain set
+        ("unsir", ("copies=1", "noise_steps=2"), 2 * 32 + 32 + 36 + 36, 2 * 32 + 32 + 36 + 36),
+        # 2 steps on the 2 images of the class to forget, 3 on those of nine others; one batch of 256
+        (
+            "emmn",
+            ("copies=1", "epochs=1", "noise_images=2", "maximise_steps=2", "minimise_steps=3"),
+            2 * 2 + 3 * 2 * 9 + 256,
+            2 * 2 + 3 * 2 * 9 + 256,
+        ),
+        # all of 4 images pass: the generator's step goes through it, student and teacher; two steps see one draw
+        (
+            "gkt",
+            ("pseudo_batches=1", "generator_steps=1", "student_steps=2", "batch_size=4", "threshold=1.0"),
+            3 * 4 + 2 * 4 + 2 * 4,
+            3 * 4 + 2 * 4,
+        ),
+    ],
+)
+def test_a_floor_makes_the_passes_on_generated_images(
+    name: str, changes: tuple[str, ...], forward: int, backward: int
+) -> None:
+    holds_the_passes(name, tuple(f"method.{change}" for change in changes), forward, backward)
+
+
+def holds_the_passes(name: str, changes: tuple[str, ...] | None, forward: int, backward: int) -> None:
+    """The meter of a method, its floor, and the floor when it runs, have that many sample passes."""
+    floor, *metered = training.floor_of(Bench(synthetic(40)), name, changes)
     assert metered == [forward, backward]
     assert (floor.forward, floor.backward) == (forward, backward)
     meter = Meter()
