@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 from torch import Tensor
 
+from ..errors import require_at_least
 from .base import Evidence, Metric
 from .membership import confidence, entropy, modified_entropy, require_two
 
@@ -67,6 +68,7 @@ class SVCMembership(Metric):
     directions = {"mia/svc_*": "to-retrained"}
 
     def __init__(self, limit: int = 1000, seed: int = 0) -> None:
+        require_at_least(1, "evaluation.svc_membership", limit=limit)
         self.limit, self.seed = limit, seed
 
     def __call__(self, evidence: Evidence) -> dict[str, float]:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import UserError, nearest
-from .base import group, image_shape
+from .base import check_option, group, image_shape
 
 
 class TimmModel(nn.Module):
@@ -33,6 +33,7 @@ class TimmModel(nn.Module):
         pretrained: bool = False,
         resize: int | None = None,
     ) -> None:
+        check_option("resize", resize, resize is None or resize > 0, "it is a number of pixels, at least 1")
         import timm  # here, since the import takes seconds and the other networks need none of it
 
         super().__init__()

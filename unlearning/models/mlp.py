@@ -7,13 +7,14 @@ from math import prod
 
 from torch import nn
 
-from .base import Chain
+from .base import Chain, check_option
 
 
 class MLP(Chain):
     """Linear layers with ReLU between; samples of any shape are flattened. ``hidden`` [] is logistic regression."""
 
     def __init__(self, input_shape: tuple[int, ...], num_classes: int, hidden: Sequence[int] = (256, 256)) -> None:
+        check_option("hidden", hidden, min(hidden, default=1) > 0, "each layer has at least 1 unit")
         inputs = prod(input_shape)
         layers: dict[str, nn.Module] = {"flatten": nn.Flatten()}
         for index, outputs in enumerate(hidden, start=1):

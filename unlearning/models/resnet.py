@@ -64,6 +64,7 @@ class ResNet(Chain):
         check_option("block", block, block in EXPANSION, "it is basic or bottleneck")
         check_option("shortcut", shortcut, shortcut in ("projection", "pad"), "it is projection or pad")
         check_option("depths", depths, len(depths) > 0 and min(depths) > 0, "give every stage at least one block")
+        check_option("width", width, width > 0, "it is at least 1")
         channels, _, _ = image_shape(input_shape, "resnet")
         layers: dict[str, nn.Module] = {"stem": conv_norm_relu(channels, width)}
         inputs = width

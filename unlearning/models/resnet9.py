@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from .base import Chain, GlobalPool, image_shape
+from .base import Chain, GlobalPool, check_option, image_shape
 from .resnet import Residual
 
 
@@ -19,6 +19,7 @@ class ResNet9(Chain):
     """
 
     def __init__(self, input_shape: tuple[int, ...], num_classes: int, width: int = 64) -> None:
+        check_option("width", width, width > 0, "it is at least 1")
         channels, *sides = image_shape(input_shape, "resnet9", side=8)
         double, quadruple = 2 * width, 4 * width
         last_map = (min(sides) + 1) // 2 // 2  # after the stride and the max-pool

@@ -38,6 +38,7 @@ class VGG(Chain):
     ) -> None:
         right = f"give one to {len(WIDTHS)} stages of at least one convolution"
         check_option("depths", depths, 0 < len(depths) <= len(WIDTHS) and min(depths) > 0, right)
+        check_option("hidden", hidden, min(hidden, default=1) > 0, "each layer has at least 1 unit")
         check_option("side", side, side > 0, "it is a number of pixels, at least 1")
         inputs, height, width = image_shape(input_shape, "vgg", side)
         map_side = min(height, width)

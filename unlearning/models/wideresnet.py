@@ -33,6 +33,7 @@ class WideResNet(Chain):
 
     def __init__(self, input_shape: tuple[int, ...], num_classes: int, depth: int = 28, width: int = 10) -> None:
         check_option("depth", depth, depth >= 10 and depth % 6 == 4, "it is 6n + 4, such as 10, 16, 22, 28, 34 or 40")
+        check_option("width", width, width > 0, "it is at least 1")
         channels, _, _ = image_shape(input_shape, "wideresnet")
         layers: dict[str, nn.Module] = {"stem": _conv(channels, 16, 3, 1)}
         inputs = 16
