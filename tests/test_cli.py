@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from tests.conftest import composed
 from unlearning import build, cli, pipeline
 from unlearning.config import ROOT, run_key
+from unlearning.errors import nearest
 
 FAST = ["tracking=none", "pretrain.epochs=1", "method=finetune", "method.epochs=1"]
 
@@ -169,6 +170,14 @@ def test_an_own_model_goes_in_and_comes_out(command, tmp_path: Path) -> None:
     ("arguments", "expected"),
     [
         (["method=unsir", "+method.epochs=3"], "method.epochs: unlearning.methods.unsir.UNSIR sets it itself"),
+        (
+            ["method=ssd", "+trainer.gradient_clip_val=1.0"],
+            "trainer.gradient_clip_val=1.0 is for Lightning's own steps",
+        ),
+        (
+            ["method=neggrad_plus", "addon=[focus]", "+trainer.accumulate_grad_batches=4"],
+            "accumulate_grad_batches=4 is for Lightning's own steps, and NegGradPlus+Focus makes steps of its own",
+        ),
         (["method=ntk", "method.retain_share=1.0"], "take a smaller model (model=mlp), a part of the retain set"),
     ],
 )
@@ -206,6 +215,38 @@ def bad(command, tmp_path: Path, *arguments: str) -> str:
         (["-m", "method=null,finetune"], "method=null,finetune: a group takes the names"),
         (["-m", "method=glob(zz*)"], "the sweep has no jobs"),
         (["-m", "seed=range(0,0)", "hydra/launcher=list"], "the sweep has no jobs"),
+        (
+            ["addon=[l1]", "addon.l1=null"],
+            "addon.l1=None has no _target_: name the class or function that it builds, or leave it",
+        ),
+        (["evaluation.accuracy=3"], "evaluation.accuracy=3 has no _target_"),
+        (["evaluation.accuracy=false"], "evaluation.accuracy=False has no _target_"),
+        (["+evaluation.accuracy.bogus=1"], "Accuracy has no option 'bogus'"),
+        (
+            ["+tracking.bogus=1"],
+            "tracking.bogus: unlearning.tracking.NoTracking has no option 'bogus': there is nothing",
+        ),
+        (["trainer.devices=abc"], "trainer.devices=abc is no number of processes"),
+        (["trainer.devices=null"], "trainer.devices=None is no number of processes"),
+        (["trainer.devices=1.5"], "trainer.devices=1.5 is no number of processes"),
+        (
+            ["+trainer.accumulate_grad_batches=0"],
+            "trainer.accumulate_grad_batches=0 must be a whole number, at least 1",
+        ),
+        (["+forget_weight=3"], "no key 'forget_weight': choose from addon, dataset, evaluation, force, "),
+        (["+epochs=3"], "no key 'epochs': did you mean pretrain.epochs, method.epochs?"),
+        (["+trainer.max_epochs=9"], "trainer.max_epochs=9 would do nothing, for the program sets it: leave it out"),
+        (["+trainer.logger=true"], "trainer.logger=True would do nothing"),
+        (["+pretrain.stream=retain", "pretrain.seed=3"], "pretrain.stream=retain would do nothing"),
+        (["method=jit", "method.sigma=nan"], "method.sigma=nan: input should be a finite number"),
+        (["method.optimizer.lr=inf"], "method.optimizer.lr=inf: input should be a finite number"),
+        (["model=mlp", "model.hidden=[4,0]"], "model.hidden=[4, 0] does not work: each layer has at least 1 unit"),
+        (["model=vgg16", "model.hidden=[0]"], "model.hidden=[0] does not work: each layer has at least 1 unit"),
+        (["model=resnet18", "model.width=0"], "model.width=0 does not work: it is at least 1"),
+        (["model=resnet9", "model.width=0"], "model.width=0 does not work: it is at least 1"),
+        (["model=wrn28_10", "model.width=-1"], "model.width=-1 does not work: it is at least 1"),
+        (["model=timm", "model.resize=0"], "model.resize=0 does not work: it is a number of pixels"),
+        (["evaluation=full", "evaluation.svc_membership.limit=-5"], "svc_membership.limit=-5 must be at least 1"),
         (["dataset=cifar"], "did you mean cifar"),
         (["scenario.classes=[four_]"], "dataset digits has no class 'four_': did you mean four"),
         (["scenario.classes=[10]"], "no class 10: numbers go from 0 to 9"),
@@ -270,6 +311,13 @@ def bad(command, tmp_path: Path, *arguments: str) -> str:
 )
 def test_bad_input(arguments: list[str], expected: str, command, tmp_path: Path) -> None:
     assert expected in bad(command, tmp_path, *arguments)
+
+
+def test_a_long_list_of_choices_is_cut() -> None:
+    letters = [first + second for first in "abc" for second in "abcdefgh"]
+    assert nearest("1", letters) == "choose from " + ", ".join(sorted(letters)[:20]) + ", ... (24 in all)"
+    assert nearest("1", letters[:20]).endswith(", cd")
+    assert nearest("1", ["a.b", "c", "b"]) == "choose from b, c, a.b"
 
 
 def test_a_checkpoint_of_another_shape_or_kind(command, tmp_path: Path) -> None:

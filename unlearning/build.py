@@ -111,17 +111,29 @@ def method(config: Config, network: nn.Module) -> Method:
     method = build(config["method"], "method", model=network, **({"addons": addons} if addons else {}))
     for addon in method.addons:
         addon.check(method)
-    if not method.automatic_optimization and config["trainer"].get("precision") in ("16-mixed", "16", 16):
-        raise UserError(
-            f"trainer.precision=16-mixed scales one loss, and {type(method).__name__} with these add-ons steps on "
-            "gradients of its own: take bf16-mixed or 32-true"
-        )
+    check_steps(config["trainer"], method)
     return method
+
+
+def check_steps(trainer: Config, method: Method) -> None:
+    """Raise a ``UserError`` where Lightning cannot make a method's steps as the trainer's settings want them."""
+    every = trainer.get("accumulate_grad_batches")
+    if every is not None and not (isinstance(every, int) and every >= 1):
+        raise UserError(f"trainer.accumulate_grad_batches={every} must be a whole number, at least 1")
+    if method.automatic_optimization:
+        return
+    own = f"{'+'.join(type(part).__name__ for part in (method, *method.addons))} makes steps of its own"
+    if trainer.get("precision") in ("16-mixed", "16", 16):
+        raise UserError(f"trainer.precision=16-mixed scales one loss, and {own}: take bf16-mixed or 32-true")
+    for name, nothing in (("gradient_clip_val", 0), ("accumulate_grad_batches", 1)):
+        if trainer.get(name) not in (None, nothing):
+            raise UserError(f"trainer.{name}={trainer[name]} is for Lightning's own steps, and {own}: leave it out")
 
 
 def metrics(config: Config) -> dict[str, Metric]:
     """The metrics by name; one set to null is left out."""
-    return {name: build(node, f"evaluation.{name}") for name, node in config["evaluation"].items() if node}
+    found = config["evaluation"]
+    return {name: build(node, f"evaluation.{name}") for name, node in found.items() if node is not None}
 
 
 def trainer(config: Config, epochs: int, callbacks: list[L.Callback]) -> L.Trainer:
@@ -186,16 +198,18 @@ def read_state(path: Path) -> dict[str, Tensor]:
 def check(node: Config, where: str, given: Mapping[str, Any]) -> None:
     """Raise a ``UserError`` for the first key or value of a node that its ``_target_`` does not take."""
     logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it would print a failed import, too
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise UserError(f"{where}={node} has no _target_: name the class or function that it builds, or leave it out")
     try:
         target = get_object(node["_target_"])
-    except KeyError:
-        raise UserError(f"{where} has no _target_: name the class or function that it builds") from None
     except Exception as error:  # an import may fail in any way; the reason is shown
         raise UserError(f"{where}._target_={node['_target_']} cannot be imported: {error}") from None
     accepted, open_ended = parameters(target)
     for key, value in node.items():
         if key.startswith("_") and key.endswith("_"):
             continue
+        if key in given:
+            raise UserError(f"{where}.{key}={value} would do nothing, for the program sets it: leave it out")
         if key not in accepted and not open_ended:
             own = [name for name in accepted if name not in ("self", *given)]
             raise UserError(f"{where}.{key}: {node['_target_']} has no option {key!r}: {nearest(key, own)}")
@@ -215,6 +229,7 @@ def parameters(target: Any) -> tuple[dict[str, tuple[Any, Any]], bool]:
     The second value tells whether it takes any further keyword.
     """
     found: dict[str, tuple[Any, Any]] = {}
+    open_ended = False
     bases = target.__mro__ if inspect.isclass(target) else (target,)
     for base in bases:
         function = vars(base).get("__init__") if inspect.isclass(base) else base
@@ -228,16 +243,17 @@ def parameters(target: Any) -> tuple[dict[str, tuple[Any, Any]], bool]:
         for name, parameter in signature.items():
             if name != "self" and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
                 found.setdefault(name, (hints.get(name, Any), parameter.default))
-        if not any(p.kind is p.VAR_KEYWORD for p in signature.values()):
-            return found, False
-    return found, True
+        open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.values())
+        if not open_ended:
+            break
+    return found, open_ended
 
 
 def check_value(value: Any, expected: tuple[Any, Any], where: str) -> None:
     """Raise a ``UserError`` unless a value fits a (type hint, default)."""
     hint, default = expected
     try:
-        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
     except (PydanticSchemaGenerationError, PydanticUserError):
         adapter = None
     wrong = None

@@ -86,6 +86,9 @@ def register() -> None:
 def plain(config: Any) -> dict[str, Any]:
     """The composed configuration as plain dicts and lists, interpolations resolved, paths absolute."""
     found = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    known = {name: found[name] for name in Schema.__dataclass_fields__}
+    if unknown := sorted(found.keys() - known.keys()):
+        raise UserError(no_key(unknown[0], known_keys(known)))
     found["addon"] = found["addon"] or {}
     seeds = {"seed": found["seed"]} | {
         f"{part}.seed": found[part]["seed"] for part in ("split", "scenario", "pretrain")
@@ -269,12 +272,7 @@ def explain(error: BaseException, keys: list[str] | None = None) -> str:
         return f"there is no {group or 'config'} named {name!r}: {nearest(name, error.options or [])}"
     text = "\n".join(map(str, chain_of(error)))
     if match := re.search(r"Could not override '([^']+)'", text):
-        key = match[1].split("@")[0]
-        alike = [known for known in keys or () if known.rpartition(".")[2] == key.rpartition(".")[2]]
-        if alike:
-            return f"there is no key {key!r}: did you mean {', '.join(alike)}?"
-        hint = f" (if its class takes it and only the YAML does not name it: +{key}=...)" if "." in key else ""
-        return f"there is no key {key!r}: {nearest(key, keys or GROUPS)}{hint}"
+        return no_key(match[1].split("@")[0], keys or GROUPS)
     if "Missing mandatory value" in text or isinstance(error, MissingMandatoryValue):
         key = re.search(r"full_key: (\S+)", text) or re.search(r"value: (\S+)", text)
         return f"{key[1] if key else 'a value'} must be given"
@@ -290,6 +288,15 @@ def explain(error: BaseException, keys: list[str] | None = None) -> str:
     if not isinstance(error, COMPOSITION_ERRORS):
         return f"{type(error).__name__}: {first}"
     return f"{where[1]}: {first}" if where and where[1] not in first else first
+
+
+def no_key(key: str, keys: Iterable[str]) -> str:
+    """That there is no such key, and the nearest of those that there are."""
+    alike = [known for known in keys if known.rpartition(".")[2] == key.rpartition(".")[2]]
+    if alike:
+        return f"there is no key {key!r}: did you mean {', '.join(alike)}?"
+    hint = f" (if its class takes it and only the YAML does not name it: +{key}=...)" if "." in key else ""
+    return f"there is no key {key!r}: {nearest(key, keys)}{hint}"
 
 
 def chain_of(error: BaseException | None) -> Iterator[BaseException]:

@@ -1,6 +1,7 @@
 """What several processes of one run (torchrun) must agree on."""
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -27,8 +28,10 @@ def join(trainer: Mapping[str, Any]) -> None:
 
 
 def processes(trainer: Mapping[str, Any]) -> int:
-    """How many processes a trainer's ``devices`` ask for on this machine."""
+    """How many processes a trainer's ``devices`` ask for on this machine; ``UserError`` if they make no sense."""
     devices = trainer.get("devices", 1)
+    if not isinstance(devices, list) and not re.fullmatch(r"auto|-?\d+|\d[\d,]*", str(devices)):
+        raise UserError(f"trainer.devices={devices} is no number of processes, list of devices such as [0,1], or auto")
     if isinstance(devices, str) and devices != "auto":
         devices = [part for part in devices.split(",") if part] if "," in devices else int(devices)
     if isinstance(devices, list):
