@@ -10,19 +10,19 @@ digits() { sweep dataset=digits "$@"; }
 cifar() { sweep dataset=cifar10_folder dataset.root="$cifar10" model.width=16 "$@"; }
 family=alfssd,amnesiac,assd,assd_repair,bad_teacher,finetune,fisher,gradient_ascent,jit,lfssd,neggrad_plus
 family=$family,original,potion,retrain,scrub,ssd,xlf
-whole_classes_only=emmn,gkt,unsir
+whole_classes_only=emmn,gkt
 small_models_only=ntk # its kernel matrix does not fit a network of 700,000 weights
 published="method=ssd method.importance=batch method.reference=train method.alpha=10"
 
 (
-    cifar scenario=class "method=$family,$whole_classes_only"
+    cifar scenario=class "method=$family,unsir,$whole_classes_only"
     cifar scenario=class $published
-    digits scenario=class "method=$family,$whole_classes_only,$small_models_only"
+    digits scenario=class "method=$family,unsir,$whole_classes_only,$small_models_only"
     digits scenario=class $published
-    digits scenario=subclass "method=$family,$small_models_only,unsir"
+    digits scenario=subclass "method=$family,unsir,$small_models_only"
 ) &
 (
-    cifar scenario=subclass scenario.classes=[frog] "method=$family"
+    cifar scenario=subclass scenario.classes=[frog] "method=$family,unsir"
     cifar scenario=random scenario.fraction=0.1 "method=$family"
     digits scenario=random scenario.fraction=0.1 "method=$family,$small_models_only"
 ) &
