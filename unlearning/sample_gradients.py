@@ -118,9 +118,7 @@ class Call(NamedTuple):
     """One passage through a layer."""
 
     rule: Rule | None  # None where its samples cannot be told apart
-    output: (
-        GradientEdge  # the edge, since an activation that works in place puts its own output in the place of this one
-    )
+    output: GradientEdge  # and no tensor, since an activation that works in place puts its own output in its place
     split: bool  # samples come in several rows each, as the windows of an image do
 
 
