@@ -490,6 +490,42 @@ def test_a_sweep_with_a_job_that_does_not_compose_names_it(arguments: list[str],
     assert expected in err
 
 
+def test_a_setting_beside_a_swept_group_need_not_fit_the_groups_default(command) -> None:
+    listed = ["hydra/launcher=list", "scenario=poison,confusion", "scenario.known=0.3", "+method.batch_norm=eval"]
+    code, out, err = command("-m", "tracking=none", *listed)
+    assert (code, err) == (0, "")
+    jobs = [line.split()[-3:] for line in out.splitlines() if "scenario=" in line]
+    settings = ["scenario.known=0.3", "+method.batch_norm=eval"]
+    assert jobs == [["scenario=poison", *settings], ["scenario=confusion", *settings]]
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("scenario.classes=[3,4]", "scenario.classes=choice([3,4])"),
+        ("scenario.known=0.3,0.5", "scenario.known=choice(0.3,0.5)"),
+        ("dataset.root='/a b'", "dataset.root=choice('/a b')"),
+        *((same, same) for same in ("-m", "seed=1", "tracking.uri=http://h", "method.epochs=range(1,3)", "~method.lr")),
+        *((same, same) for same in ("method=glob(*)", "pretrain.checkpoint=", "dataset.root=~/pets")),
+    ],
+)
+def test_which_settings_of_a_sweep_are_its_jobs_alone(argument: str, expected: str) -> None:
+    assert cli.for_each_job(argument) == expected
+
+
+def test_a_sweep_whose_records_cannot_be_written(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = "error: the folder of the sweep's records cannot be written ([Errno 20] Not a directory: '/dev/null/x"
+    code, out, err = command("-m", *FAST, "paths.runs=/dev/null/x")  # where Hydra makes a folder at the start
+    assert (code, out, len(err.splitlines())) == (1, "", 1)
+    assert err.startswith(expected)
+    assert err.endswith("set paths.runs=DIR\n")
+    monkeypatch.setattr(cli, "sweep_folder", lambda *_: Path("/dev/null/x"))  # where jobs say how they ended
+    code, out, err = command("-m", *FAST, "scenario.count=1000,1001")
+    assert (code, "Traceback" in err) == (1, False)
+    assert err.splitlines()[-1].startswith(expected)  # after a line of Hydra's, which says in which job
+    assert out.count("FAILED: scenario.count=100") == 2  # the sweep went on
+
+
 def test_a_mistake_in_the_request_is_no_failed_run(command, tmp_path: Path) -> None:
     bad(command, tmp_path, "scenario.classes=[99]")
     assert not runs(tmp_path)

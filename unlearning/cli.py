@@ -53,6 +53,9 @@ def main() -> int:
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     register()
     failure.clear()
+    sweeps = is_sweep(sys.argv)
+    if sweeps:
+        sys.argv[1:] = map(for_each_job, sys.argv[1:])
     try:
         check_choices(sys.argv[1:])
         task()
@@ -64,14 +67,38 @@ def main() -> int:
         job = first_that_fails(sys.argv[1:])
         which = f"no run was started, because of {' '.join(job)}: " if job else ""
         return complain(which + explain(error, keys_near(job or sys.argv[1:])))
+    except OSError as error:
+        if not sweeps:
+            raise
+        # Only Hydra's and the jobs' records of a sweep fail here: what fails in a job is caught there.
+        return complain(f"the folder of the sweep's records cannot be written ({error}): set paths.runs=DIR")
     except KeyboardInterrupt:
         return complain("interrupted: the run is not finished; the same command starts it again")
     return 0
 
 
+def is_sweep(arguments: list[str]) -> bool:
+    """Whether a command line asks for a sweep."""
+    return bool({"-m", "--multirun"} & set(arguments))
+
+
+def for_each_job(argument: str) -> str:
+    """A sweep's argument; a setting within a group as a sweep of its one value, so that only the jobs get it.
+
+    Hydra composes a configuration for the sweep itself from what is not swept. A group that is swept has its default
+    choice there, which need not have the keys of the others.
+    """
+    groups = "|".join(group for group in GROUPS if group != "tracking")  # whose settings the sweep's summary needs
+    swept = re.sub(rf"^(\+*({groups})\.[^=]+)=(?!\w+\()(.+)$", r"\1=choice(\3)", argument)
+    with suppress(*COMPOSITION_ERRORS):  # the argument as it was is what Hydra should complain about
+        OverridesParser.create().parse_override(swept)
+        return swept
+    return argument
+
+
 def first_that_fails(arguments: list[str]) -> list[str]:
     """Of a sweep, the overrides of the first job that does not compose; Hydra does not tell which it is."""
-    if not {"-m", "--multirun"} & set(arguments):
+    if not is_sweep(arguments):
         return []
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"), suppress(*COMPOSITION_ERRORS):
