@@ -16,7 +16,7 @@ cifar() {
     sweep paths.root="$out/cifar" seed=0,1,2 dataset=cifar10_folder dataset.root="$cifar10" model=resnet9 model.width=8 \
         pretrain.epochs=20 pretrain.batch_size=32 scenario=$1 scenario.known=0.1,1.0 method=ssd,potion,eu_k,cf_k,scrub
 }
-dampening() { # chosen with seed 100, which the other tables do not hold
+dampening() { # one draw, which the other tables do not hold
     sweep paths.root="$out/dampening" seed=100 scenario=$1 scenario.known=0.3 method=ssd \
         method.alpha=0.5,1,2,5,20,100 method.lam=0.1,0.5,1
 }
@@ -24,7 +24,9 @@ for seed in 0 1 2; do digits $seed & done
 (cifar poison; cifar confusion) &
 (dampening poison; dampening confusion) &
 (others influence_filter; others finetune) &
+(sweep paths.root="$out/ekfac" experiment=corrective_digits method=influence_filter method.scores=ekfac) &
 wait
 report digits "gamma examples"
 report cifar "gamma examples"
+report ekfac gamma
 report dampening dampening
