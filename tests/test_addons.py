@@ -19,21 +19,21 @@ from scipy.special import log_softmax
 from scipy.stats import norm
 from torch import Tensor, nn
 
-from tests.conftest import Tiny, composed, names
+from tests.conftest import Tiny, composed, names, tiny_swin, tiny_vit
 from tests.test_steps import FORGET, LR, RETAIN, SGD, W, close, gradient
 from unlearning import build, pipeline
-from unlearning.addons.base import Addon
+from unlearning.addons.base import Addon, trainable
 from unlearning.addons.focus import And, Bernoulli, Focal, Focus, FocusOpt, Prob
 from unlearning.addons.l1 import L1
 from unlearning.addons.label_smoothing import LabelSmoothing
 from unlearning.addons.opt import Opt, descending, feasible_mask
 from unlearning.addons.parameter_noise import ParameterNoise
-from unlearning.addons.prune import MagnitudePruning, Prune, synflow
+from unlearning.addons.prune import MagnitudePruning, Prune, prunable, synflow
 from unlearning.addons.saliency import BatchSaliency, Saliency, least
 from unlearning.addons.sam import SAM
 from unlearning.data.datamodule import UnlearningData
 from unlearning.errors import UserError
-from unlearning.importance import flatten
+from unlearning.importance import flatten, parts
 from unlearning.methods.finetune import FineTune
 from unlearning.methods.neggrad_plus import NegGradPlus
 from unlearning.methods.scrub import Scrub
@@ -461,6 +461,33 @@ def test_synflow_prunes_whole_paths(rounds: int) -> None:
     pruned = synflow(model, (1,), torch.ones(4, dtype=torch.bool), rate=0.5, rounds=rounds)
     assert pruned.tolist() == [False, True, False, True]
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("make", [tiny_swin, tiny_vit])
+def test_synflow_leaves_no_layer_of_a_transformer_empty(make: Callable[[], nn.Module]) -> None:
+    """Of attention and GELU half of the signed scores are negative; the share of a layer that is left is not 0."""
+    model = make()
+    matrices = {n: m.weight for n, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
+    chosen = synflow(model, (1, 16, 16), prunable(model), rate=0.5, rounds=20)
+    by_weight = dict(zip(trainable(model), parts(chosen, trainable(model)), strict=True))
+    assert all(by_weight[weight].float().mean() < 0.99 for weight in matrices.values())
+    others = [part for weight, part in by_weight.items() if not any(weight is matrix for matrix in matrices.values())]
+    assert not torch.cat([part.flatten() for part in others]).any()  # neither embeddings nor tables of positions
+
+
+def test_what_pruning_trained_is_what_saliency_holds() -> None:
+    still = functools.partial(torch.optim.SGD, lr=0.0)
+    found = []
+    for order in (1, -1):
+        tiny = wide()
+        torch.manual_seed(0)
+        addons = [MagnitudePruning(rate=0.5, epochs=2, lr=0.1), Saliency(keep=0.5)][::order]
+        method, after = NegGradPlus(tiny.model, still, addons=addons), []
+        method.on_train_epoch_start = lambda model=tiny.model, after=after: after.append(flat(model).clone())
+        tiny.fit(method)
+        assert torch.equal(flat(tiny.model), after[0])  # a step of no length changes nothing
+        found.append(after[0])
+    assert torch.equal(*found)
 
 
 def test_omp_trains_what_is_left_on_all_data(tiny: Tiny) -> None:

@@ -167,10 +167,26 @@ def test_frozen_weights_have_no_part_in_influence() -> None:
     torch.testing.assert_close(fisher_product(model, batch, vector), rest.T @ (rest @ vector))
 
 
-@pytest.mark.parametrize("wrong", [{"damping": 0.0}, {"samples": 0}, {"iterations": 0}])
+@pytest.mark.parametrize("wrong", [{"damping": 0.0}, {"tolerance": -1.0}, {"samples": 0}, {"iterations": 0}])
 def test_wood_fisher_refuses_senseless_options(tiny: Tiny, wrong: dict[str, float]) -> None:
-    with pytest.raises(UserError, match="damping must be positive, the others 1 or more"):
+    with pytest.raises(UserError, match="the first two must be positive, the others 1 or more"):
         WoodFisher(tiny.model, **wrong)
+    with pytest.raises(UserError, match=r"memory_gib=-1\.0 must be at least 0"):
+        WoodFisher(tiny.model, memory_gib=-1.0)
+
+
+def test_conjugate_gradients_give_the_iterate_of_the_least_residual() -> None:
+    """The third product is wrong, as rounding can make it: what the two before found is kept."""
+    matrix, vector, calls = torch.diag(torch.tensor([1.0, 2.0, 3.0]).double()), torch.ones(3).double(), []
+
+    def product(u: torch.Tensor) -> torch.Tensor:
+        calls.append(u)
+        return matrix @ u + (10 if len(calls) == 3 else 0)
+
+    found, residuals = conjugate_gradients(product, vector, iterations=3, tolerance=1e-9)
+    expected, _ = conjugate_gradients(lambda u: matrix @ u, vector, iterations=2, tolerance=1e-9)
+    assert residuals[2] > residuals[1]
+    torch.testing.assert_close(found, expected)
 
 
 # Fisher forgetting by batches

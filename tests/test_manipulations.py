@@ -146,6 +146,10 @@ def test_who_is_known_tells_nothing_of_the_new_labels(animals: Dataset) -> None:
         (lambda: EACH["poison"](known=0.0), r"scenario.known=0.0 must lie in \(0, 1\]"),
         (lambda: EACH["poison"](known=1.5), r"scenario.known=1.5 must lie in \(0, 1\]"),
         (lambda: EACH["poison"](known=0.01), "scenario.known=0.01 makes 0 of the 20 manipulated samples known"),
+        (
+            lambda: LabelShuffle(0, count=1),
+            "the labels of one sample cannot be shuffled: scenario.count must be at least",
+        ),
         (lambda: EACH["poison"](known_count=21), "scenario.known_count=21 makes 21 of the 20"),
         (lambda: EACH["poison"](known_count=0), "scenario.known_count=0 makes 0 of the 20"),
         (lambda: EACH["poison"](known=0.5, known_count=3), r"known=0.5 and scenario.known_count=3 are both given"),

@@ -272,6 +272,30 @@ def test_conv_transpose_needs_square_kernels(tiny: Tiny) -> None:
         ConvTranspose(nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 2, (1, 3))))
 
 
+def test_rl_proximal_moves_nothing_that_a_step_holds(tiny: Tiny) -> None:
+    class Alternate(Hold):
+        """Holds one weight in each step, in turns."""
+
+        def combine(self, method: L.LightningModule, combined: torch.Tensor, gradients: object) -> torch.Tensor:
+            return combined
+
+        def on_before_optimizer_step(self, trainer: L.Trainer, method: L.LightningModule, optimizer: object) -> None:
+            self.values = weights_of(method.model)
+            self.frozen = torch.arange(2) == trainer.global_step % 2
+            super().on_before_optimizer_step(trainer, method, optimizer)
+
+    hold, steps = Alternate(), []
+
+    class Proximal(RLProximal):
+        def after_step(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
+            super().after_step(optimizer)
+            steps.append(torch.equal(weights_of(self.model)[hold.frozen], hold.values[hold.frozen]))
+
+    tiny.fit(Proximal(tiny.model, optimizer=SGD, epochs=4, sparsity=0.1, addons=[hold]))
+    assert len(steps) > 2
+    assert all(steps)
+
+
 # Checkpoints
 
 

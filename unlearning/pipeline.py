@@ -272,7 +272,9 @@ class Run:
         """A network's logits on the test images with the trigger; None where the scenario plants none."""
         if self.attack is None:
             return None
-        return predict_images(network, self.attack.images, self.split.test, self.trainer().strategy.root_device)
+        logits = predict_images(network, self.attack.images, self.split.test, self.trainer().strategy.root_device)
+        require_finite({"its predictions with the trigger": logits}, "a model diverged")
+        return logits
 
     def cached_triggered(self, network: nn.Module) -> Tensor | None:
         """The same of a reference model, computed once as its ``predictions`` are."""

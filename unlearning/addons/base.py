@@ -30,6 +30,7 @@ class Addon(L.Callback):
     splits_gradients = False  # True: asks for the gradients by stream, and gets ``gradients`` and ``combine`` called
     needs: Sequence[str] = ()  # streams whose gradients it needs in every step
     holds = False  # True: its ``combine`` comes before and its ``after_step`` after those of all others
+    moves = False  # True: it changes weights before the first step; of those that hold it is the first
 
     def check(self, method: L.LightningModule) -> None:
         """Raise a ``UserError`` if the method cannot carry this add-on."""

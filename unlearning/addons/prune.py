@@ -19,12 +19,11 @@ from .base import CommonRandom, Holder, smallest, trainable, weights_of
 class Prune(Holder):
     """Set a share of the weights to zero before unlearning, and hold them there.
 
-    Weights of convolutions and linear layers (tensors of two dimensions and more) are ranked together, over all layers,
-    and those of the lowest score pruned:
+    Weights of convolutions and linear layers are ranked together, over all layers, and those of the lowest score go:
 
     * ``l1``: ``|theta|``.
     * ``random``: a random number.
-    * ``synflow``: ``theta dR / dtheta`` with ``R = 1^T f(1)``, f being the network in eval mode with the absolute
+    * ``synflow``: ``|theta dR / dtheta|`` with ``R = 1^T f(1)``, f being the network in eval mode with the absolute
       values of its weights, in ``rounds`` after each of which a share ``(1 - rate)^(round / rounds)`` is left
       (Tanaka et al., NeurIPS 2020, arXiv:2006.05467, algorithm 1); it looks at no data.
 
@@ -33,6 +32,8 @@ class Prune(Holder):
         rate: the share of the weights that is pruned.
         rounds: of ``synflow``.
     """
+
+    moves = True
 
     def __init__(self, score: Literal["l1", "random", "synflow"] = "l1", rate: float = 0.5, rounds: int = 100) -> None:
         super().__init__()
@@ -142,7 +143,8 @@ class MagnitudePruning(Prune):
 
 def prunable(model: nn.Module) -> Tensor:
     """Which weights of the vector over the trainable parameters are of convolutions or linear layers; (n,) bool."""
-    return flatten(torch.full_like(p, p.ndim > 1, dtype=torch.bool) for p in trainable(model))
+    kernels = {m.weight for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)}
+    return flatten(torch.full_like(p, p in kernels, dtype=torch.bool) for p in trainable(model))
 
 
 def lowest(scores: Tensor, prunable: Tensor, rate: float) -> Tensor:
@@ -160,7 +162,8 @@ def synflow(model: nn.Module, shape: tuple[int, ...], prunable: Tensor, rate: fl
     for round_ in range(1, rounds + 1):
         flow = functional_call(model, state, (ones,)).sum()
         gradients = torch.autograd.grad(flow, weights, materialize_grads=True)
-        scores = flatten(gradients) * flatten(w.detach() for w in weights)
+        # Without ReLU some scores are negative; their size is what counts, or whole layers would go first.
+        scores = (flatten(gradients) * flatten(w.detach() for w in weights)).abs()
         pruned = lowest(scores, prunable, 1 - (1 - rate) ** (round_ / rounds))
         with torch.no_grad():
             assign(weights, flatten(weights).masked_fill(pruned, 0.0))

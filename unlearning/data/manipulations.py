@@ -121,6 +121,8 @@ class LabelShuffle(Manipulation):
     """
 
     def spoiled(self, dataset: Dataset, ids: Tensor) -> Dataset:
+        if len(ids) == 1:
+            raise UserError("the labels of one sample cannot be shuffled: scenario.count must be at least 2")
         order = torch.randperm(len(ids), generator=random_numbers(self.seed, "labels"))
         return relabelled(dataset, ids, dataset.labels[ids[order]])
 

@@ -73,7 +73,7 @@ class Method(L.LightningModule):
     ) -> None:
         super().__init__()
         self.model, self.epochs = model, epochs
-        self.addons = sorted(addons, key=lambda addon: addon.holds)  # otherwise in the order given
+        self.addons = sorted(addons, key=lambda addon: (addon.holds, not addon.moves))  # otherwise in the order given
         self.make_optimizer, self.schedule = optimizer, schedule
         if epoch_of == "shortest":
             self.pairing = "min_size"
@@ -276,8 +276,7 @@ class Method(L.LightningModule):
             optimizer = self.make_optimizer(trainable(self.model))
         except ValueError as error:
             raise UserError(f"method.optimizer: {error}") from None
-        if self.addons:
-            optimizer.register_step_post_hook(self.after_step)
+        optimizer.register_step_post_hook(self.after_step)
         if self.schedule is None:
             return optimizer
         scheduler = self.schedule(optimizer, self.steps_per_epoch, self.epochs)

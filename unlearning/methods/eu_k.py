@@ -7,10 +7,10 @@ from .cf_k import CFk
 class EUk(CFk):
     """Put the last k blocks back to where the original's training began, then train them on the retain set.
 
-    Of these blocks every parameter and buffer is drawn anew (published weights come back as they were published); those
-    before them stay as the original has them. With k = -1 this is retraining from scratch, which takes
-    as many epochs as training the original did. See ``CFk`` for what a block is, and for the k of the corrective
-    benchmark.
+    Of these blocks every parameter and buffer is initialised again, by the run's seed (published weights come back as
+    they were published); that is the original's own initialisation where ``pretrain.seed`` is that seed. The blocks
+    before them stay as the original has them. With k = -1 this is retraining from scratch, which takes as many epochs
+    as training the original did. See ``CFk`` for what a block is, and for the k of the corrective benchmark.
     """
 
     def on_fit_start(self) -> None:

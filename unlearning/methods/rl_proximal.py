@@ -42,10 +42,13 @@ class RLProximal(RandomLabel):
 
     def on_train_start(self) -> None:
         self.start = self.start.to(self.device) if self.resumed else weights_of(self.model)
-        self.optimizers(use_pl_optimizer=False).register_step_post_hook(self.shrink)
+
+    def after_step(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
+        self.shrink(optimizer)
+        super().after_step(optimizer)  # what add-ons hold is put back last
 
     @torch.no_grad()
-    def shrink(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
+    def shrink(self, optimizer: torch.optim.Optimizer) -> None:
         """Soft-threshold the distance of each weight from its original value."""
         weights = trainable(self.model)
         starts = dict(zip(weights, parts(self.start, weights), strict=True))

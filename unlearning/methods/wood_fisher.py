@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..addons.base import trainable
-from ..errors import UserError
+from ..errors import UserError, require_at_least
 from ..importance import assign, flatten
 from ..sample_gradients import SampleBackward, directional_derivatives
 from ..types import Batch
@@ -62,11 +62,12 @@ class WoodFisher(OneShot):
         **options: object,
     ) -> None:
         super().__init__(model, **options)
-        if damping <= 0 or min(samples, iterations) < 1:
+        if min(damping, tolerance) <= 0 or min(samples, iterations) < 1:
             raise UserError(
-                f"method.damping={damping}, samples={samples}, iterations={iterations}: damping must be positive, the "
-                "others 1 or more"
+                f"method.damping={damping}, tolerance={tolerance}, samples={samples}, iterations={iterations}: the "
+                "first two must be positive, the others 1 or more"
             )
+        require_at_least(0, memory_gib=memory_gib)
         self.alpha, self.damping, self.samples = alpha, damping, samples
         self.memory_gib, self.iterations, self.tolerance = memory_gib, iterations, tolerance
 
@@ -97,13 +98,13 @@ class WoodFisher(OneShot):
                 self.tolerance,
             )
             self.curves["residual"] += residuals
-            if residuals and residuals[-1] > self.tolerance:
+            if residuals and min(residuals) > self.tolerance:
                 log.warning(
                     "wood_fisher: conjugate gradients ended after %d iterations with a residual of %.2g, above "
                     "method.tolerance=%g: the step is not yet that of the inverse; take more method.iterations or "
                     "more method.damping",
                     len(residuals),
-                    residuals[-1],
+                    min(residuals),
                     self.tolerance,
                 )
         assign(weights, flatten(weights) + self.alpha * step)
@@ -146,9 +147,13 @@ def fisher_product(model: nn.Module, batch: Batch, vector: Tensor) -> Tensor:
 def conjugate_gradients(
     product: Callable[[Tensor], Tensor], vector: Tensor, iterations: int, tolerance: float
 ) -> tuple[Tensor, list[Tensor]]:
-    """(P,) x with ``product(x) = vector``, for a positive definite product, and its relative residual by iteration."""
+    """(P,) x with ``product(x) = vector``, for a positive definite product, and the relative residual by iteration.
+
+    x is the iterate of the least residual, the start 0 included: rounding can make later ones worse.
+    """
     solution, residual = torch.zeros_like(vector), vector.clone()
     direction, square, whole = residual, residual @ residual, vector.norm()
+    best, least = solution, square
     residuals: list[Tensor] = []
     while len(residuals) < iterations and square.sqrt() > tolerance * whole:
         image = product(direction)
@@ -157,4 +162,6 @@ def conjugate_gradients(
         before, square = square, residual @ residual
         direction = residual + (square / before) * direction
         residuals.append(square.sqrt() / whole)
-    return solution, residuals
+        if square < least:
+            best, least = solution, square
+    return best, residuals
