@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ..errors import UserError
+from ..errors import UserError, require_at_least
 from ..types import Batch
 from .scrub_joint import ScrubJoint
 
@@ -53,12 +53,10 @@ class Scrub(ScrubJoint):
                 "SCRUB counts its maximising by method.msteps (passes) or method.forget_steps (steps): "
                 "give one of them, and null for the other"
             )
-        if msteps is not None and msteps < 0:
-            raise UserError(f"method.msteps={msteps} must be at least 0")
-        if forget_steps is not None and forget_steps < 1:
-            raise UserError(f"method.forget_steps={forget_steps} must be at least 1 (msteps=0 takes none)")
         self.msteps = self.epochs if msteps is None else msteps
         self.forget_steps = math.inf if forget_steps is None else forget_steps
+        require_at_least(0, msteps=self.msteps)
+        require_at_least(1, forget_steps=self.forget_steps)
         self.rewind = rewind
         self.looks = ("forget", "validation") if rewind else ()
         self.states: list[dict[str, Tensor]] = []  # of epoch 0, 1, ..., with their errors in ``curves["forget_error"]``
