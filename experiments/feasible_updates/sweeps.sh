@@ -7,29 +7,28 @@ export OMP_NUM_THREADS=1
 
 sweep() { python run.py -m paths.root="$out" tracking=none "$@"; }
 pairs() { sweep experiment=feasible_updates_reduced "$@"; }
-metrics="evaluation=full evaluation.zrf=null evaluation.noise_curve=null evaluation.svc_membership.limit=300"
-others() { sweep $metrics seed=0,1,2 "$@"; }
+others() { sweep evaluation=full evaluation.zrf=null evaluation.noise_curve=null evaluation.svc_membership.limit=300 seed=0,1,2 "$@"; }
 
-cifar() { # what all runs on CIFAR-10 share
-    "$@" dataset=cifar10_folder dataset.root="$cifar10" model.width=16 scenario=random scenario.fraction=0.1
-}
+# Every pair at several rates, and the plain objectives with more weight on forgetting: only along such a line can one
+# tell an add-on that forgets at a lower price from one that is another step size.
+addons='addon=[],[saliency],[opt],[prob],[and],[focus]'
 (
-    cifar pairs method.optimizer.lr=1e-3 'addon=[],[saliency],[opt],[prob],[and],[focus]'
-    # NegGrad+ destroys too much at that rate with prob and focus: is it better at half of it?
-    neggrad_plus="method=neggrad_plus +method.epoch_of=shortest method.epochs=10 method.batch_size=32"
-    adam="method.optimizer._target_=torch.optim.Adam ~method.optimizer.momentum=0.9 method.optimizer.weight_decay=0"
-    cifar others $neggrad_plus $adam method.optimizer.lr=5e-4 'addon=[],[prob],[focus]'
+    set -- dataset=cifar10_folder dataset.root="$cifar10" model.width=16 scenario=random scenario.fraction=0.1
+    set -- "$@" method.optimizer.lr=2.5e-4,5e-4,1e-3,2e-3,4e-3
+    pairs "$@" "$addons"
+    pairs "$@" method.forget_weight=0.1,0.2 'addon=[]'
 ) &
 (
+    class="scenario=class scenario.fraction=0.8"
+    pairs $class method.optimizer.lr=1.25e-4,2.5e-4,5e-4,1e-3,2e-3,4e-3 "$addons"
+    pairs $class method.optimizer.lr=1.25e-4,2.5e-4,5e-4,1e-3,2e-3,4e-3 method.forget_weight=0.01,0.02 'addon=[]'
     scrub_joint="method=scrub_joint method.epochs=10 method.batch_size=32 method.optimizer.lr=2e-3"
-    stacks='addon=[],[l1],[saliency],[opt],[prob],[and],[focus],[focus_opt]'
-    for forgotten in "scenario=random scenario.fraction=0.1" "scenario=class scenario.fraction=0.8"; do
+    for forgotten in "$class" "scenario=random scenario.fraction=0.1"; do
         pairs $forgotten
-        pairs $forgotten method.optimizer.lr=1e-3,4e-3 'addon=[]'
-        others $forgotten $scrub_joint "$stacks"
+        others $forgotten $scrub_joint 'addon=[],[l1],[saliency],[opt],[prob],[and],[focus],[focus_opt]'
         others $forgotten method=finetune,gradient_ascent,msg,conv_transpose,retrain
     done
 ) &
 wait
 columns=forget/acc,forget/rua,retain/acc,test/acc,distance/fidelity_forget,mia/svc_entropy_nonmember
-python -m unlearning.report "$out/multirun" --out "$out" --metrics "$columns,gap/mean,gap/mean_svc,cost/seconds"
+python -m unlearning.report "$out/multirun" --out "$out" --metrics "$columns,gap/mean,gap/mean_svc,cost/passes" && python -m experiments.feasible_updates.tradeoff "$out"

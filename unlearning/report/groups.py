@@ -142,7 +142,6 @@ def aggregate(runs: Iterable[Run], metrics: Sequence[str], by: Sequence[str] = (
     then the methods by \\|gap/mean\\|.
     """
     import pandas as pd
-    from scipy.special import stdtrit
 
     groups, _ = group_runs(runs, by)
     reported = _reported(groups)
@@ -153,13 +152,19 @@ def aggregate(runs: Iterable[Run], metrics: Sequence[str], by: Sequence[str] = (
             failed = sum(_failed(run, group.row, metric, reported) for run in group.runs)
             if not having and not failed:
                 continue
-            values = [run.values[group.row][metric] for run in having]
-            n = len(values)
-            std = stdev(values) if n > 1 else math.nan
-            half = float(stdtrit(n - 1, 0.975)) * std / math.sqrt(n) if n > 1 else math.nan
-            mean, over = (fmean(values), varied(having, group.row)) if n else (math.nan, "")
+            mean, std, half = spread([run.values[group.row][metric] for run in having])
+            n, over = len(having), varied(having, group.row) if having else ""
             records.append((group.setting, group.label, group.row, metric, mean, std, half, n, over, failed))
     return pd.DataFrame(records, columns=FIELDS)
+
+
+def spread(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean, standard deviation (n-1) and half-width of Student's 95 % interval of the mean; NaN where undefined."""
+    from scipy.special import stdtrit
+
+    n = len(values)
+    mean, std = fmean(values) if n else math.nan, stdev(values) if n > 1 else math.nan
+    return mean, std, float(stdtrit(n - 1, 0.975)) * std / math.sqrt(n) if n > 1 else math.nan
 
 
 def _reported(groups: Iterable[Group]) -> dict[str, set[str]]:

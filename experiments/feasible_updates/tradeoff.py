@@ -1,0 +1,132 @@
+"""What each add-on pays for forgetting as much as retraining: `python -m experiments.feasible_updates.tradeoff OUT`.
+
+A pair of an objective and an add-on that was run at several rates is a line that begins at the original model and leads
+to more and more forgetting. Where it crosses rUA = 0, by linear interpolation between two neighbouring rates for every
+seed, pairs can be compared: the one with the larger retain accuracy there forgets at a lower price. Prints this table,
+and the inner products of ``opt``; writes ``tradeoff.png`` to OUT.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean
+
+from unlearning.report.figures import MARKERS, canvas, palette
+from unlearning.report.groups import spread
+from unlearning.report.runs import Run, collect
+
+PRICES = ("retain/acc", "test/acc", "distance/fidelity_forget", "mia/svc_entropy_nonmember")
+RATE, WEIGHT, RUA = "method.optimizer.lr", "method.forget_weight", "forget/rua"
+USUAL = 0.05  # the paper's forget weight
+OBJECTIVES = ("random_label", "neggrad_plus")
+Line = Mapping[int, Mapping[float, Run]]  # seed and rate
+
+
+def lines(runs: Sequence[Run]) -> dict[str, dict[str, dict[str, Line]]]:
+    """The runs by place, objective and name of the variant; those at one rate alone are no line and left out."""
+    found: dict[str, dict[str, dict[str, dict]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(dict)))
+    for run in runs:
+        if run.state == "done" and run.choices["method"] in OBJECTIVES:
+            objective, weight = run.choices["method"], run.config[WEIGHT]
+            name = run.method.removeprefix(objective).lstrip("+") or "plain"
+            name += f", forget weight {weight:g}" if weight != USUAL else ""
+            found[run.place][objective][name].setdefault(run.config["seed"], {})[run.config[RATE]] = run
+    for objectives in found.values():
+        for variants in objectives.values():
+            for name in [name for name, line in variants.items() if len(line[min(line)]) == 1]:
+                del variants[name]
+    return {place: objectives for place, objectives in found.items() if any(objectives.values())}
+
+
+def crossing(by_rate: Mapping[float, Run], metric: str) -> float | None:
+    """The metric where rUA first falls through 0 as the rate grows from none; None where it does not."""
+    first = by_rate[min(by_rate)].values
+    rows = [first["original"], *(by_rate[rate].values["unlearned"] for rate in sorted(by_rate))]
+    for before, after in pairwise(rows):
+        if before[RUA] >= 0 > after[RUA]:
+            share = before[RUA] / (before[RUA] - after[RUA])
+            return (1 - share) * before[metric] + share * after[metric]
+    return None
+
+
+def table(variants: Mapping[str, Line]) -> list[str]:
+    """A Markdown table of the prices at rUA = 0, the smallest first, and how the first differs from the plain one's."""
+    prices = {
+        name: {seed: [crossing(by_rate, metric) for metric in PRICES] for seed, by_rate in line.items()}
+        for name, line in variants.items()
+    }
+    crossed = {name: {s: p for s, p in by_seed.items() if p[0] is not None} for name, by_seed in prices.items()}
+    plain = crossed.get("plain", {})
+    rows = {}
+    for name, found in crossed.items():
+        values = [list(column) for column in zip(*found.values(), strict=True)] or [[] for _ in PRICES]
+        differences = [p[0] - plain[seed][0] for seed, p in found.items() if seed in plain and name != "plain"]
+        cells = [plus_minus(v) for v in (values[0], differences, *values[1:])]
+        rows[name] = f"| {name} | {' | '.join(cells)} | {len(found)} of {len(prices[name])} |"
+    head = [PRICES[0], "less the plain one's", *PRICES[1:], "seeds that cross"]
+    order = sorted(rows, key=lambda name: -spread([p[0] for p in crossed[name].values()])[0] if crossed[name] else 0)
+    return [f"| add-on | {' | '.join(head)} |", "| --- |" + " ---: |" * len(head), *(rows[name] for name in order)]
+
+
+def plus_minus(values: Sequence[float]) -> str:
+    """Mean and half the 95 % interval, as in the tables of the report."""
+    mean, _, half = spread(values)
+    return f"{mean:.3f} ±{half:.3f}" if len(values) > 1 else f"{mean:.3f}" if values else "-"
+
+
+def draw(found: Mapping[str, Mapping[str, Mapping[str, Line]]], file: Path) -> None:
+    """rUA against retain accuracy, means over seeds, a line through the rates of each variant."""
+    figure, panels = canvas(len(found), max(map(len, found.values())), width=5.2, height=3.8)
+    names = sorted({name for objectives in found.values() for variants in objectives.values() for name in variants})
+    colours = palette(names)
+    for (place, objectives), row in zip(found.items(), panels, strict=True):
+        for (objective, variants), axes in zip(objectives.items(), row, strict=False):
+            for name, line in variants.items():
+                rates = sorted(set.intersection(*(set(by_rate) for by_rate in line.values())))
+                x, y = (
+                    [fmean(by_rate[rate].values["unlearned"][metric] for by_rate in line.values()) for rate in rates]
+                    for metric in ("retain/acc", RUA)
+                )
+                axes.plot(x, y, marker=MARKERS[names.index(name)], ms=4, label=name, color=colours[name])
+            axes.axhline(0, color="black", lw=0.8)
+            axes.grid(color="#e5e5e5")
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.set(title=objective, xlabel="retain accuracy", ylabel=f"{place.split(' (')[0]}\nrUA")
+    handles = {h.get_label(): h for axes in figure.axes for h in axes.get_legend_handles_labels()[0]}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, frameon=False)
+    figure.savefig(file)
+
+
+def inner_products(folder: Path) -> str:
+    """How many of opt's inner products of a step with the two gradients are negative, before and after its mask."""
+    texts = []
+    for when in ("before", "after"):
+        values = [
+            value
+            for file in sorted(folder.glob("*/curves.json"))
+            for name, curve in json.loads(file.read_text()).items()
+            if name in (f"unlearn/opt/forget_{when}", f"unlearn/opt/retain_{when}")
+            for _, value in curve
+        ]
+        texts.append(f"{sum(value < 0 for value in values):,} of {len(values):,} {when} the mask")
+    return f"Inner products of opt's steps with the two gradients that are negative: {' and '.join(texts)}."
+
+
+def main(out: Path) -> None:
+    """Print the tables, draw the figure."""
+    found = lines(collect(out / "multirun"))
+    print("# At rUA = 0\n\nOf `python -m experiments.feasible_updates.tradeoff OUT`.\n")
+    for place, objectives in found.items():
+        for objective, variants in objectives.items():
+            print(f"## {place} · {objective}\n", *table(variants), "", sep="\n")
+    print(inner_products(out / "multirun"))
+    draw(found, out / "tradeoff.png")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
