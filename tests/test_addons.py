@@ -501,6 +501,14 @@ def test_omp_trains_what_is_left_on_all_data(tiny: Tiny) -> None:
     close(tiny, np.array([0.0, w]))
 
 
+def test_omp_trains_on_batches_of_the_size_that_steps_draw(tiny: Tiny) -> None:
+    sizes: list[int] = []
+    tiny.model.register_forward_hook(lambda *call: sizes.append(len(call[-1])))
+    addon = MagnitudePruning(rate=0.5, epochs=2)
+    tiny.fit(FineTune(tiny.model, SGD, batch_size=3, addons=[addon]))
+    assert sizes == [3, 3, 2]  # of four samples, without the lone last one, twice; then the two of the retain set
+
+
 class Rewound(Tiny):
     """``Tiny`` whose original model started from the weights .3 and -.2."""
 

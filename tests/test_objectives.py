@@ -171,6 +171,29 @@ def test_msg_disturbs_what_matters_to_one_side_alone() -> None:
     assert tiny.weight[2] != -9000
 
 
+class UnlikePairs(Tiny):
+    """Forget samples (x, y) = (.2, 0) and (.2, 2), and the retain sample (.8, 0) twice, at the weights -2, 3, 2."""
+
+    pixels = (51, 51, 204, 204)
+    labels = (0, 2, 0, 0)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model[1] = nn.Linear(1, 3, bias=False)
+        with torch.no_grad():
+            self.model[1].weight.copy_(torch.tensor([[-2.0], [3.0], [2.0]]))
+
+
+@pytest.mark.parametrize(("batch_size", "least"), [(1, 1), (2, 2)])
+def test_msg_adds_up_pairs_of_batches_of_the_size_of_its_steps(batch_size: int, least: int) -> None:
+    # softmax(-.4, .6, .4) = (.168, .457, .374), so |g_f| = .2 (.832, .457, .374) and .2 (.168, .457, .626) by sample;
+    # |g_r| = .8 (.988, .681, .306) is above both. Of pairs of one sample each class 2 is the least, and class 0, but
+    # of the sum (.200, .183, .200) class 1. One pair of two samples has |g_f| = .1 (.664, .914, .251): class 2.
+    tiny = UnlikePairs()
+    tiny.fit(MSG(tiny.model, optimizer=STILL, share=1 / 3, batch_size=batch_size))
+    assert (tiny.weight != torch.tensor([-2.0, 3.0, 2.0])).nonzero().flatten().tolist() == [least]
+
+
 def test_msg_multiplies_by_a_normal_number() -> None:
     torch.manual_seed(0)
     tiny = ThreeClasses(others=400)

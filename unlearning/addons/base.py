@@ -62,10 +62,12 @@ class Addon(L.Callback):
     def look(self, trainer: L.Trainer, stream: str, shuffle: torch.Generator | None = None) -> Iterator[Batch]:
         """One pass over a stream that the add-on declares, whatever the method may see.
 
-        It is un-augmented and in order; or, given a generator to shuffle by, as one trains on it.
+        It is un-augmented and in order; or, given a generator to shuffle by, as the method trains on it.
         """
-        training = shuffle is not None
-        return trainer.datamodule.batches_for(trainer.lightning_module, stream, self, shuffle, augment=training)
+        method, look = trainer.lightning_module, trainer.datamodule.batches_for
+        if shuffle is None:
+            return look(method, stream, self)
+        return look(method, stream, self, shuffle, augment=True, batch_size=method.batch_sizes[stream])
 
 
 class Holder(Addon):

@@ -188,12 +188,14 @@ class UnlearningData(L.LightningDataModule):
         retain_share: float = 1.0,
         shuffle: torch.Generator | None = None,
         augment: bool = False,
+        batch_size: int | None = None,
     ) -> Iterator[Batch]:
         """One pass over a stream outside the training loop, for masks and searches: in order, or shuffled by a
-        generator; un-augmented, or ``augment``ed and without a tail of one, for training.
+        generator; un-augmented, or ``augment``ed and without a tail of one, for training. The batch size is that of
+        predictions, unless what is found depends on it.
         """
         rows = Rows(self.dataset, self.stream(name, retain_share), self.is_forget, labels)
-        size = self.eval_batch_size
+        size = batch_size or self.eval_batch_size
         own = shuffle or torch.Generator()  # a loader draws a seed from it; a look must not change what training draws
         lone_tail = augment and len(rows) % size == 1 < len(rows)
         for batch in DataLoader(rows, size, shuffle is not None, drop_last=lone_tail, collate_fn=as_is, generator=own):
@@ -206,6 +208,7 @@ class UnlearningData(L.LightningDataModule):
         addon: L.Callback | None = None,
         shuffle: torch.Generator | None = None,
         augment: bool = False,
+        batch_size: int | None = None,
     ) -> Iterator[Batch]:
         """``batches`` of a stream that the method, or one of its add-ons, declares: the method's share of it, with
         labels only if who looks may see them.
@@ -213,7 +216,7 @@ class UnlearningData(L.LightningDataModule):
         who, declared = (addon, addon.looks) if addon else (method, (*method.streams, *method.looks))
         if name not in declared:
             raise ValueError(f"{type(who).__name__} declares the streams {declared} and asks for {name!r}")
-        return self.batches(name, method.device, who.sees_labels, method.retain_share, shuffle, augment)
+        return self.batches(name, method.device, who.sees_labels, method.retain_share, shuffle, augment, batch_size)
 
     def predict_dataloader(self) -> DataLoader:
         """Every sample once, in order, as it is."""

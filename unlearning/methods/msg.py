@@ -1,11 +1,14 @@
 """MSG, in the form in which the feasible updates paper (arXiv:2511.02435) has it among its baselines."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import nn
 
 from ..addons.base import CommonRandom, trainable
 from ..errors import UserError
 from ..importance import percentile
+from ..types import Batch
 from .finetune import FineTune
 
 
@@ -14,7 +17,8 @@ class MSG(FineTune):
 
     ``A = sum_b min(|g_r|, |g_f|)`` over pairs b of a forget and a retain batch, g being the gradients of their
     cross-entropy, in eval mode. In each tensor the weights with A at or below its ``share`` quantile are multiplied by
-    N(0, 1). There are as many pairs as the smaller of the two sets has batches. Weights that an add-on holds stay as
+    N(0, 1). There are as many pairs as the smaller of the two sets has batches
+    of the size that steps draw. Weights that an add-on holds stay as
     they are, and the quantile is that of the others.
 
     Args:
@@ -34,15 +38,18 @@ class MSG(FineTune):
         if not self.resumed:
             self.disturb()
 
+    def drawn_batches(self, stream: str) -> Iterator[Batch]:
+        """A pass over a stream in batches as steps draw them, in random order (so of all classes), un-augmented."""
+        size = self.batch_sizes[stream]
+        return self.trainer.datamodule.batches_for(self, stream, shuffle=self.shuffler(), batch_size=size)
+
     def disturb(self) -> None:
         """Multiply the weights that matter least by normal numbers."""
         with self.meter.item("reset"):
             self.model.eval()
             weights = trainable(self.model)
             common = [torch.zeros_like(w) for w in weights]
-            look = self.trainer.datamodule.batches_for
-            forget, retain = (look(self, stream, shuffle=self.shuffler()) for stream in ("forget", "retain"))
-            for pair in zip(forget, retain, strict=False):  # in random order: batches of all classes
+            for pair in zip(self.drawn_batches("forget"), self.drawn_batches("retain"), strict=False):
                 sizes = [
                     torch._foreach_abs(torch.autograd.grad(self.retain_loss(b), weights, materialize_grads=True))
                     for b in pair
