@@ -4,6 +4,7 @@ With ``f(x) = w x`` the gradient of the mean cross-entropy is ``mean_b (softmax(
 """
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -108,19 +109,40 @@ def test_scrub_alternates_and_then_only_retains(tiny: Tiny) -> None:
     assert seen == ["forget", "retain", "forget", "retain", "retain"]
 
 
-@pytest.mark.parametrize(
-    ("forget_steps", "expected"),
-    [(1, "f rr rr rr"), (3, "ff rr f rr rr"), (4, "ff rr ff rr rr"), (99, "ff rr ff rr ff rr")],
-)
-def test_scrub_takes_so_many_forget_steps(tiny: Tiny, forget_steps: int, expected: str) -> None:
-    """Each stream is two batches of one sample."""
-    method = Scrub(tiny.model, optimizer=SGD, msteps=None, forget_steps=forget_steps, epochs=3, batch_size=1)
+def scrub_steps(tiny: Tiny, **options: object) -> str:
+    """The first letter of the stream of each step that SCRUB takes."""
+    method = Scrub(tiny.model, optimizer=SGD, msteps=None, **options)
     seen = []
     take = method.training_step
     method.training_step = lambda batch, batch_idx: seen.append("".join(batch)[0]) or take(batch, batch_idx)
     tiny.fit(method)
-    assert "".join(seen) == expected.replace(" ", "")
-    assert len(method.curves["forget_loss"]) == expected.count("f")
+    assert len(method.curves["forget_loss"]) == seen.count("f")
+    return "".join(seen)
+
+
+@pytest.mark.parametrize(
+    ("forget_steps", "expected"),
+    [
+        (1, "f rr rr rr"),
+        (3, "f rr f rr f rr"),
+        (4, "ff rr ff rr rr"),  # two of three shares of 4 / 3, rounded up
+        (8, "fff rr fff rr ff rr"),  # the third step of a pass begins the forget set anew
+    ],
+)
+def test_scrub_takes_so_many_forget_steps(tiny: Tiny, forget_steps: int, expected: str) -> None:
+    """Each stream is two batches of one sample."""
+    assert scrub_steps(tiny, forget_steps=forget_steps, epochs=3, batch_size=1) == expected.replace(" ", "")
+
+
+def test_scrub_reaches_the_benchmarks_forget_steps_with_one_batch_of_known_samples(tiny: Tiny) -> None:
+    """100 known samples are one batch of 512, seen in each of 10 shares of 100 / 11 steps, rounded up."""
+    copies = torch.cat([torch.arange(4), torch.arange(98) % 2])  # 50 times each sample of the forget set
+    labels, ids = tiny.data.labels[copies], torch.arange(len(copies))
+    tiny.data = replace(tiny.data, inputs=tiny.data.inputs[copies], labels=labels, train=ids)
+    tiny.split = replace(tiny.split, train=ids, forget=ids[copies < 2])
+    assert len(tiny.split.forget) == 100
+    found = scrub_steps(tiny, forget_steps=100, epochs=11, batch_size=512)
+    assert found == ("f" * 10 + "r") * 10 + "r"
 
 
 def test_scrub_of_whole_passes_is_the_same_counted_in_steps() -> None:

@@ -145,6 +145,8 @@ class UnlearningData(L.LightningDataModule):
         method.drawn.update(loaders)
         if not loaders:  # a method that makes its own inputs: its batches are step numbers
             return DataLoader(range(method.free_steps), batch_size=None)
+        if method.wanted_steps is not None:
+            return CombinedLoader({"step": range(method.wanted_steps)} | loaders, "max_size_cycle")
         return CombinedLoader(loaders, method.pairing)
 
     def loader(self, name: str, method: L.LightningModule) -> DataLoader:
@@ -226,7 +228,8 @@ class UnlearningData(L.LightningDataModule):
     def on_after_batch_transfer(self, batch: Any, _: int) -> Any:
         if isinstance(batch, dict):
             augment = self.trainer.lightning_module.augment
-            return {name: None if part is None else self.prepare(part, augment) for name, part in batch.items()}
+            parts = {name: part for name, part in batch.items() if name != "step"}
+            return {name: None if part is None else self.prepare(part, augment) for name, part in parts.items()}
         return self.prepare(batch, augment=False) if isinstance(batch, Batch) else batch
 
     def prepare(self, batch: Batch, augment: bool) -> Batch:

@@ -56,6 +56,7 @@ class Method(L.LightningModule):
     free_steps = (
         0  # training steps of an epoch in which the method draws from no stream; their batch is the step number
     )
+    wanted_steps: int | None = None  # of the current pass: streams that have fewer batches begin anew
 
     def __init__(
         self,

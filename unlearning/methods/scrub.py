@@ -17,10 +17,14 @@ from .scrub_joint import ScrubJoint
 class Scrub(ScrubJoint):
     """Move away from the teacher on forget data, stay with it on retain data, in alternating passes.
 
-    Each of the first ``msteps`` epochs (or each, until ``forget_steps`` steps are taken so) opens with a pass over the
-    forget set that maximises ``KL_T(teacher || student)``; every epoch passes over the retain set and minimises
+    Each of the first ``msteps`` epochs opens with a pass over the forget set that maximises
+    ``KL_T(teacher || student)``; every epoch passes over the retain set and minimises
     ``gamma CE + alpha KL_T(teacher || student)``. ``KL_T`` softens both by the temperature T and is multiplied by T^2.
     The teacher is the original model, frozen.
+
+    Instead of passes, ``forget_steps`` counts the maximising steps, as the corrective benchmark does (Goel et al.,
+    2024, arXiv:2402.14015): every epoch opens with an equal share of them, rounded up, until all are taken. A forget
+    set of fewer batches begins anew for that.
 
     A forget error above that of unseen samples of the same kind would tell who was forgotten. So ``rewind`` (SCRUB+R)
     goes back, in the end, to the epoch, the original model as epoch 0 included, whose forget error is nearest to the
@@ -32,7 +36,7 @@ class Scrub(ScrubJoint):
         gamma: weight of the cross-entropy on retain data.
         temperature: T.
         msteps: forget passes; None where ``forget_steps`` is given.
-        forget_steps: forget steps in all, instead; the pass that reaches them ends there.
+        forget_steps: forget steps in all, instead, however many batches the forget set has.
         rewind: see above; it keeps the weights after every epoch and looks at validation data.
     """
 
@@ -53,22 +57,26 @@ class Scrub(ScrubJoint):
                 "SCRUB counts its maximising by method.msteps (passes) or method.forget_steps (steps): "
                 "give one of them, and null for the other"
             )
-        self.msteps = self.epochs if msteps is None else msteps
-        self.forget_steps = math.inf if forget_steps is None else forget_steps
-        require_at_least(0, msteps=self.msteps)
-        require_at_least(1, forget_steps=self.forget_steps)
+        self.openings: list[int | None]  # steps of each maximising pass; None: as many as the forget set has batches
+        if forget_steps is None:
+            require_at_least(0, msteps=msteps)
+            self.openings = [None] * min(msteps, self.epochs)
+        else:
+            require_at_least(1, forget_steps=forget_steps)
+            share = math.ceil(forget_steps / self.epochs)
+            self.openings = [min(share, forget_steps - taken) for taken in range(0, forget_steps, share)]
         self.rewind = rewind
         self.looks = ("forget", "validation") if rewind else ()
         self.states: list[dict[str, Tensor]] = []  # of epoch 0, 1, ..., with their errors in ``curves["forget_error"]``
 
     @property
     def passes(self) -> int:
-        return self.epochs + min(self.msteps, self.epochs)
+        return self.epochs + len(self.openings)
 
     @property
     def maximising(self) -> bool:
         """Whether the current pass is one over the forget set."""
-        return self.current_epoch % 2 == 0 and self.current_epoch < 2 * self.msteps
+        return self.current_epoch % 2 == 0 and self.current_epoch < 2 * len(self.openings)
 
     @property
     def streams(self) -> Sequence[str]:
@@ -76,22 +84,23 @@ class Scrub(ScrubJoint):
 
     @property
     def always_draws(self) -> Sequence[str]:
-        return () if self.msteps else ("retain",)
+        return () if self.openings else ("retain",)
 
     @property
     def steps_per_epoch(self) -> int:
         """Steps of a retain pass: the schedule stands still while the forget passes run."""
         return self.steps_over(["retain"])
 
+    @property
+    def wanted_steps(self) -> int | None:
+        return self.openings[self.current_epoch // 2] if self.maximising else None
+
     def lr_scheduler_step(self, scheduler, metric) -> None:
         if not self.maximising:
             super().lr_scheduler_step(scheduler, metric)
 
     def on_train_batch_start(self, batch: dict[str, Batch], batch_idx: int) -> int | None:
-        if not self.maximising:
-            return None
-        taken = self.current_epoch // 2 * self.steps_over(["forget"]) + batch_idx
-        return -1 if taken >= self.forget_steps else None  # -1: Lightning goes on to the next pass
+        return -1 if batch_idx == self.wanted_steps else None  # -1: Lightning goes on to the next pass
 
     # Rewinding
 
