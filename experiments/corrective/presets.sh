@@ -12,7 +12,9 @@ sweep() {
     done
 }
 sweep method=xlf method.percentile=93,80,90,96,98,99,99.5 method.order=by_class,shuffled
-sweep method=potion method.rho=0.2,0,0.05,0.1,0.4,0.6,0.8 method.importance=per_sample,batch
+rhos=method.rho=0.2,0,0.05,0.1,0.4,0.6,0.8
+sweep method=potion $rhos method.measure=cross_entropy method.importance=per_sample,batch method.order=shuffled
+sweep method=potion $rhos method.measure=norm method.importance=batch method.order=shuffled,by_class
 sweep method=bad_teacher method.optimizer.lr=1e-3,3e-4,3e-3 method.epochs=5,1,2,10
 sweep method=scrub method.alpha=0.5,0.001,0.05,5 method.msteps=3,1,5 method.forget_batch_size=8,64
 sweep method=ssd method.alpha=1,2,5,10,20,50 method.lam=1,0.1
