@@ -9,18 +9,18 @@ sweep() { python run.py -m paths.root="$out" tracking=none "$@"; }
 pairs() { sweep experiment=feasible_updates_reduced "$@"; }
 others() { sweep evaluation=full evaluation.zrf=null evaluation.noise_curve=null evaluation.svc_membership.limit=300 seed=0,1,2 "$@"; }
 
-# Every pair at several rates, and the plain objectives with more weight on forgetting: only along such a line can one
-# tell an add-on that forgets at a lower price from one that is another step size.
-addons='addon=[],[saliency],[opt],[prob],[and],[focus]'
+# The pairs at several rates, and the plain objectives with more weight on forgetting: only along such a line can one tell
+# an add-on that forgets at a lower price from one that is another step size.
 (
     set -- dataset=cifar10_folder dataset.root="$cifar10" model.width=16 scenario=random scenario.fraction=0.1
-    set -- "$@" method.optimizer.lr=2.5e-4,5e-4,1e-3,2e-3,4e-3
-    pairs "$@" "$addons"
-    pairs "$@" method.forget_weight=0.1,0.2 'addon=[]'
+    pairs "$@" method.optimizer.lr=1e-3,5e-4,2e-3,2.5e-4 'addon=[],[prob],[focus],[saliency]'
+    pairs "$@" method.optimizer.lr=1e-3,5e-4 method.forget_weight=0.1,0.2 'addon=[]'
+    pairs "$@" method.optimizer.lr=4e-3 'addon=[],[saliency]'
+    pairs "$@" method.optimizer.lr=1e-3 'addon=[opt],[and]'
 ) &
 (
     class="scenario=class scenario.fraction=0.8"
-    pairs $class method.optimizer.lr=1.25e-4,2.5e-4,5e-4,1e-3,2e-3,4e-3 "$addons"
+    pairs $class method.optimizer.lr=1.25e-4,2.5e-4,5e-4,1e-3,2e-3,4e-3 'addon=[],[saliency],[opt],[prob],[and],[focus]'
     pairs $class method.optimizer.lr=1.25e-4,2.5e-4,5e-4,1e-3,2e-3,4e-3 method.forget_weight=0.01,0.02 'addon=[]'
     scrub_joint="method=scrub_joint method.epochs=10 method.batch_size=32 method.optimizer.lr=2e-3"
     for forgotten in "$class" "scenario=random scenario.fraction=0.1"; do

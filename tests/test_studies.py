@@ -1,0 +1,39 @@
+"""The arithmetic of the studies' own scripts, by hand."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from experiments.corrective.searched import CHOSEN_BY, best
+from experiments.feasible_updates.tradeoff import crossing, table
+
+
+def run(rua: float, retain: float, original: tuple[float, float] = (0.4, 1.0)) -> SimpleNamespace:
+    """As much of a run as the price of an add-on needs."""
+    others = {"test/acc": 0.5, "distance/fidelity_forget": 0.5, "mia/svc_entropy_nonmember": 0.5}
+    first = {"forget/rua": original[0], "retain/acc": original[1]} | others
+    return SimpleNamespace(values={"original": first, "unlearned": {"forget/rua": rua, "retain/acc": retain} | others})
+
+
+def test_the_price_of_forgetting_is_interpolated_between_the_neighbouring_rates() -> None:
+    rates = {2e-3: run(-0.3, 0.5), 1e-3: run(0.1, 0.9), 4e-3: run(0.2, 0.1)}
+    assert crossing(rates, "retain/acc") == pytest.approx(0.9 - 0.25 * 0.4)  # a quarter of the way from .1 to -.3
+    assert crossing({1e-3: run(-0.4, 0.8)}, "retain/acc") == pytest.approx(0.9)  # halfway from the original model
+    assert crossing({1e-3: run(0.1, 0.9)}, "retain/acc") is None
+
+
+def test_an_add_on_is_compared_with_the_plain_objective_seed_by_seed() -> None:
+    plain = {0: {1e-3: run(-0.4, 0.8)}, 1: {1e-3: run(-0.4, 0.4)}}  # at rUA = 0: .9 and .7
+    focus = {0: {1e-3: run(-0.4, 1.0)}, 1: {1e-3: run(-0.4, 0.6)}}  # 1 and .8
+    *_, first, second = table({"plain": plain, "focus": focus})
+    assert [cell.split(" ±")[0] for cell in first.strip("| ").split(" | ")[:3]] == ["focus", "0.900", "0.100"]
+    assert [cell.split(" ±")[0] for cell in second.strip("| ").split(" | ")[:3]] == ["plain", "0.800", "-"]
+
+
+def test_a_setting_is_chosen_by_what_a_user_can_see_or_by_what_is_true() -> None:
+    seen, true = CHOSEN_BY["chosen by what is known"], CHOSEN_BY["the best there is"]
+    names = [*seen, *true]
+    good_on_known = SimpleNamespace(values={"unlearned": dict(zip(names, (1.0, 0.9, 0.2, 0.9), strict=True))})
+    good = SimpleNamespace(values={"unlearned": dict(zip(names, (0.9, 0.9, 0.8, 0.9), strict=True))})
+    assert best([good_on_known, good], seen) is good_on_known
+    assert best([good_on_known, good], true) is good
