@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import functools
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -46,9 +46,12 @@ def vector(*values: float) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-def combine(addon: Addon, step: Tensor, forget: Tensor, retain: Tensor) -> tuple[Tensor, dict[str, list[float]]]:
-    """What an add-on makes of a step, and the curves it draws."""
-    method = SimpleNamespace(curves=defaultdict(list))
+def combine(
+    addon: Addon, step: Tensor, forget: Tensor, retain: Tensor, lengths: Sequence[int] = ()
+) -> tuple[Tensor, dict[str, list[float]]]:
+    """What an add-on makes of a step on parameter tensors of these lengths, and the curves it draws."""
+    model = nn.ParameterList(torch.zeros(n) for n in lengths)
+    method = SimpleNamespace(curves=defaultdict(list), model=model)
     chosen = addon.combine(method, step, {"forget": forget, "retain": retain})
     return chosen, {name: [value.item() for value in values] for name, values in method.curves.items()}
 
@@ -77,6 +80,26 @@ def test_opt_keeps_all_where_all_together_helps_both() -> None:
     assert combine(Opt(), u + c, u, c)[0].tolist() == (u + c).tolist()
 
 
+# Two tensors: that of the first of these tests, and one on which the batches agree, for more than both of them.
+SPLIT = vector(1, -2, 3, 9, 9), vector(1, 1, -1, 9, 9)
+
+
+@pytest.mark.parametrize(("scope", "last"), [("tensor", 0), ("global", 2)])
+def test_opt_searches_each_tensor_or_all_of_them(scope: str, last: float) -> None:
+    u, c = SPLIT
+    chosen, curves = combine(Opt(scope), u + c, u, c, lengths=(3, 2))
+    assert chosen.tolist() == [2, -1, last, 18, 18]
+    assert curves["opt/mask_ratio"] == [0.8 if scope == "tensor" else 1]
+
+
+@pytest.mark.parametrize(("scope", "second"), [("tensor", 0), ("global", -1)])
+def test_focus_opt_searches_each_tensor_or_all_of_them(scope: str, second: float) -> None:
+    u, c = SPLIT
+    addon = FocusOpt(scope)
+    addon.focus_vector = lambda *_: vector(0.5, 1, 0.5, 1, 1)  # as in the test below, where the second is dropped
+    assert combine(addon, u + c, u, c, lengths=(3, 2))[0].tolist() == [1, second, 1, 18, 18]
+
+
 def slack(u: np.ndarray, c: np.ndarray, a: float, b: float) -> float:
     """The paper's condition on what is left of the gradients: feasible where this is not negative."""
     return min(a / b * (u**2).sum(), b / a * (c**2).sum()) + (u * c).sum()
@@ -86,15 +109,26 @@ finite = st.floats(-1e3, 1e3, allow_nan=False, width=32)
 pairs = st.integers(1, 25).flatmap(lambda n: arrays(np.float64, (2, n), elements=finite))
 
 
-@settings(max_examples=300, deadline=None)
-@given(pairs, st.floats(0.01, 0.99), st.sampled_from([Opt, FocusOpt]))
-def test_the_step_of_opt_hurts_neither_batch(gradients: np.ndarray, b: float, kind: type) -> None:
-    u, c = map(torch.from_numpy, gradients)
-    addon, w = kind(), torch.ones_like(u)
+@settings(max_examples=400, deadline=None)
+@given(
+    st.lists(pairs, min_size=1, max_size=4),
+    st.floats(0.01, 0.99),
+    st.sampled_from([Opt, FocusOpt]),
+    st.sampled_from(["global", "tensor"]),
+)
+def test_the_step_of_opt_hurts_neither_batch(tensors: list[np.ndarray], b: float, kind: type, scope: str) -> None:
+    """Over all parameters; and, if each tensor is searched by itself, in each of them."""
+    u, c = torch.from_numpy(np.concatenate(tensors, axis=1))
+    addon, w, lengths = kind(scope), torch.ones_like(u), [t.shape[1] for t in tensors]
     if kind is FocusOpt:
         w = Focus().focus_vector(u, c)  # the guarantee is about the gradients as w scales them
-    chosen, _ = combine(addon, b * c + (1 - b) * u, u, c)
-    size = 1 + (u.norm() + c.norm()).item() ** 2
+    chosen, _ = combine(addon, b * c + (1 - b) * u, u, c, lengths)
+    searched = [len(u)] if scope == "global" else lengths
+    for step, forget, retain in zip(*(v.split(searched) for v in (chosen, w * u, w * c)), strict=True):
+        size = (forget.norm() + retain.norm()).item() ** 2
+        assert torch.dot(step, forget).item() >= -1e-12 * size
+        assert torch.dot(step, retain).item() >= -1e-12 * size
+    size = (u.norm() + c.norm()).item() ** 2
     assert torch.dot(chosen, w * u).item() >= -1e-12 * size
     assert torch.dot(chosen, w * c).item() >= -1e-12 * size
 
@@ -112,11 +146,12 @@ def test_opt_drops_no_more_than_it_must(gradients: np.ndarray, b: float) -> None
         assert slack(u[order[fewer:]], c[order[fewer:]], 1 - b, b) < size
 
 
-def test_every_step_of_opt_helps_both_batches_in_training() -> None:
+@pytest.mark.parametrize("scope", ["global", "tensor"])
+def test_every_step_of_opt_helps_both_batches_in_training(scope: str) -> None:
     torch.manual_seed(0)
     tiny = Tiny()
     tiny.model = nn.Sequential(nn.Flatten(), nn.Linear(1, 16), nn.ReLU(), nn.Linear(16, 2))
-    method = NegGradPlus(tiny.model, SGD, epochs=20, forget_weight=0.5, retain_weight=0.5, addons=[Opt()])
+    method = NegGradPlus(tiny.model, SGD, epochs=20, forget_weight=0.5, retain_weight=0.5, addons=[Opt(scope)])
     tiny.fit(method)
     curves = {name: torch.stack(values) for name, values in method.curves.items()}
     assert len(curves["opt/mask_ratio"]) == 20
@@ -554,7 +589,7 @@ def test_imp_leaves_the_same_share_in_each_round(monkeypatch: pytest.MonkeyPatch
 STACKS = {
     "focus": lambda: [Focus(), L1(1e-3)],
     "centred prob": lambda: [Prob(centred=True)],
-    "focus_opt": lambda: [FocusOpt()],
+    "focus_opt": lambda: [FocusOpt("tensor")],
     "bernoulli and noise": lambda: [Bernoulli(), ParameterNoise(1e-4)],
     "saliency": lambda: [Saliency(0.4)],
     "prune and sam": lambda: [Prune("random", 0.3), SAM(0.1)],

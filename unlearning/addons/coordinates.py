@@ -28,12 +28,12 @@ class CoordinateFactors(Addon):
     splits_gradients = True
     needs = ("forget", "retain")
 
-    def factor(self, combined: Tensor, forget: Tensor, retain: Tensor) -> Tensor:
+    def factor(self, method: L.LightningModule, combined: Tensor, forget: Tensor, retain: Tensor) -> Tensor:
         """In [0, 1], or bool, by coordinate, from the step so far and the gradients of the two batches."""
         raise NotImplementedError
 
     def combine(self, method: L.LightningModule, combined: Tensor, gradients: Gradients) -> Tensor:
-        factor = self.factor(combined, gradients["forget"], gradients["retain"])
+        factor = self.factor(method, combined, gradients["forget"], gradients["retain"])
         chosen = combined * factor
         for name, value in (facts_of(factor, combined, chosen, gradients) | self.diagnostics()).items():
             method.curves[f"{self.name}/{name}"].append(value)

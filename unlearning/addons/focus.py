@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import UserError
 from .base import CommonRandom
 from .coordinates import CoordinateFactors, facts_of
-from .opt import feasible_mask, require_both_weights
+from .opt import Scope, require_both_weights, searched
 
 
 class Focus(CoordinateFactors):
@@ -41,7 +41,7 @@ class Focus(CoordinateFactors):
         self.moments: dict[str, Tensor] = {}  # "forget" and "retain"; centred, also "forget_mean" and "retain_mean"
         self.w = torch.empty(0)
 
-    def factor(self, combined: Tensor, forget: Tensor, retain: Tensor) -> Tensor:
+    def factor(self, method: L.LightningModule, combined: Tensor, forget: Tensor, retain: Tensor) -> Tensor:
         self.w = self.focus_vector(forget, retain)
         return self.weighed(self.w)
 
@@ -106,7 +106,7 @@ class And(CoordinateFactors):
 
     name = "and"
 
-    def factor(self, combined: Tensor, forget: Tensor, retain: Tensor) -> Tensor:
+    def factor(self, method: L.LightningModule, combined: Tensor, forget: Tensor, retain: Tensor) -> Tensor:
         return forget.sign() * retain.sign() >= 0  # the product of the gradients themselves may underflow
 
 
@@ -117,18 +117,26 @@ class FocusOpt(Focus):
     with these two are not negative. For such a guarantee about ``g_u`` and ``g_c`` themselves stack ``[focus,opt]``.
 
     Curves beyond those of ``Focus``: what ``Opt`` would draw if it were given the scaled gradients, as ``opt/...``.
+
+    Args:
+        scope: of the search; see ``Opt``.
+        rho: see ``Focus``; so is ``centred``.
     """
 
     name = "focus_opt"
+
+    def __init__(self, scope: Scope = "global", rho: float = 0.9, centred: bool = False) -> None:
+        super().__init__(rho, centred)
+        self.scope = scope
 
     def check(self, method: L.LightningModule) -> None:
         super().check(method)
         require_both_weights(self, method)
 
-    def factor(self, combined: Tensor, forget: Tensor, retain: Tensor) -> Tensor:
-        w = super().factor(combined, forget, retain)
+    def factor(self, method: L.LightningModule, combined: Tensor, forget: Tensor, retain: Tensor) -> Tensor:
+        w = super().factor(method, combined, forget, retain)
         step, scaled = w * combined, {"forget": w * forget, "retain": w * retain}
-        mask = feasible_mask(step, **scaled)
+        mask = searched(self.scope, method, step, *scaled.values())
         self.search = facts_of(mask, step, step * mask, scaled)
         return w * mask
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import UserError
+from .base import trainable
 from .coordinates import CoordinateFactors
+
+Scope = Literal["global", "tensor"]
 
 
 class Opt(CoordinateFactors):
@@ -18,20 +23,26 @@ class Opt(CoordinateFactors):
     ``d = b g_c + a g_u`` that is ``min{(a/b) sum m g_u^2, (b/a) sum m g_c^2} + sum m g_u g_c >= 0``. Where ``m = 1``
     does it nothing is dropped, else the shortest prefix of the coordinates in ascending order of ``g_u g_c``.
 
-    The search is over all parameters at once; the paper's edits each tensor by itself, which drops more. The guarantee
-    is about the two batches' gradients and what this add-on hands on, with what saliency or pruning freezes left out
-    before: add-ons stacked after it, an l1 penalty, momentum and weight decay come on top. Both weights must be above
-    0: else no mask may exist.
+    The guarantee is about the two batches' gradients and what this add-on hands on, with what saliency or pruning
+    freezes left out before: add-ons stacked after it, an l1 penalty, momentum and weight decay come on top. Both
+    weights must be above 0: else no mask may exist.
+
+    Args:
+        scope: the coordinates are those of all parameters at once (``global``), or of each parameter tensor by itself
+            (``tensor``, the paper's): then the inner products of each tensor are not negative, and so their sums.
     """
 
     name = "opt"
+
+    def __init__(self, scope: Scope = "global") -> None:
+        self.scope = scope
 
     def check(self, method: L.LightningModule) -> None:
         super().check(method)
         require_both_weights(self, method)
 
-    def factor(self, combined: Tensor, forget: Tensor, retain: Tensor) -> Tensor:
-        return feasible_mask(combined, forget, retain)
+    def factor(self, method: L.LightningModule, combined: Tensor, forget: Tensor, retain: Tensor) -> Tensor:
+        return searched(self.scope, method, combined, forget, retain)
 
 
 def require_both_weights(addon: CoordinateFactors, method: L.LightningModule) -> None:
@@ -42,6 +53,15 @@ def require_both_weights(addon: CoordinateFactors, method: L.LightningModule) ->
             f"addon.{addon.name} needs method.forget_weight and method.retain_weight above 0, "
             f"not {forget:g} and {retain:g}"
         )
+
+
+def searched(scope: Scope, method: L.LightningModule, *vectors: Tensor) -> Tensor:
+    """``feasible_mask`` of the three vectors, (n,), or of each parameter tensor's stretch of them by itself."""
+    if scope == "global":
+        return feasible_mask(*vectors)
+    lengths = [weight.numel() for weight in trainable(method.model)]
+    tensors = zip(*(vector.split(lengths) for vector in vectors), strict=True)
+    return torch.cat([feasible_mask(*own) for own in tensors])  # queued one after the other: nothing waits for a result
 
 
 def feasible_mask(step: Tensor, forget: Tensor, retain: Tensor) -> Tensor:
