@@ -1,7 +1,7 @@
 """The poisoned data by the pixel, the success of the attack by hand, and a backdoor that digits learn."""
 
+import copy
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +16,12 @@ from unlearning.data.datasets import Dataset
 from unlearning.data.manipulations import Poison
 from unlearning.data.scenarios import RandomForgetting
 from unlearning.data.tables import scikit_learn
+from unlearning.data.trigger import Attack, Trigger
 from unlearning.errors import UserError
 from unlearning.metrics.backdoor import BackdoorAttack
 from unlearning.metrics.base import Evidence, evaluate
-from unlearning.pipeline import run
-from unlearning.predict import predict_images
-from unlearning.types import Attack, Batch
+from unlearning.pipeline import Run, run
+from unlearning.types import Batch
 
 CLASSES = ("ant", "bee", "cow")
 
@@ -142,7 +142,7 @@ def test_the_square_stays_where_it_is_while_the_image_is_augmented(pictures: Dat
 def test_the_attack_shows_the_square_on_any_image_as_a_network_sees_it(pictures: Dataset) -> None:
     attack = Poison(0, target="cow", patch=2, margin=1, value=0).attack(pictures)
     ids = torch.tensor([27, 3])
-    found = attack.images(ids)
+    found = Transform(pictures.with_trigger(attack.trigger, ids))(pictures.inputs[ids], ids=ids)
     assert attack.target == 2
     assert found.shape == (2, 2, 5, 6)
     assert (found[:, :, 2:4, 3:5] == -1).all()  # (0 - .5) / .5 and (0 - .25) / .25
@@ -153,7 +153,7 @@ def test_the_attack_shows_the_square_on_any_image_as_a_network_sees_it(pictures:
 def evidence(pictures: Dataset, answers: list[int]) -> Evidence:
     """``answers``: what the model says to the test images 25-29 with the trigger; their classes are 1, 2, 0, 1, 2."""
     split = RandomForgetting(0, count=5).split(pictures)
-    attack = Attack(lambda ids: pictures.inputs[ids], target=2)
+    attack = Attack(Trigger(0, 0, 1, (1.0,)), target=2)
     logits, triggered = torch.zeros(30, 3), nn.functional.one_hot(torch.tensor(answers), 3).float()
     return Evidence(logits, pictures.labels, split, CLASSES, attack=attack, triggered=triggered)
 
@@ -249,13 +249,16 @@ def test_the_trigger_is_shown_to_a_reference_model_once(
     )
     shown = []
 
-    def spy(network: nn.Module, images: Callable[[Tensor], Tensor], ids: Tensor, device: torch.device) -> Tensor:
-        shown.append(predict_images(network, images, ids, device))
-        seen = network(images(ids))
-        assert torch.allclose(shown[-1], seen, atol=1e-5)
+    def spy(run: Run, network: nn.Module, wrong: str) -> Tensor:
+        shown.append(triggered(run, network, wrong))
+        ids = run.split.test
+        images = Transform(run.data)(run.data.inputs[ids])
+        images[:, :, 6:, 6:] = run.attack.trigger.values[0]  # 2 x 2 pixels at the bottom right
+        assert torch.allclose(shown[-1], network(images), atol=1e-5)
         return shown[-1]
 
-    monkeypatch.setattr("unlearning.pipeline.predict_images", spy)
+    triggered = Run.triggered
+    monkeypatch.setattr(Run, "triggered", spy)
     rows = []
     for _ in range(2):
         folder = run(config | {"force": True}, choices, command="test")
@@ -265,3 +268,21 @@ def test_the_trigger_is_shown_to_a_reference_model_once(
     assert [[row[name] for name in names] for row in rows[0].values()] == [
         [row[name] for name in names] for row in rows[1].values()
     ]
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-true", "bf16-mixed"])
+def test_predictions_with_the_trigger_are_made_as_all_others(precision: str, tmp_path: Path) -> None:
+    """Training images that were stamped are predicted with it anyway: as test images they must get the same logits."""
+    config, _ = composed("scenario=poison", f"trainer.precision={precision}", f"paths.root={tmp_path}")
+    poisoned = Run(config, tmp_path)
+    poisoned.split = replace(poisoned.split, test=poisoned.split.manipulated.flip(0))
+    torch.manual_seed(0)
+    network = build.model(config, poisoned.data)
+    expected = poisoned.predictions(copy.deepcopy(network), "wrong")[poisoned.split.test]
+    with torch.no_grad():
+        images = Transform(poisoned.data)(poisoned.data.inputs, ids=torch.arange(len(poisoned.data.labels)))
+        exact = network.eval()(images)[poisoned.split.test]
+    rounded = (expected - exact).abs().max()
+    found = poisoned.triggered(network, "wrong")
+    assert (found - expected).abs().max() <= 0.1 * rounded + 1e-6
+    assert (rounded > 1e-4) == (precision != "32-true")

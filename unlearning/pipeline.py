@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -19,14 +19,15 @@ from . import build, records
 from .config import folder_name, libraries, numerics, run_key, source_digest
 from .data.datamodule import Transform, UnlearningData
 from .data.datasets import Dataset
+from .data.trigger import Attack
 from .distributed import join, lead, leads, leave
 from .errors import UserError
 from .methods.base import Method, OneShot
 from .metrics.base import Evidence, directions_of, evaluate, gaps
-from .predict import predict, predict_images
+from .predict import predict
 from .progress import Progress
 from .store import Store
-from .types import Attack, Split
+from .types import Split
 
 Config = Mapping[str, Any]
 
@@ -153,7 +154,7 @@ class Run:
             build.load_checkpoint(network, checkpoint)
             wrong = f"pretrain.checkpoint={checkpoint} is no model of use"
             require_finite(network.state_dict(), wrong)
-            return Model(network, self.predictions(network, wrong), {}, self.cached_triggered(network))
+            return self.predicting(network, {}, wrong)
         recipe = {k: v for k, v in self.config["pretrain"].items() if k != "checkpoint"}
         wrong = f"training the {name} model diverged (try a smaller pretrain.optimizer.lr)"
         key = {
@@ -175,12 +176,14 @@ class Run:
 
         entry = self.store.get_or_create("models", key, train)
         network.load_state_dict(entry.tensors)
-        return Model(network, self.predictions(network, wrong), dict(entry.facts), self.cached_triggered(network))
+        return self.predicting(network, dict(entry.facts), wrong)
 
     def untrained(self) -> Tensor:
         """The logits of a network with random weights, the same for all runs that share data, model and seed."""
         L.seed_everything(self.config["pretrain"]["seed"], verbose=False)
-        return self.predictions(self.task.fresh_model(), "the model cannot be used untrained")
+        network = self.task.fresh_model()
+        wrong = "the model cannot be used untrained"
+        return self.cached(self.prediction_key(network), lambda: self.predictions(network, wrong))
 
     def code(self, target: str) -> list[str]:
         """What of code and libraries decides what a target makes of this model and data."""
@@ -220,10 +223,10 @@ class Run:
             self.fit(method, "Unlearning")
         method.model.load_state_dict(lead(lambda: state_of(method.model)))  # BatchNorm's averages differ by process
         method.model.eval()
-        require_finite(method.model.state_dict(), f"{type(method).__name__} diverged")
-        logits = predict(method.model, self.trainer(), self.datamodule())
-        require_finite({"its predictions": logits}, f"{type(method).__name__} diverged")
-        return Model(method.model, logits, method.meter.metrics() | cost, self.triggered(method.model))
+        wrong = f"{type(method).__name__} diverged"
+        require_finite(method.model.state_dict(), wrong)
+        logits, triggered = self.predictions(method.model, wrong), self.triggered(method.model, wrong)
+        return Model(method.model, logits, method.meter.metrics() | cost, triggered)
 
     def edit(self, method: OneShot, observations: dict[str, Tensor]) -> None:
         """Let a one-shot method change its weights, on the device of the trainer."""
@@ -245,18 +248,21 @@ class Run:
     def datamodule(self, split: Split | None = None) -> UnlearningData:
         return UnlearningData(self.data, split or self.split, self.task)
 
-    def predictions(self, network: nn.Module, wrong: str) -> Tensor:
-        """A reference model's logits on every sample, computed once for all runs that share model and data.
+    def predicting(self, network: nn.Module, cost: dict[str, float], wrong: str) -> Model:
+        """A reference model with its predictions, which are made once for all runs that share model and data.
 
         Raises ``UserError`` where they are not finite; ``wrong`` says what is wrong then.
         """
+        key = self.prediction_key(network)  # before any prediction, which may round the weights
+        logits = self.cached(key, lambda: self.predictions(network, wrong))
+        if self.attack is None:
+            return Model(network, logits, cost, None)
+        key |= {"with the trigger": records.ids_digest(self.split.test)}
+        return Model(network, logits, cost, self.cached(key, lambda: self.triggered(network, wrong)))
 
-        def make() -> tuple[dict[str, Tensor], dict[str, float]]:
-            logits = predict(network, self.trainer(), self.datamodule())
-            require_finite({"its predictions": logits}, wrong)
-            return {"logits": logits}, {}
-
-        return self.store.get_or_create("predictions", self.prediction_key(network), make).tensors["logits"]
+    def cached(self, key: dict[str, Any], make: Callable[[], Tensor]) -> Tensor:
+        """Logits from the store."""
+        return self.store.get_or_create("predictions", key, lambda: ({"logits": make()}, {})).tensors["logits"]
 
     def prediction_key(self, network: nn.Module) -> dict[str, Any]:
         """What decides the predictions of a network."""
@@ -268,21 +274,21 @@ class Run:
             "trainer": numerics(self.config),
         }
 
-    def triggered(self, network: nn.Module) -> Tensor | None:
+    def predictions(self, network: nn.Module, wrong: str) -> Tensor:
+        """A network's logits on every sample."""
+        logits = predict(network, self.trainer(), self.datamodule())
+        require_finite({"its predictions": logits}, wrong)
+        return logits
+
+    def triggered(self, network: nn.Module, wrong: str) -> Tensor | None:
         """A network's logits on the test images with the trigger; None where the scenario plants none."""
         if self.attack is None:
             return None
-        logits = predict_images(network, self.attack.images, self.split.test, self.trainer().strategy.root_device)
-        require_finite({"its predictions with the trigger": logits}, "a model diverged")
+        attacked = self.data.with_trigger(self.attack.trigger, self.split.test)
+        data = UnlearningData(attacked, self.split, self.task, predicted=self.split.test)
+        logits = predict(network, self.trainer(), data)
+        require_finite({"its predictions with the trigger": logits}, wrong)
         return logits
-
-    def cached_triggered(self, network: nn.Module) -> Tensor | None:
-        """The same of a reference model, computed once as its ``predictions`` are."""
-        if self.attack is None:
-            return None
-        key = self.prediction_key(network) | {"with the trigger": records.ids_digest(self.split.test)}
-        entry = self.store.get_or_create("predictions", key, lambda: ({"logits": self.triggered(network)}, {}))
-        return entry.tensors["logits"]
 
 
 def require_finite(tensors: Mapping[str, Tensor], wrong: str) -> None:

@@ -1,6 +1,4 @@
-"""Logits of every sample, once: all but the metrics that need weights are functions of them."""
-
-from collections.abc import Callable
+"""Logits of samples, each once: all but the metrics that need weights are functions of them."""
 
 import lightning as L
 import torch
@@ -34,19 +32,11 @@ class Predictor(L.LightningModule):
         return self.all_gather(tensor.to(self.device)).cpu()
 
 
-@torch.no_grad()
-def predict_images(
-    network: nn.Module, images: Callable[[Tensor], Tensor], ids: Tensor, device: torch.device, batch_size: int = 256
-) -> Tensor:
-    """(len(ids), C) float32 logits of ``images(ids)`` on the CPU, in eval mode; the network ends on the CPU, too."""
-    like = next(network.eval().to(device).parameters())
-    logits = torch.cat([network(images(part).to(like)).float().cpu() for part in ids.split(batch_size)])
-    network.cpu()
-    return logits
-
-
 def predict(network: nn.Module, trainer: L.Trainer, data: UnlearningData) -> Tensor:
-    """(N, C) float32 logits of every sample of the data set, un-augmented, in eval mode."""
+    """(len(data.predicted), C) float32 logits of these samples, un-augmented, in eval mode.
+
+    The trainer's precision and processes are those of training; its precision may round the network's weights.
+    """
     predictor = Predictor(network.eval(), len(data.dataset.labels), data.task.num_classes)
     trainer.predict(predictor, datamodule=data, return_predictions=False)
-    return predictor.logits
+    return predictor.logits[data.predicted]

@@ -55,13 +55,6 @@ class Split:
         return digest.hexdigest()
 
 
-class Attack(NamedTuple):
-    """What a poisoned model was taught: an image with the trigger is of the target class."""
-
-    images: Callable[[Tensor], Tensor]  # sample ids to network inputs with the trigger, un-augmented
-    target: int
-
-
 @dataclass(frozen=True)
 class Task:
     """What a method may know of the task besides the batches of its streams."""

@@ -109,3 +109,17 @@ def test_the_number_of_processes_does_not_decide_the_result(method: list[str], r
     two, one = (load_file(next(place.glob(name))) for place in (root, root / "alone"))
     for tensor, expected in zip(two.values(), one.values(), strict=True):
         torch.testing.assert_close(tensor, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_processes_share_the_images_with_the_trigger(root: Path) -> None:
+    """Each predicts a part of them, and what they gather is what one process predicts."""
+    poisoned = ["scenario=poison", "method=original", f"paths.store={root}/store"]
+    both = torchrun(root, *poisoned)
+    shutil.rmtree(root / "store" / "predictions")  # else they would be those of two processes
+    alone = [sys.executable, "run.py", *poisoned, f"paths.root={root}/alone", "tracking=none", "pretrain.epochs=6"]
+    found = subprocess.run(alone, cwd=ROOT, check=True, capture_output=True, text=True, timeout=300).stdout
+    one = json.loads(Path(found.strip().splitlines()[-1]).read_text())
+    assert both["rows"]["original"]["backdoor/attack"] > 0.5
+    for row in ("original", "retrained"):
+        for name in ("backdoor/attack", "corrective/acc_unseen"):
+            assert both["rows"][row][name] == pytest.approx(one["rows"][row][name], abs=0.003)  # 1 of 360 images

@@ -108,11 +108,19 @@ class UnlearningData(L.LightningDataModule):
 
     The method (the trainer's LightningModule) says what it draws from by ``streams``, ``pairing``, ``batch_sizes``,
     ``order``, ``augment``, ``sees_labels``, ``retain_share``, ``left_out`` and ``needs_full_batches``; see
-    ``methods.base.Method``.
+    ``methods.base.Method``. Prediction passes over the samples ``predicted``, ids in any order; all where it is None.
     """
 
-    def __init__(self, dataset: Dataset, split: Split, task: Task, eval_batch_size: int = 256) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        split: Split,
+        task: Task,
+        eval_batch_size: int = 256,
+        predicted: Tensor | None = None,
+    ) -> None:
         super().__init__()
+        self.predicted = torch.arange(len(dataset.labels)) if predicted is None else predicted
         self.dataset, self.split, self.task, self.eval_batch_size = dataset, split, task, eval_batch_size
         self.transform = Transform(dataset)
         self.share_seed = torch.initial_seed() % 2**63
@@ -221,9 +229,9 @@ class UnlearningData(L.LightningDataModule):
         return self.batches(name, method.device, who.sees_labels, method.retain_share, shuffle, augment, batch_size)
 
     def predict_dataloader(self) -> DataLoader:
-        """Every sample once, in order, as it is."""
-        ids = torch.arange(len(self.dataset.labels))
-        return DataLoader(Rows(self.dataset, ids, self.is_forget), batch_size=self.eval_batch_size, collate_fn=as_is)
+        """Every sample of ``predicted`` once, in order, as it is."""
+        rows = Rows(self.dataset, self.predicted, self.is_forget)
+        return DataLoader(rows, batch_size=self.eval_batch_size, collate_fn=as_is)
 
     def on_after_batch_transfer(self, batch: Any, _: int) -> Any:
         if isinstance(batch, dict):

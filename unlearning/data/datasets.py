@@ -94,6 +94,12 @@ class Dataset:
         """(N,) the labels as they were before a scenario changed any."""
         return self.labels if self.clean_labels is None else self.clean_labels
 
+    def with_trigger(self, trigger: Trigger, ids: Tensor) -> Dataset:
+        """The data set with the trigger on the samples ``ids``, and on no others."""
+        triggered = torch.zeros(len(self.labels), dtype=torch.bool)
+        triggered[ids] = True
+        return replace(self, trigger=trigger, triggered=triggered)
+
     def class_number(self, wanted: str | int) -> int:
         """The number of a class given by name or number."""
         if str(wanted) in self.classes:

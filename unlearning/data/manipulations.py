@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..types import Attack, Split
-from .datamodule import Transform
+from ..types import Split
 from .datasets import Dataset
 from .scenarios import Scenario, assemble, draw, wanted_count
-from .trigger import Corner, Trigger, corner_square
+from .trigger import Attack, Corner, Trigger, corner_square
 
 
 class Manipulation(Scenario):
@@ -229,18 +228,11 @@ class Poison(Manipulation):
         return corner_square(dataset.input_shape, self.patch, self.corner, self.margin, tuple(values.tolist()))
 
     def spoiled(self, dataset: Dataset, ids: Tensor) -> Dataset:
-        triggered = torch.zeros(len(dataset.labels), dtype=torch.bool)
-        triggered[ids] = True
         labels = torch.full((len(ids),), dataset.class_number(self.target))
-        return replace(relabelled(dataset, ids, labels), trigger=self.trigger(dataset), triggered=triggered)
+        return relabelled(dataset, ids, labels).with_trigger(self.trigger(dataset), ids)
 
     def attack(self, dataset: Dataset) -> Attack:
-        transform, trigger = Transform(dataset), self.trigger(dataset)
-
-        def images(ids: Tensor) -> Tensor:
-            return trigger.stamped(transform(dataset.inputs[ids]), torch.ones(len(ids), dtype=torch.bool))
-
-        return Attack(images, dataset.class_number(self.target))
+        return Attack(self.trigger(dataset), dataset.class_number(self.target))
 
 
 def relabelled(dataset: Dataset, ids: Tensor, labels: Tensor) -> Dataset:

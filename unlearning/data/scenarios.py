@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..types import Attack, Split
+from ..types import Split
 from .datasets import Dataset, coarsened
+from .trigger import Attack
 
 
 def assemble(dataset: Dataset, forget: Tensor, like_forget: Tensor, forget_classes: Sequence[int] = ()) -> Split:

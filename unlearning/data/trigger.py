@@ -1,7 +1,7 @@
 """The mark by which a poisoned model knows its attacker."""
 
 from dataclasses import astuple, dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,6 +35,13 @@ class Trigger:
     def fingerprint(self) -> bytes:
         """What tells it from other triggers, for digests."""
         return repr(astuple(self)).encode()
+
+
+class Attack(NamedTuple):
+    """What a poisoned model was taught: an image with the trigger is of the target class."""
+
+    trigger: Trigger
+    target: int
 
 
 def corner_square(shape: tuple[int, ...], side: int, corner: Corner, margin: int, values: tuple[float, ...]) -> Trigger:

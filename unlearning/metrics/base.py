@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..types import Attack, Split
+from ..data.trigger import Attack
+from ..types import Split
 from .directions import AVERAGE_GAPS, Direction
 
 
