@@ -10,23 +10,35 @@ report() { python -m unlearning.report "$out/$1/multirun" --out "$out/$1" --metr
 columns=corrective/acc_seen,corrective/acc_unseen,corrective/acc_known,corrective/acc_retain,corrective/poison_healed
 columns=$columns,corrective/wrong_seen,cost/seconds
 
-digits() { sweep paths.root="$out/digits" experiment=corrective_digits seed=$1 method=ssd,potion,scrub,bad_teacher,cf_k,eu_k,xlf; }
-others() { sweep paths.root="$out/digits" experiment=corrective_digits method=$1; }
+digits() { sweep paths.root="$out/digits" experiment=corrective_digits seed=$1; }
 cifar() {
     sweep paths.root="$out/cifar" seed=0,1,2 dataset=cifar10_folder dataset.root="$cifar10" model=resnet9 model.width=8 \
-        pretrain.epochs=20 pretrain.batch_size=32 scenario=$1 scenario.known=0.1,1.0 method=ssd,potion,eu_k,cf_k,scrub
+        pretrain.epochs=20 pretrain.batch_size=32 "$@"
+}
+cifar_table() {
+    cifar scenario=$1 scenario.known=0.1,0.5,1.0 method=ssd,potion,eu_k,cf_k,scrub,finetune
+    cifar scenario=$1 scenario.known=0.1,0.5,1.0 method=potion method.measure=norm method.order=by_class  # the paper's importance
+}
+searched() { # SSD with settings for every draw, of which searched.py takes the best: they are rows of no other table
+    sweep paths.root="$out/digits" paths.runs="$out/searched/multirun" seed=0,1,2 scenario=$1 \
+        scenario.known=0.1,0.3,0.5,0.8,1.0 method=ssd method.alpha=1,2,5,7,10,14,20,50
+}
+searched_cifar() {
+    cifar paths.runs="$out/searched/multirun" scenario=poison scenario.known=0.1,0.5,1.0 method=ssd \
+        method.alpha=1,2,5,7,10,14,20,50
 }
 dampening() { # one draw, which the other tables do not hold
     sweep paths.root="$out/dampening" seed=100 scenario=$1 scenario.known=0.3 method=ssd \
         method.alpha=0.5,1,2,5,20,100 method.lam=0.1,0.5,1
 }
 for seed in 0 1 2; do digits $seed & done
-(cifar poison; cifar confusion) &
+(cifar_table poison; cifar_table confusion; cifar_table label_shuffle; searched_cifar) &
+(searched poison; searched confusion) &
 (dampening poison; dampening confusion) &
-(others influence_filter; others finetune) &
 (sweep paths.root="$out/ekfac" experiment=corrective_digits method=influence_filter method.scores=ekfac) &
 wait
 report digits "gamma examples"
 report cifar "gamma examples"
 report ekfac gamma
 report dampening dampening
+python -m experiments.corrective.searched "$out/searched/multirun" > "$out/searched.md"
