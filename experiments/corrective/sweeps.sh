@@ -16,23 +16,22 @@ cifar() {
         pretrain.epochs=20 pretrain.batch_size=32 "$@"
 }
 cifar_table() {
-    cifar scenario=$1 scenario.known=0.1,0.5,1.0 method=ssd,potion,eu_k,cf_k,scrub,finetune
-    cifar scenario=$1 scenario.known=0.1,0.5,1.0 method=potion method.measure=norm method.order=by_class  # the paper's importance
+    cifar scenario=$1 scenario.known=$2 method=ssd,potion,eu_k,cf_k,scrub
+    cifar scenario=$1 scenario.known=$2 method=potion method.measure=norm method.order=by_class  # the paper's importance
 }
 searched() { # SSD with settings for every draw, of which searched.py takes the best: they are rows of no other table
     sweep paths.root="$out/digits" paths.runs="$out/searched/multirun" seed=0,1,2 scenario=$1 \
         scenario.known=0.1,0.3,0.5,0.8,1.0 method=ssd method.alpha=1,2,5,7,10,14,20,50
 }
 searched_cifar() {
-    cifar paths.runs="$out/searched/multirun" scenario=poison scenario.known=0.1,0.5,1.0 method=ssd \
-        method.alpha=1,2,5,7,10,14,20,50
+    cifar paths.runs="$out/searched/multirun" scenario=poison scenario.known=0.1,1.0 method=ssd method.alpha=2,5,10,20,50
 }
 dampening() { # one draw, which the other tables do not hold
     sweep paths.root="$out/dampening" seed=100 scenario=$1 scenario.known=0.3 method=ssd \
         method.alpha=0.5,1,2,5,20,100 method.lam=0.1,0.5,1
 }
 for seed in 0 1 2; do digits $seed & done
-(cifar_table poison; cifar_table confusion; cifar_table label_shuffle; searched_cifar) &
+(cifar_table poison 0.1,0.5,1.0; searched_cifar; cifar_table label_shuffle 0.1,1.0; cifar_table confusion 0.1,1.0) &
 (searched poison; searched confusion) &
 (dampening poison; dampening confusion) &
 (sweep paths.root="$out/ekfac" experiment=corrective_digits method=influence_filter method.scores=ekfac) &
