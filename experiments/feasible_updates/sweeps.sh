@@ -17,6 +17,7 @@ others() { sweep evaluation=full evaluation.zrf=null evaluation.noise_curve=null
     pairs "$@" method.optimizer.lr=1e-3,5e-4 method.forget_weight=0.1,0.2 'addon=[]'
     pairs "$@" method.optimizer.lr=4e-3 'addon=[],[saliency]'
     pairs "$@" method.optimizer.lr=1e-3 'addon=[opt],[and]'
+    pairs "$@" method.optimizer.lr=1e-3 'addon=[opt]' addon.opt.scope=tensor
 ) &
 (
     class="scenario=class scenario.fraction=0.8"
@@ -25,6 +26,7 @@ others() { sweep evaluation=full evaluation.zrf=null evaluation.noise_curve=null
     scrub_joint="method=scrub_joint method.epochs=10 method.batch_size=32 method.optimizer.lr=2e-3"
     for forgotten in "$class" "scenario=random scenario.fraction=0.1"; do
         pairs $forgotten
+        pairs $forgotten 'addon=[opt]' addon.opt.scope=tensor
         others $forgotten $scrub_joint 'addon=[],[l1],[saliency],[opt],[prob],[and],[focus],[focus_opt]'
         others $forgotten method=finetune,gradient_ascent,msg,conv_transpose,retrain
     done

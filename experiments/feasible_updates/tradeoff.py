@@ -35,6 +35,7 @@ def lines(runs: Sequence[Run]) -> dict[str, dict[str, dict[str, Line]]]:
             objective, weight = run.choices["method"], run.config[WEIGHT]
             name = run.method.removeprefix(objective).lstrip("+") or "plain"
             name += f", forget weight {weight:g}" if weight != USUAL else ""
+            name += " by tensor" if run.config.get("addon.opt.scope") == "tensor" else ""
             found[run.place][objective][name].setdefault(run.config["seed"], {})[run.config[RATE]] = run
     for objectives in found.values():
         for variants in objectives.values():
