@@ -2,11 +2,14 @@
 
 import functools
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from scipy.special import softmax
 from torch import nn
 
@@ -310,6 +313,32 @@ def test_rewind_takes_the_epoch_with_the_nearest_forget_error(
     assert len({tuple(w.tolist()) for w in weights}) == 4  # epoch 0 and three more, all different
     close(weights[0], W)
     close(tiny.weight, weights[epoch].numpy())
+
+
+def test_rewind_goes_back_to_before_the_checkpoint_that_a_run_goes_on_from(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fit(tiny: Tiny, errors: list[float], checkpoint: Path | None) -> Tiny:
+        made_up = iter(errors)
+        monkeypatch.setattr(Scrub, "error", lambda self, batches: torch.tensor(next(made_up)))
+        method = Scrub(tiny.model, optimizer=SGD, msteps=2, epochs=3, rewind=True)
+        save = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1)
+        trainer = L.Trainer(
+            accelerator="cpu",
+            max_epochs=method.passes,
+            callbacks=[save],
+            logger=False,
+            enable_progress_bar=False,
+            reload_dataloaders_every_n_epochs=1,
+        )
+        data = UnlearningData(tiny.data, tiny.split, tiny.task())
+        trainer.fit(method, datamodule=data, ckpt_path=checkpoint)
+        assert next(made_up, None) is None
+        return tiny
+
+    fit(Tiny(), [0.0, 0.5, 0.5, 1.0, 0.9], None)  # of epochs 0 to 3, and the reference
+    again = fit(Tiny((3.0, 4.0)), [0.5, 1.0, 0.1], tmp_path / "epoch=1.ckpt")  # after the two passes of epoch 1
+    assert again.weight.tolist() == W.tolist()
 
 
 def test_rewind_compares_with_validation_samples_of_the_forgotten_classes(tiny: Tiny) -> None:

@@ -9,6 +9,7 @@ import lightning as L
 import pytest
 import torch
 from hydra.utils import get_object
+from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import OmegaConf
 
 from tests.conftest import composed, names
@@ -199,6 +200,67 @@ def test_addons_work_with_every_first_order_method(name: str, addons: str, place
         weights = zip(start, method.model.parameters(), strict=True)
         kept = sum(int((a == b).sum()) for a, b in weights)
         assert kept >= 0.5 * sum(p.numel() for p in start) - 1
+
+
+# Checkpoints
+
+
+class SameDraws(L.Callback):
+    """Has a step draw the same numbers, whether the run came to it without a stop or not."""
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: object) -> None:
+        torch.manual_seed(trainer.current_epoch)
+
+
+RESUMED = {name: CHOICES[name] for name in CHOICES if not takes_no_steps(name.split(",")[0])} | {
+    "unsir": ["method=unsir", "method.impair_epochs=2", "method.noise_steps=2"],
+    "unsir, then in repair": ["method=unsir", "method.repair_epochs=2", "method.noise_steps=2"],
+    "emmn": ["method=emmn", "method.maximise_steps=2", "method.minimise_steps=2"],
+    "gkt": [*CHOICES["gkt"], "method.student_steps=2"],
+    "bad_teacher": ["method=bad_teacher", "method.retain_share=0.5", "method.batch_size=2000"],
+    # It leaves out some of the rest of the class, and all others are in a batch.
+    "influence_filter": [
+        "method=influence_filter",
+        "method.threshold=1",
+        "scenario.count=20",
+        "method.batch_size=2000",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_a_run_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(name: str, places: list[str], tmp_path: Path) -> None:
+    """From that of the first pass, bit by bit, whatever the seed is then; nothing before it is done again."""
+    config, _ = composed(*RESUMED[name], "scenario.classes=[0]", *places)  # which comes first
+    if "epochs" in config["method"]:
+        config["method"]["epochs"] = 3
+    data = build.dataset(config)
+    split, task = build.split(config, data), build.task(config, data, build.split(config, data))
+    torch.manual_seed(0)
+    original = build.model(config, data)
+
+    def fit(seed: int, saved: str | None) -> tuple[dict[str, torch.Tensor], int]:
+        torch.manual_seed(seed)
+        method = build.method(config, copy.deepcopy(original))
+        method.order = "by_class"  # which is no draw
+        save = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1, every_n_epochs=1)
+        trainer = L.Trainer(
+            accelerator="cpu",
+            max_epochs=min(method.passes, 3),
+            limit_train_batches=1,
+            callbacks=[save, SameDraws()],
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            reload_dataloaders_every_n_epochs=1,
+        )
+        trainer.fit(method, datamodule=UnlearningData(data, split, task), ckpt_path=saved)
+        return method.model.state_dict(), method.meter.forward
+
+    whole, passes = fit(5, None)
+    again, rest = fit(6, str(tmp_path / "epoch=0.ckpt"))
+    assert 0 < rest < passes
+    assert all(torch.equal(again[key], tensor) for key, tensor in whole.items())
 
 
 @pytest.mark.parametrize("addon", names("addon"))

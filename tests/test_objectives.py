@@ -4,11 +4,9 @@ As in ``test_steps``: with ``f(x) = w x`` the gradient of the mean cross-entropy
 ``mean_b (softmax(w x_b) - onehot(y_b)) x_b``.
 """
 
-import dataclasses
 import functools
 import json
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 
 import lightning as L
@@ -19,19 +17,14 @@ from scipy.special import softmax
 from torch import nn
 
 from tests.conftest import Tiny, composed
-from unlearning import build
 from unlearning.addons.base import Holder, weights_of
 from unlearning.addons.saliency import Saliency
-from unlearning.data.datamodule import UnlearningData
 from unlearning.errors import UserError
-from unlearning.methods.base import Method
 from unlearning.methods.conv_transpose import ConvTranspose
-from unlearning.methods.eu_k import EUk
 from unlearning.methods.finetune import FineTune
 from unlearning.methods.msg import MSG
 from unlearning.methods.neggrad_plus import NegGradPlus
 from unlearning.methods.random_label import RandomLabel
-from unlearning.methods.retrain import Retrain
 from unlearning.methods.rl_proximal import RLProximal
 from unlearning.methods.scrub_joint import ScrubJoint
 from unlearning.pipeline import run
@@ -317,43 +310,6 @@ def test_rl_proximal_moves_nothing_that_a_step_holds(tiny: Tiny) -> None:
     tiny.fit(Proximal(tiny.model, optimizer=SGD, epochs=4, sparsity=0.1, addons=[hold]))
     assert len(steps) > 2
     assert all(steps)
-
-
-# Checkpoints
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        functools.partial(MSG, share=0.5),
-        ConvTranspose,
-        functools.partial(RLProximal, sparsity=0.02, forget_weight=0.5, retain_weight=0.5),
-        Retrain,
-        functools.partial(EUk, k=1),
-    ],
-    ids=["msg", "conv_transpose", "rl_proximal", "retrain", "eu_k"],
-)
-def test_a_resumed_run_is_bit_equal_to_one_that_never_stopped(make: Callable[..., Method], tmp_path: Path) -> None:
-    class Save(L.Callback):
-        def on_train_epoch_end(self, trainer: L.Trainer, method: L.LightningModule) -> None:
-            if trainer.current_epoch == 1:
-                trainer.save_checkpoint(tmp_path / "middle.ckpt")
-
-    def fit(seed: int, resume: bool) -> tuple[torch.Tensor, Method]:
-        tiny = convolutional([[1.0, 2.0], [3.0, 4.0]])
-        torch.manual_seed(seed)
-        method = make(tiny.model, optimizer=functools.partial(torch.optim.Adam, lr=0.05), epochs=5)
-        method.order = "by_class"  # which is no draw
-        fresh = convolutional([[4.0, 3.0], [2.0, 1.0]]).model
-        data = UnlearningData(tiny.data, tiny.split, dataclasses.replace(tiny.task(), starting_model=lambda: fresh))
-        trainer = build.trainer({"trainer": {"_target_": "lightning.Trainer", "accelerator": "cpu"}}, 5, [Save()])
-        trainer.fit(method, datamodule=data, ckpt_path=tmp_path / "middle.ckpt" if resume else None)
-        return weights_of(tiny.model), method
-
-    whole, _ = fit(seed=5, resume=False)
-    again, method = fit(seed=6, resume=True)
-    assert len(method.curves["retain_loss"]) == 3
-    assert torch.equal(again, whole)
 
 
 # Digits

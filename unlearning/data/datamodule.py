@@ -127,6 +127,12 @@ class UnlearningData(L.LightningDataModule):
         self.is_forget = torch.zeros(len(dataset.labels), dtype=torch.bool)
         self.is_forget[split.forget] = True
 
+    def state_dict(self) -> dict[str, int]:
+        return {"share_seed": self.share_seed}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.share_seed = state["share_seed"]
+
     def stream(self, name: str, retain_share: float = 1.0) -> Tensor:
         """Ids of a stream; ``retain_share`` < 1 keeps that random part of the retain samples."""
         if name not in STREAMS:

@@ -1,6 +1,7 @@
 """Amnesiac unlearning by relabelling (Graves et al., AAAI 2021, arXiv:2010.10981)."""
 
 import random
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +21,14 @@ class Amnesiac(Method):
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
-        self.seed = torch.initial_seed()
+        if not self.resumed:
+            self.seed = torch.initial_seed()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["wrong_labels_seed"] = self.seed
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.seed = checkpoint["wrong_labels_seed"]
 
     def wrong_label(self, sample: int, label: int) -> int:
         """The label that a forget sample has instead of its own; a function of its id, the same in every process."""

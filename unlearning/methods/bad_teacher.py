@@ -37,8 +37,10 @@ class BadTeacher(Method):
         self.temperature, self.retain_share = temperature, retain_share
         self.competent = Teacher(model)
 
+    def setup(self, stage: str) -> None:
+        self.incompetent = Teacher(self.task.fresh_model())  # a checkpoint brings its own
+
     def on_fit_start(self) -> None:
-        self.incompetent = Teacher(self.task.fresh_model()).to(self.device)
         super().on_fit_start()
         self.competent.remember = self.incompetent.remember = not self.task.augmented
 

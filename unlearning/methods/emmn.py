@@ -5,11 +5,10 @@ from torch import nn
 
 from ..errors import require_at_least
 from ..types import Batch
-from .base import Method
-from .unsir import learned_noise
+from .unsir import FromNoise, learned_noise
 
 
-class EMMN(Method):
+class EMMN(FromNoise):
     """Train on noise alone, on which the model errs most (forgotten classes) or least (the others).
 
     It knows the numbers of the classes and sees no data at all. Batches are drawn at random from the noise images of
@@ -48,19 +47,19 @@ class EMMN(Method):
     def free_steps(self) -> int:
         return self.steps_per_epoch * self.trainer.world_size  # each process takes part in every step
 
-    def on_train_start(self) -> None:
-        self.model.eval()
-        with self.meter.item("noise"):
-            self.labels = torch.arange(self.task.num_classes, device=self.device).repeat_interleave(self.noise_images)
-            noise = []
-            for labels in self.labels.split(self.noise_images):
-                forget = int(labels[0]) in self.task.forget_classes
-                steps = self.maximise_steps if forget else self.minimise_steps
-                noise.append(learned_noise(self.model, labels, self.task.input_shape, steps, maximise=forget))
-            self.noise = torch.cat(noise)
+    def classes_of_noise(self) -> torch.Tensor:
+        return torch.arange(self.task.num_classes).repeat_interleave(self.noise_images)
+
+    def learned(self) -> torch.Tensor:
+        noise = []
+        for labels in self.noise_labels.split(self.noise_images):
+            forget = int(labels[0]) in self.task.forget_classes
+            steps = self.maximise_steps if forget else self.minimise_steps
+            noise.append(learned_noise(self.model, labels, self.task.input_shape, steps, maximise=forget))
+        return torch.cat(noise)
 
     def training_step(self, step: int, index: int) -> torch.Tensor | None:
         rows = torch.randint(len(self.noise), (self.batch_sizes["train"],), device=self.device)
         rows = rows[self.trainer.global_rank :: self.trainer.world_size]  # processes share a batch
-        forget = torch.isin(self.labels[rows], torch.tensor(self.task.forget_classes, device=self.device))
-        return super().training_step({"train": Batch(self.noise[rows], self.labels[rows], rows, forget)}, index)
+        forget = torch.isin(self.noise_labels[rows], torch.tensor(self.task.forget_classes, device=self.device))
+        return super().training_step({"train": Batch(self.noise[rows], self.noise_labels[rows], rows, forget)}, index)

@@ -155,12 +155,23 @@ class GKT(Method):
     def steps_per_epoch(self) -> int:
         return self.free_steps * self.student_steps
 
+    def setup(self, stage: str) -> None:
+        if stage == "fit":  # before a checkpoint, if the run goes on from one, brings both networks
+            self.model.load_state_dict(self.task.fresh_model().state_dict())
+            self.generator = Generator(self.z, self.task.input_shape).to(memory_format=torch.channels_last)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["generator_optimizer"] = self.generator_optimizer.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.optimizer_state = checkpoint["generator_optimizer"]
+
     def on_fit_start(self) -> None:
         super().on_fit_start()
-        self.model.load_state_dict(self.task.fresh_model().state_dict())
-        self.generator = Generator(self.z, self.task.input_shape).to(self.device, memory_format=torch.channels_last)
         self.meter.watch(self.generator)
         self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), self.generator_rate)
+        if self.resumed:
+            self.generator_optimizer.load_state_dict(self.optimizer_state)
         self.forgotten = torch.tensor(self.task.forget_classes, device=self.device)
 
     def gate(self, teacher_logits: Tensor) -> Tensor:
@@ -202,7 +213,7 @@ class GKT(Method):
 
     def on_train_end(self) -> None:
         super().on_train_end()
-        if "train_loss" not in self.curves:
+        if "train_loss" not in self.curves and not self.resumed:
             raise UserError(
                 f"gkt learned nothing: never did two images of a batch pass method.threshold={self.threshold:g}, so "
                 "it is random; a higher threshold, up to 1, or more method.pseudo_batches are the usual remedies"

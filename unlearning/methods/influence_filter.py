@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from importlib.util import find_spec
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -70,10 +70,17 @@ class InfluenceFilter(Retrain):
 
     def on_fit_start(self) -> None:
         self.count_passes()
-        with self.meter.item("influence"):
-            self.left_out = self.filtered()
-        self.trainer.strategy.setup_optimizers(self.trainer)  # anew, for a schedule of the steps that are left
+        if not self.resumed:
+            with self.meter.item("influence"):
+                self.left_out = self.filtered()
+            self.trainer.strategy.setup_optimizers(self.trainer)  # anew, for a schedule of the steps that are left
         super().on_fit_start()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["left_out"] = self.left_out
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.left_out = checkpoint["left_out"]
 
     # The filter
 

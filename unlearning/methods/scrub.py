@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +68,8 @@ class Scrub(ScrubJoint):
             self.openings = [min(share, forget_steps - taken) for taken in range(0, forget_steps, share)]
         self.rewind = rewind
         self.looks = ("forget", "validation") if rewind else ()
-        self.states: list[dict[str, Tensor]] = []  # of epoch 0, 1, ..., with their errors in ``curves["forget_error"]``
+        self.errors: list[Tensor] = []  # on the forget set, after epoch 0, 1, ...
+        self.states: list[dict[str, Tensor]] = []  # of the model then
 
     @property
     def passes(self) -> int:
@@ -105,8 +107,14 @@ class Scrub(ScrubJoint):
     # Rewinding
 
     def on_train_start(self) -> None:
-        if self.rewind:
+        if self.rewind and not self.resumed:
             self.keep_state()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["rewinding"] = {"errors": self.errors, "states": self.states}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.errors, self.states = checkpoint["rewinding"]["errors"], checkpoint["rewinding"]["states"]
 
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
@@ -117,12 +125,14 @@ class Scrub(ScrubJoint):
         if self.rewind:
             classes = torch.cat([batch.labels for batch in self.look("forget")]).unique()
             reference = self.error(b for b in map(partial(of_classes, classes), self.look("validation")) if len(b.ids))
-            distances = (torch.stack(self.curves["forget_error"]) - reference).abs()
+            distances = (torch.stack(self.errors) - reference.cpu()).abs()
             self.model.load_state_dict(self.states[int((distances == distances.min()).nonzero().max())])
         super().on_train_end()
 
     def keep_state(self) -> None:
-        self.curves["forget_error"].append(self.error(self.look("forget")))
+        error = self.error(self.look("forget"))
+        self.curves["forget_error"].append(error)
+        self.errors.append(error.cpu())
         self.states.append({name: tensor.to("cpu", copy=True) for name, tensor in self.model.state_dict().items()})
 
     def look(self, stream: str) -> Iterator[Batch]:

@@ -1,5 +1,7 @@
 """UNSIR: unlearning by selective impair and repair (Tarun et al., 2023, arXiv:2111.08947)."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -27,7 +29,37 @@ def learned_noise(
     return noise.detach()
 
 
-class UNSIR(Method):
+class FromNoise(Method):
+    """A method that begins with learning noise images, to train on; a resumed run goes on with those that it had."""
+
+    noise: Tensor
+    noise_labels: Tensor  # of each image
+
+    def classes_of_noise(self) -> Tensor:
+        """The class of each image to be learned."""
+        raise NotImplementedError
+
+    def learned(self) -> Tensor:
+        """The images of ``noise_labels``, (len(noise_labels), *input_shape), learned from the model in eval mode."""
+        raise NotImplementedError
+
+    def on_train_start(self) -> None:
+        self.noise_labels = self.classes_of_noise().to(self.device)
+        if self.resumed:
+            self.noise = self.noise.to(self.device)
+            return
+        self.model.eval()
+        with self.meter.item("noise"):
+            self.noise = self.learned()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["noise"] = self.noise
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.noise = checkpoint["noise"]
+
+
+class UNSIR(FromNoise):
     """Learn noise on which the model errs, train on it as if it were the class to forget, then mend the rest.
 
     1. *Noise*: a batch of images for each named class that maximises the model's error; see ``learned_noise``.
@@ -100,12 +132,20 @@ class UNSIR(Method):
         """Of the retain stream in the phase of that epoch."""
         self.batch_sizes["retain"] = self.retain_part if epoch < self.impair_epochs else self.repair_size
 
-    def on_train_start(self) -> None:
-        self.model.eval()
-        with self.meter.item("noise"):
-            self.noise_labels = torch.tensor(self.task.named_classes, device=self.device).repeat(self.noise_images)
-            shape = self.task.input_shape
-            self.noise = learned_noise(self.model, self.noise_labels, shape, self.noise_steps, maximise=True)
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["retain_batch_size"] = self.batch_sizes["retain"]  # of the phase that comes next
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self.batch_sizes["retain"] = checkpoint["retain_batch_size"]
+
+    def classes_of_noise(self) -> Tensor:
+        return torch.tensor(self.task.named_classes).repeat(self.noise_images)
+
+    def learned(self) -> Tensor:
+        shape = self.task.input_shape
+        return learned_noise(self.model, self.noise_labels, shape, self.noise_steps, maximise=True)
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
