@@ -3,17 +3,22 @@
 import math
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from tests.conftest import Tiny, tiny_swin
+from tests.conftest import Tiny, composed, tiny_swin
+from unlearning.cost import Meter
 from unlearning.data.datamodule import UnlearningData
 from unlearning.errors import UserError
 from unlearning.methods import influence_filter
 from unlearning.methods.influence_filter import InfluenceFilter
+from unlearning.pipeline import Run
+from unlearning.sample_gradients import inner_products
+from unlearning.types import Batch
 
 X, LABELS = (0.2, 1.0, 0.4, 0.8), (0, 1, 0, 1)
 
@@ -39,7 +44,7 @@ def test_influences_are_those_of_the_formula(tiny: Tiny) -> None:
     method = made(tiny, damping=0.5)
     looking(method, tiny)
     squares = sum(g**2 for g in G) / 4  # the same for both weights, so it is their mean, too
-    found = method.diagonal_influences(torch.tensor([0, 1]))  # a forget sample of each label
+    found = method.influences(torch.tensor([0, 1]))  # a forget sample of each label
     for row, own in zip(found.tolist(), G[:2], strict=True):
         assert row == pytest.approx([2 * own * g / (1.5 * squares) for g in G], rel=1e-5)
 
@@ -50,7 +55,7 @@ def test_samples_of_a_label_are_taken_together(tiny: Tiny) -> None:
     looking(method, tiny)
     g = [(P[0] - 1) * X[0], *G[1:]]
     squares = sum(g_i**2 for g_i in g) / 4
-    (row,) = method.diagonal_influences(torch.tensor([1, 1])).tolist()
+    (row,) = method.influences(torch.tensor([1, 1])).tolist()
     assert row == pytest.approx([2 * (g[0] + g[1]) * g_i / (1.5 * squares) for g_i in g], rel=1e-5)
 
 
@@ -119,13 +124,103 @@ def test_ekfac_influences_are_those_of_the_formula() -> None:
     looking(method, tiny)
     method.count_passes()
     with method.meter.running():
-        found = method.ekfac_influences(torch.tensor([0, 1]))
+        found = method.influences(torch.tensor([0, 1]))
     g = [(0.5 - y) * x for x, y in zip(X, LABELS, strict=True)]
     eigenvalue = 2 * sum(0.25 * x**2 for x in X) / 4
     for row, own in zip(found.tolist(), g[:2], strict=True):
         expected = [2 * own * g_i / (eigenvalue + 0.1 * eigenvalue / 2) for g_i in g]
         assert row == pytest.approx(expected, rel=1e-4)
-    assert method.meter.forward == 3 + (2 + 2) * 4 + 2  # a glance; two factors and two labels; the forget set
+    assert method.meter.forward == 3 + 2 * 4 + 2 + 4  # a glance; two factors; the forget set; both labels at once
+
+
+def conv_net() -> nn.Module:
+    """Three layers that are followed, with and without bias, a stride and padding; and BatchNorm, which is not."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 3, 3, padding=1), nn.BatchNorm2d(3), nn.CELU(), nn.Conv2d(3, 2, 3, stride=2, bias=False)]
+    return nn.Sequential(*layers, nn.CELU(), nn.Flatten(), nn.Linear(8, 3)).eval()
+
+
+def as_matrix(layer: nn.Module, parameters: list[torch.Tensor]) -> torch.Tensor:
+    """(outputs, inputs) weights of a layer in double precision, the bias as the last column."""
+    return torch.cat([part.double().reshape(len(layer.weight), -1) for part in parameters], 1)
+
+
+def test_ekfac_of_several_layers_is_diagonal_in_the_eigenvectors_of_the_factors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each block is written out as a matrix over all weights of its layer, and v is solved for."""
+    ekfac = pytest.importorskip("unlearning.ekfac", exc_type=ImportError)
+    loss = ekfac.Classification.compute_train_loss  # with the labels as they are: drawn ones could not be compared
+    monkeypatch.setattr(
+        ekfac.Classification, "compute_train_loss", lambda task, batch, model, **_: loss(task, batch, model)
+    )
+    model, images, labels = conv_net(), torch.rand(30, 1, 6, 6), torch.arange(30) % 3
+    inverse = ekfac.inverse_ekfac(model, [Batch(images, labels, labels, labels == 0)], Meter())
+    layers = [model[0], model[3], model[6]]
+    vectors = {weight: torch.randn(2, *weight.shape) for layer in layers for weight in layer.parameters()}
+    found = inverse(vectors)
+    assert found.keys() == vectors.keys()
+
+    activations = [images]
+    for module in model:
+        activations.append(module(activations[-1]))
+    total = nn.functional.cross_entropy(activations[-1], labels, reduction="sum")
+    for number in (0, 3, 6):
+        layer, below = model[number], activations[number].detach()
+        (above,) = torch.autograd.grad(total, activations[number + 1], retain_graph=True)
+        if number < 6:  # to (B, positions, inputs) and (B, positions, outputs)
+            below = nn.functional.unfold(below, 3, padding=layer.padding, stride=layer.stride).mT
+            above = above.flatten(2).mT
+        below, above = below.reshape(30, -1, below.shape[-1]).double(), above.reshape(30, -1, above.shape[-1]).double()
+        if layer.bias is not None:
+            below = torch.cat([below, torch.ones_like(below[..., :1])], 2)
+        (_, outputs), (_, inputs) = (torch.linalg.eigh(torch.einsum("bli,blj->ij", x, x)) for x in (above, below))
+        basis = torch.kron(outputs, inputs)
+        eigenvalues = (torch.einsum("blo,bli->boi", above, below).flatten(1) @ basis).square().mean(0)
+        block = basis @ torch.diag(eigenvalues + 0.1 * eigenvalues.mean()) @ basis.T
+        for k in range(2):
+            vector, ours = (as_matrix(layer, [v[weight][k] for weight in layer.parameters()]) for v in (vectors, found))
+            expected = torch.linalg.solve(block, vector.flatten()).view_as(ours)
+            assert (ours - expected).norm() < 0.01 * expected.norm()
+
+
+def test_inner_products_are_those_of_each_samples_gradient() -> None:
+    model, batch = conv_net().double(), Batch(torch.rand(5, 1, 6, 6).double(), torch.arange(5) % 3, None, None)
+    weights = [model[0].bias, model[3].weight, model[1].weight, model[6].weight]
+    vectors = {weight: torch.randn(2, *weight.shape).double() for weight in weights}
+    found = inner_products(model, batch, vectors)
+    for sample in range(5):
+        loss = nn.functional.cross_entropy(model(batch.images[sample : sample + 1]), batch.labels[sample : sample + 1])
+        gradients = torch.autograd.grad(loss, weights)
+        for k in range(2):
+            expected = sum((g * vectors[w][k]).sum() for w, g in zip(weights, gradients, strict=True))
+            assert found[sample, k].item() == pytest.approx(expected.item(), rel=1e-9)
+
+
+def test_labels_are_taken_a_part_at_a_time_where_their_gradients_are_large(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = made(tiny)
+    looking(method, tiny)
+    together = method.influences(torch.tensor([0, 1]))
+    monkeypatch.setattr(influence_filter, "HELD", 1)
+    torch.testing.assert_close(method.influences(torch.tensor([0, 1])), together)
+
+
+def test_ekfac_drops_poisoned_samples(tmp_path: Path) -> None:
+    """Of the retain set 4 % are poisoned, so chance would make 4 % of what is dropped right."""
+    pytest.importorskip("kronfluence")
+    words = ["method=influence_filter", "method.scores=ekfac", "scenario=poison", "scenario.known=0.2", "model=mlp"]
+    config, _ = composed(*words, "scenario.fraction=0.05", "model.hidden=[64,64]", f"paths.root={tmp_path}")
+    poisoned = Run(config, tmp_path)
+    method = poisoned.method(poisoned.reference("original").network)
+    data = poisoned.datamodule()
+    method.look = lambda stream: data.batches(stream, torch.device("cpu"))
+    dropped = method.filtered()
+    unknown = poisoned.split.manipulated[~torch.isin(poisoned.split.manipulated, poisoned.split.forget)]
+    right = int(torch.isin(dropped, unknown).sum())
+    assert right / len(dropped) > 0.5
+    assert right / len(unknown) > 0.2
 
 
 def test_the_true_fisher_information_is_over_labels_that_the_model_expects() -> None:

@@ -92,6 +92,24 @@ def test_versions_decide_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_key(plain) != first
 
 
+def test_the_version_of_an_optional_library_decides_the_keys_of_runs_that_can_use_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def keys(versions: dict[str, str]) -> list[str]:
+        def version(name: str) -> str:
+            if name in versions:
+                return versions[name]
+            raise config.PackageNotFoundError(name)
+
+        monkeypatch.setattr(config, "version", version)
+        return [run_key(composed(f"method={method}")[0]) for method in ("influence_filter", "scrub")]
+
+    config.libraries()  # cached: the versions of the others stay
+    (without, scrub), (one, same), (two, _) = keys({}), keys({"kronfluence": "1.0.1"}), keys({"kronfluence": "1.0.2"})
+    assert len({without, one, two}) == 3
+    assert same == scrub
+
+
 def test_code_that_cannot_be_read_is_named_with_its_line(own: Path) -> None:
     own.write_text("class Own:\n    def (\n")
     with pytest.raises(UserError, match=r"own_method\.py, line 2: "):

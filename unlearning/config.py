@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TRACKED = "TRACKED"  # in the folder of a run: where it has been logged, a line each
 GROUPS = ("model", "dataset", "scenario", "pretrain", "method", "addon", "evaluation", "trainer", "tracking")
 DECIDES = ("model", "dataset", "scenario", "pretrain", "method", "addon", "evaluation", "seed", "split", "retrained")
+OPTIONAL = {"kronfluence"}  # libraries that decide numbers where they are installed and used
 INSTALLED = {"site-packages", "dist-packages"}  # the folders of libraries
 PLACEMENT = ("_target_", "accelerator", "strategy", "devices", "num_nodes")
 
@@ -199,8 +200,17 @@ def targets(node: Any) -> Iterator[str]:
 
 
 def source_digest(target: str) -> str:
-    """SHA-256 of the code that a ``_target_`` depends on; comments and layout do not count."""
-    return hashlib.sha256("".join(code.digest for code in source_files(target).values()).encode()).hexdigest()
+    """SHA-256 of the code that a ``_target_`` depends on, with the versions of the optional libraries that it imports.
+
+    Comments and layout do not count.
+    """
+    files = source_files(target).values()
+    imported = {name.partition(".")[0] for code in files for name in code.imports}
+    digests = [code.digest for code in files]
+    for name in imported & OPTIONAL:
+        with suppress(PackageNotFoundError):  # what needs it is refused then, by who needs it
+            digests.append(version(name))
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def source_files(target: str) -> dict[Path, Code]:

@@ -1,4 +1,4 @@
-"""Influences with EK-FAC, a Kronecker-factored curvature, by the library kronfluence (an optional extra).
+"""EK-FAC, a Kronecker-factored curvature, by the library kronfluence (an optional extra).
 
 George et al., 2018, arXiv:1806.03884; for influences Grosse et al., 2023, arXiv:2308.03296.
 """
@@ -10,11 +10,11 @@ import logging
 import tempfile
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import torch
 from kronfluence.analyzer import Analyzer, prepare_model
-from kronfluence.arguments import FactorArguments, ScoreArguments
+from kronfluence.arguments import FactorArguments
 from kronfluence.task import Task
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,14 +22,16 @@ from torch.utils.data import TensorDataset
 
 from .cost import Meter
 from .errors import UserError
-from .sample_gradients import has_rule
+from .sample_gradients import Vectors, has_rule
 from .types import Batch
 
 BATCH_SIZE = 128  # the gradients of a layer by so many samples are held at a time
+DAMPING = 0.1  # of the mean eigenvalue, as Grosse et al. do
+FACTORS = ("gradient_eigenvectors", "activation_eigenvectors", "lambda_matrix", "num_lambda_processed")
 
 
 class Classification(Task):
-    """Cross-entropy, summed over a batch, both as what was trained on and as what is influenced."""
+    """Cross-entropy, summed over a batch, as what was trained on."""
 
     def __init__(self, layers: list[str]) -> None:
         self.layers = layers
@@ -41,43 +43,67 @@ class Classification(Task):
             labels = logits.detach().softmax(1).multinomial(1)[:, 0]
         return F.cross_entropy(logits, labels, reduction="sum")
 
-    def compute_measurement(self, batch: tuple[Tensor, Tensor], model: nn.Module) -> Tensor:
+    def compute_measurement(self, batch: tuple[Tensor, Tensor], model: nn.Module) -> Tensor:  # the library insists
         return self.compute_train_loss(batch, model)
 
     def get_influence_tracked_modules(self) -> list[str]:
         return self.layers
 
 
-def ekfac_influences(model: nn.Module, samples: Iterable[Batch], queries: Sequence[Tensor], meter: Meter) -> Tensor:
-    """(K, N) ``g_k^T H^-1 g_z`` of all N samples z; g_k is the summed gradient of those at positions ``queries[k]``.
+def inverse_ekfac(model: nn.Module, samples: Iterable[Batch], meter: Meter) -> Callable[[Vectors], Vectors]:
+    """What takes vectors v to ``H^-1 v``.
 
-    Gradients are of cross-entropy. H has a block for each linear and convolution layer, the EK-FAC approximation of its
-    Fisher information over the samples, plus a tenth of the mean of its eigenvalues; the weights of other layers count
-    as fixed. ``meter`` counts the passes: 2 + K over the samples, and one over the queries.
+    H has a block for each linear and convolution layer, the EK-FAC approximation of its Fisher information over the
+    samples, plus a tenth of the mean of its eigenvalues; the weights of other layers count as fixed, and have no part
+    in the result. ``meter`` counts the two passes over the samples.
 
     Raises ``UserError`` for a model without a layer that EK-FAC can follow.
     """
-    model = copy.deepcopy(model).float().eval()  # the library changes the layers
-    meter.watch(model)
+    tracked = copy.deepcopy(model).float().eval()  # the library changes the layers
+    meter.watch(tracked)
     data = in_memory(samples)
-    device = next(model.parameters()).device
-    task = Classification(followed(model, data[:3][0].to(device)))
-    model = prepare_model(model, task)
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():  # the folder is for factors and scores
+    device = next(tracked.parameters()).device
+    names = followed(tracked, data[:3][0].to(device))
+    task = Classification(names)
+    tracked = prepare_model(tracked, task)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():  # the folder is for factors
         warnings.simplefilter("ignore", FutureWarning)  # the library's use of torch, which the user cannot mend
         on_cpu, level = device.type == "cpu", logging.WARNING
-        analyzer = Analyzer("own", model, task, on_cpu, level, disable_tqdm=True, output_dir=folder)
+        analyzer = Analyzer("own", tracked, task, on_cpu, level, disable_tqdm=True, output_dir=folder)
         analyzer.fit_all_factors("own", data, BATCH_SIZE, factor_args=FactorArguments("ekfac"))
-        # No damping factor means the library's own: a tenth of the mean.
-        options = ScoreArguments(damping_factor=None, aggregate_query_gradients=True)
-        rows = []
-        for number, query in enumerate(queries):
-            name, positions = str(number), query.tolist()
-            analyzer.compute_pairwise_scores(
-                name, "own", data, data, BATCH_SIZE, BATCH_SIZE, query_indices=positions, score_args=options
-            )
-            rows.append(analyzer.load_pairwise_scores(name)["all_modules"][0].to(device, copy=True))
-    return torch.stack(rows)
+        factors = analyzer.load_all_factors("own")
+    own = {name: {factor: factors[factor][name].to(device) for factor in FACTORS} for name in names}
+    blocks = [Block(model.get_submodule(name), **own[name]) for name in names]
+    return lambda vectors: {weight: found for block in blocks for weight, found in block.inverse(vectors).items()}
+
+
+class Block:
+    """The curvature of one layer, whose weights are a matrix (outputs, inputs), the bias its last column.
+
+    With ``S = Q_S . Q_S^T`` of the gradients of its outputs and ``A = Q_A . Q_A^T`` of its inputs it is diagonal in the
+    basis of all ``q_S q_A^T`` (George et al., 2018, eq. 11), with the mean squares there of the samples' gradients.
+    """
+
+    def __init__(
+        self,
+        layer: nn.Module,
+        gradient_eigenvectors: Tensor,  # Q_S
+        activation_eigenvectors: Tensor,  # Q_A
+        lambda_matrix: Tensor,  # (outputs, inputs) the squares, summed
+        num_lambda_processed: Tensor,  # over so many samples
+    ) -> None:
+        self.weights = [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
+        self.outputs, self.inputs = gradient_eigenvectors, activation_eigenvectors
+        eigenvalues = lambda_matrix / num_lambda_processed
+        self.eigenvalues = eigenvalues + DAMPING * eigenvalues.mean()
+
+    def inverse(self, vectors: Vectors) -> Vectors:
+        """``H^-1 v`` of each of the K vectors v."""
+        parts = [vectors[weight].float() for weight in self.weights]
+        matrices = torch.cat([part.reshape(*part.shape[:2], -1) for part in parts], 2)
+        found = self.outputs @ (self.outputs.T @ matrices @ self.inputs / self.eigenvalues) @ self.inputs.T
+        columns = found.split([weight[0].numel() for weight in self.weights], 2)
+        return {w: part.reshape(-1, *w.shape).to(w) for w, part in zip(self.weights, columns, strict=True)}
 
 
 def in_memory(batches: Iterable[Batch]) -> TensorDataset:
@@ -92,7 +118,10 @@ def followed(model: nn.Module, images: Tensor) -> list[str]:
     hooks = [
         layer.register_forward_hook(lambda _, __, output, name=name: rows[name].append(len(output)))
         for name, layer in model.named_modules()
-        if isinstance(layer, nn.Linear | nn.Conv2d) and has_rule(layer) and getattr(layer, "groups", 1) == 1
+        if isinstance(layer, nn.Linear | nn.Conv2d)
+        and has_rule(layer)
+        and getattr(layer, "groups", 1) == 1
+        and all(p.requires_grad for p in layer.parameters())
     ]
     with torch.no_grad():
         model(images)

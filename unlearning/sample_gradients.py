@@ -8,7 +8,7 @@ convolutions as products with unfolded inputs: Rochette et al., 2019, arXiv:1912
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
@@ -21,6 +21,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .importance import parts
 from .types import Batch
+
+Vectors = Mapping[nn.Parameter, Tensor]  # K of them: (K, *shape) for a parameter of that shape
 
 CPU_BLOCK, DEVICE_BLOCK = 2**19, 2**26  # elements formed at a time: what stays in a cache, and what fills a GPU
 
@@ -42,10 +44,17 @@ class SampleGradients:
 
     def sum_of_squares(self) -> Tensor:
         """(*parameter.shape): each element's square, summed over the samples."""
+        return self.shaped(sum(block.square_().sum(0) for block in self.blocks()))
+
+    def products(self, vectors: Tensor) -> Tensor:
+        """(B, K): every sample's gradient times each of the K ``vectors``, (K, *parameter.shape)."""
+        return torch.cat([self.shaped(block).flatten(1) @ vectors.flatten(1).T for block in self.blocks()])
+
+    def blocks(self) -> Iterator[Tensor]:
+        """What is ``formed`` of all samples, a part of them at a time."""
         block = CPU_BLOCK if self.output.device.type == "cpu" else DEVICE_BLOCK
         step = max(1, block // self.parameter.numel())
-        starts = range(0, len(self.output), step)
-        return self.shaped(sum(self.formed(start, start + step).square_().sum(0) for start in starts))
+        yield from (self.formed(start, start + step) for start in range(0, len(self.output), step))
 
     def formed(self, start: int, end: int) -> Tensor:
         """The gradients of samples ``start`` to before ``end``, in new memory, as ``shaped`` expects them."""
@@ -75,6 +84,11 @@ class Products(SampleGradients):
             return super().sum_of_squares()
         # With one position the square is the product of the squares, and no sample's gradient need be formed.
         return self.shaped(self.output[:, 0].square().T @ self.inputs[:, 0].square())
+
+    def products(self, vectors: Tensor) -> Tensor:
+        if self.output.shape[1] > 1 or vectors.ndim > 3:  # of a convolution
+            return super().products(vectors)
+        return torch.einsum("kbo,bo->bk", self.inputs[:, 0] @ vectors.mT, self.output[:, 0])
 
     def formed(self, start: int, end: int) -> Tensor:
         return self.output[start:end].mT @ self.inputs[start:end]
@@ -237,6 +251,16 @@ def directional_derivatives(model: nn.Module, batch: Batch, vector: Tensor) -> T
 
     with plain_attention():
         return jvp(losses, (weights,), (along,))[1]
+
+
+def inner_products(model: nn.Module, batch: Batch, vectors: Vectors) -> Tensor:
+    """(B, K) ``g_b . v_k`` for each sample's gradient g_b of cross-entropy by the parameters that ``vectors`` has.
+
+    By one forward and one backward pass, whatever the number of vectors.
+    """
+    backward = SampleBackward(model, batch.images)
+    found = backward.along(backward.residuals(batch.labels))
+    return sum(each.products(vectors[each.parameter]) for each in found if each.parameter in vectors)
 
 
 def plain_attention() -> AbstractContextManager[None]:

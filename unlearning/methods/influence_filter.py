@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -15,9 +15,11 @@ from ..addons.base import trainable
 from ..distributed import several
 from ..errors import UserError
 from ..importance import flatten
-from ..sample_gradients import SampleBackward, directional_derivatives
+from ..sample_gradients import SampleBackward, Vectors, inner_products
 from ..types import Batch
 from .retrain import Retrain
+
+HELD = 2**28  # elements of the labels' gradients that are held at a time
 
 
 class InfluenceFilter(Retrain):
@@ -32,8 +34,8 @@ class InfluenceFilter(Retrain):
 
     H is one of two curvatures at forget and retain set. ``diagonal`` is cheap: that of the empirical Fisher
     information, the mean of ``g^2``, plus ``damping`` times its own mean. ``ekfac``, the benchmark's, sees how weights
-    of a layer interact: the Fisher information by Kronecker factors (see ``unlearning.ekfac``). Both pass over all
-    samples once for every label.
+    of a layer interact: the Fisher information by Kronecker factors (see ``unlearning.ekfac``). It takes two passes
+    over all samples, the diagonal one, and the influences of all labels together take one more.
 
     Args:
         model: as in ``Method``; so are the options.
@@ -66,7 +68,7 @@ class InfluenceFilter(Retrain):
         if scores == "ekfac" and several():
             raise UserError("method.scores=ekfac works in one process: run one, or set method.scores=diagonal")
         self.threshold, self.damping = threshold, damping
-        self.influences = {"diagonal": self.diagonal_influences, "ekfac": self.ekfac_influences}[scores]
+        self.curvature = {"diagonal": self.diagonal, "ekfac": self.ekfac}[scores]
 
     def on_fit_start(self) -> None:
         self.count_passes()
@@ -112,40 +114,43 @@ class InfluenceFilter(Retrain):
         """Those of the forget, then of the retain set."""
         return itertools.chain.from_iterable(map(self.look, self.looks))
 
-    def ekfac_influences(self, known: Tensor) -> Tensor:
+    def influences(self, known: Tensor) -> Tensor:
         """(K, N_f + N_r) I_y of all samples for each y, ascending, of the K labels among those of the forget set."""
-        from ..ekfac import ekfac_influences  # here, since the library is an optional extra
-
-        queries = [(known == label).nonzero()[:, 0] for label in known.unique()]
-        return ekfac_influences(self.model, self.samples(), queries, self.meter)
-
-    def diagonal_influences(self, known: Tensor) -> Tensor:
-        """As ``ekfac_influences``."""
-        curvature = self.diagonal()
+        inverse = self.curvature()
+        labels = known.unique()
+        at_once = max(1, HELD // sum(weight.numel() for weight in trainable(self.model)))
         rows = []
-        for label in known.unique():
-            along = self.gradient(label) / curvature
-            rows.append(torch.cat([directional_derivatives(self.model, batch, along) for batch in self.samples()]))
-        return torch.stack(rows)
+        for some in labels.split(at_once):
+            vectors = inverse(self.gradients(some))
+            rows.append(torch.cat([inner_products(self.model, batch, vectors) for batch in self.samples()]).T)
+        return torch.cat(rows)
 
-    def gradient(self, label: Tensor) -> Tensor:
-        """(P,) g_y, y being the label."""
+    def gradients(self, labels: Tensor) -> Vectors:
+        """g_y, y being each of the labels."""
         weights = trainable(self.model)
-        total = torch.zeros_like(flatten(weights))
+        totals = {weight: weight.new_zeros(len(labels), *weight.shape) for weight in weights}
         for batch in self.look("forget"):
-            if (own := batch.labels == label).any():
-                loss = F.cross_entropy(self.model(batch.images[own]), batch.labels[own], reduction="sum")
-                total += flatten(torch.autograd.grad(loss, weights, materialize_grads=True))
-        return total
+            for row, label in enumerate(labels):
+                if (own := batch.labels == label).any():
+                    loss = F.cross_entropy(self.model(batch.images[own]), batch.labels[own], reduction="sum")
+                    found = torch.autograd.grad(loss, weights, materialize_grads=True)
+                    for weight, gradient in zip(weights, found, strict=True):
+                        totals[weight][row] += gradient
+        return totals
 
-    def diagonal(self) -> Tensor:
-        """(P,) the mean of ``g^2``, damped."""
-        weights = trainable(self.model)
-        squares, count = {w: torch.zeros_like(w) for w in weights}, 0
+    # The curvatures: each is fitted, and then takes vectors v to H^-1 v
+
+    def ekfac(self) -> Callable[[Vectors], Vectors]:
+        from ..ekfac import inverse_ekfac  # here, since the library is an optional extra
+
+        return inverse_ekfac(self.model, self.samples(), self.meter)
+
+    def diagonal(self) -> Callable[[Vectors], Vectors]:
+        squares, count = {w: torch.zeros_like(w) for w in trainable(self.model)}, 0
         for batch in self.samples():
             backward = SampleBackward(self.model, batch.images)
             for gradients in backward.along(backward.residuals(batch.labels)):
                 squares[gradients.parameter] += gradients.sum_of_squares()
             count += len(batch.ids)
-        mean = flatten(squares[w] for w in weights) / count
-        return mean + self.damping * mean.mean()
+        damping = self.damping * flatten(squares.values()).mean()
+        return lambda vectors: {w: count * vector / (squares[w] + damping) for w, vector in vectors.items()}
