@@ -1,5 +1,6 @@
 """The corrective experiments: a job of each method composes, and there are as many jobs as the file says."""
 
+import math
 import re
 
 import pytest
@@ -34,7 +35,7 @@ def test_last_blocks_have_the_benchmarks_k_and_steps_and_all_blocks_as_many_epoc
         ("label_shuffle", "5000"),
     }
     for method in ("eu_k", "cf_k"):
-        settings = composed("experiment=corrective_last_blocks", f"method={method}")[0]["method"]
+        settings = composed("experiment=corrective_last_blocks", f"method={method}", "method.k=2")[0]["method"]
         assert settings["epochs"] == round(1000 / (45_000 / 512))
     whole = composed("experiment=corrective_poison", "method=eu_k")[0]
     assert (whole["method"]["k"], whole["method"]["epochs"]) == (-1, whole["pretrain"]["epochs"])
@@ -45,11 +46,22 @@ def test_last_blocks_have_the_benchmarks_k_and_steps_and_all_blocks_as_many_epoc
 def test_the_benchmarks_settings(dataset: str, steps: int, scenario: str) -> None:
     epochs = round(steps / (45_000 / 512))
 
-    def settings(method: str) -> dict:
-        return composed(f"method={method}", f"dataset={dataset}", f"scenario={scenario}")[0]["method"]
+    def settings(method: str, *more: str) -> dict:
+        return composed(f"method={method}", f"dataset={dataset}", f"scenario={scenario}", *more)[0]["method"]
 
     assert settings("ssd")["reference"] == "retain"
     assert settings("cf_k")["epochs"] == epochs
+    assert settings("eu_k", "method.k=3")["epochs"] == epochs
+    whole = {"cifar10": 4000, "cifar100": 6000}[dataset]  # steps of training, in as many epochs as reach them
+    assert settings("eu_k", "method.k=-1")["epochs"] == math.ceil(whole / 88)
+    assert settings("eu_k", "method.k=3", "method.epochs=5")["epochs"] == 5
     scrub = settings("scrub")
     assert (scrub["epochs"], scrub["msteps"], scrub["forget_steps"]) == (epochs, None, 100)
     assert (scrub["optimizer"]["lr"], scrub["temperature"], scrub["batch_size"]) == (2.5e-3, 4, 512)
+
+
+def test_all_blocks_of_the_digits_are_retrained_as_long_as_the_original_was_trained() -> None:
+    for k, epochs in (("-1", 15), ("3", 10)):
+        settings = composed("experiment=corrective_digits_last_blocks", "method=eu_k", f"method.k={k}")[0]
+        assert settings["pretrain"]["epochs"] == 15
+        assert settings["method"]["epochs"] == epochs

@@ -79,9 +79,10 @@ class Schema:
 
 
 def register() -> None:
-    """Make the schema and the ``${project_root:}`` resolver known to Hydra."""
+    """Make the schema known to Hydra, and the resolvers ``${project_root:}`` and ``${if_equal:a,b,yes,no}``."""
     ConfigStore.instance().store("schema", Schema)
     OmegaConf.register_new_resolver("project_root", lambda: str(ROOT), replace=True)
+    OmegaConf.register_new_resolver("if_equal", lambda a, b, yes, no: yes if a == b else no, replace=True)
 
 
 def plain(config: Any) -> dict[str, Any]:
