@@ -14,7 +14,8 @@ others() { sweep evaluation=full evaluation.zrf=null evaluation.noise_curve=null
 (
     set -- dataset=cifar10_folder dataset.root="$cifar10" model.width=16 scenario=random scenario.fraction=0.1
     pairs "$@" method.optimizer.lr=1e-3,5e-4,2e-3,2.5e-4 'addon=[],[prob],[focus],[saliency]'
-    pairs "$@" method.optimizer.lr=1e-3,5e-4 method.forget_weight=0.1,0.2 'addon=[]'
+    pairs "$@" method.optimizer.lr=1e-3,5e-4,2e-3,2.5e-4 method.forget_weight=0.1,0.2 'addon=[]'
+    pairs "$@" method.optimizer.lr=1e-3,5e-4,2.5e-4 method.forget_weight=0.4 'addon=[]'
     pairs "$@" method.optimizer.lr=4e-3 'addon=[],[saliency]'
     pairs "$@" method.optimizer.lr=1e-3 'addon=[opt],[and]'
     pairs "$@" method.optimizer.lr=1e-3 'addon=[opt]' addon.opt.scope=tensor

@@ -56,21 +56,25 @@ def crossing(by_rate: Mapping[float, Run], metric: str) -> float | None:
 
 
 def table(variants: Mapping[str, Line]) -> list[str]:
-    """A Markdown table of the prices at rUA = 0, the smallest first, and how the first differs from the plain one's."""
-    prices = {
-        name: {seed: [crossing(by_rate, metric) for metric in PRICES] for seed, by_rate in line.items()}
+    """A Markdown table of the prices at rUA = 0, the smallest first.
+
+    The second column is the difference to the plain objective, seed by seed, with the forget weight that suits it best.
+    """
+    crossed = {
+        name: {s: p for s, by_rate in line.items() if None not in (p := [crossing(by_rate, m) for m in PRICES])}
         for name, line in variants.items()
     }
-    crossed = {name: {s: p for s, p in by_seed.items() if p[0] is not None} for name, by_seed in prices.items()}
-    plain = crossed.get("plain", {})
+    retained = {name: spread([p[0] for p in found.values()])[0] for name, found in crossed.items()}
+    whole = [name for name, line in variants.items() if name.startswith("plain") and len(crossed[name]) == len(line)]
+    control = max(whole, key=retained.get)
     rows = {}
     for name, found in crossed.items():
         values = [list(column) for column in zip(*found.values(), strict=True)] or [[] for _ in PRICES]
-        differences = [p[0] - plain[seed][0] for seed, p in found.items() if seed in plain and name != "plain"]
+        differences = [p[0] - crossed[control][seed][0] for seed, p in found.items() if name != control]
         cells = [plus_minus(v) for v in (values[0], differences, *values[1:])]
-        rows[name] = f"| {name} | {' | '.join(cells)} | {len(found)} of {len(prices[name])} |"
-    head = [PRICES[0], "less the plain one's", *PRICES[1:], "seeds that cross"]
-    order = sorted(rows, key=lambda name: -spread([p[0] for p in crossed[name].values()])[0] if crossed[name] else 0)
+        rows[name] = f"| {name} | {' | '.join(cells)} | {len(found)} of {len(variants[name])} |"
+    head = [PRICES[0], f"less that of *{control}*", *PRICES[1:], "seeds that cross"]
+    order = sorted(rows, key=lambda name: (len(crossed[name]) == 0, -retained[name]))
     return [f"| add-on | {' | '.join(head)} |", "| --- |" + " ---: |" * len(head), *(rows[name] for name in order)]
 
 
