@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 
-from unlearning.report.figures import MARKERS, canvas, palette
+from unlearning.report.figures import canvas, palette
 from unlearning.report.groups import spread
 from unlearning.report.runs import Run, collect
 
@@ -44,11 +44,17 @@ def lines(runs: Sequence[Run]) -> dict[str, dict[str, dict[str, Line]]]:
     return {place: objectives for place, objectives in found.items() if any(objectives.values())}
 
 
+def path(by_rate: Mapping[float, Run]) -> list[Mapping[str, float]]:
+    """The metrics of the original model, and of those that each rate makes of it, in ascending order."""
+    return [
+        by_rate[min(by_rate)].values["original"],
+        *(by_rate[rate].values["unlearned"] for rate in sorted(by_rate)),
+    ]
+
+
 def crossing(by_rate: Mapping[float, Run], metric: str) -> float | None:
     """The metric where rUA first falls through 0 as the rate grows from none; None where it does not."""
-    first = by_rate[min(by_rate)].values
-    rows = [first["original"], *(by_rate[rate].values["unlearned"] for rate in sorted(by_rate))]
-    for before, after in pairwise(rows):
+    for before, after in pairwise(path(by_rate)):
         if before[RUA] >= 0 > after[RUA]:
             share = before[RUA] / (before[RUA] - after[RUA])
             return (1 - share) * before[metric] + share * after[metric]
@@ -85,20 +91,20 @@ def plus_minus(values: Sequence[float]) -> str:
 
 
 def draw(found: Mapping[str, Mapping[str, Mapping[str, Line]]], file: Path) -> None:
-    """rUA against retain accuracy, means over seeds, a line through the rates of each variant."""
+    """rUA against retain accuracy, means over seeds: a line for each variant, from the original model through its rates."""
     figure, panels = canvas(len(found), max(map(len, found.values())), width=5.2, height=3.8)
     names = sorted({name for objectives in found.values() for variants in objectives.values() for name in variants})
-    colours = palette(names)
+    colours = palette([name for name in names if not name.startswith("plain")])
+    styles = {name: {"color": colour, "marker": "o"} for name, colour in colours.items()}
+    for name, marker in zip((name for name in names if name not in styles), "svD^P*", strict=False):
+        styles[name] = {"color": "black", "marker": marker, "ls": ":"}
     for (place, objectives), row in zip(found.items(), panels, strict=True):
         for (objective, variants), axes in zip(objectives.items(), row, strict=False):
             for name, line in variants.items():
-                rates = sorted(set.intersection(*(set(by_rate) for by_rate in line.values())))
-                x, y = (
-                    [fmean(by_rate[rate].values["unlearned"][metric] for by_rate in line.values()) for rate in rates]
-                    for metric in ("retain/acc", RUA)
-                )
-                axes.plot(x, y, marker=MARKERS[names.index(name)], ms=4, label=name, color=colours[name])
-            axes.axhline(0, color="black", lw=0.8)
+                points = list(zip(*map(path, line.values()), strict=True))  # of all seeds at each rate
+                x, y = ([fmean(v[metric] for v in seeds) for seeds in points] for metric in ("retain/acc", RUA))
+                axes.plot(x, y, ms=5, lw=1.2, label=name, **styles[name])
+            axes.axhline(0, color="#8c8c8c", lw=0.8)
             axes.grid(color="#e5e5e5")
             axes.spines[["top", "right"]].set_visible(False)
             axes.set(title=objective, xlabel="retain accuracy", ylabel=f"{place.split(' (')[0]}\nrUA")
