@@ -1,9 +1,11 @@
 #!/bin/sh
-# Every run of this study: sh sweeps.sh CIFAR10_DIR OUT
+# Every run of this study: sh sweeps.sh CIFAR10_DIR OUT [GAMMA]
 # CIFAR10_DIR holds train/<class>/ and test/<class>/; runs, reference models, tables and figures go to OUT.
+# GAMMA is the known part that the heat map of alpha and lambda is made at: .3 unless given, or several with commas, a row each.
 cifar10=$(cd "$1" && pwd) && mkdir -p "$2" && out=$(cd "$2" && pwd) || exit 1
 cd "$(dirname "$0")/../.." || exit 1
 export OMP_NUM_THREADS=1
+gamma=${3:-0.3}
 
 sweep() { python run.py -m tracking=none evaluation.membership=null "$@"; }
 report() { python -m unlearning.report "$out/$1/multirun" --out "$out/$1" --metrics "$columns" --figure $2; }
@@ -27,7 +29,7 @@ searched_cifar() {
     cifar paths.runs="$out/searched/multirun" scenario=poison scenario.known=0.1,1.0 method=ssd method.alpha=2,5,10,20,50
 }
 dampening() { # one draw, which the other tables do not hold
-    sweep paths.root="$out/dampening" seed=100 scenario=$1 scenario.known=0.3 method=ssd \
+    sweep paths.root="$out/dampening" seed=100 scenario=$1 scenario.known=$gamma method=ssd \
         method.alpha=0.5,1,2,5,20,100 method.lam=0.1,0.5,1
 }
 for seed in 0 1 2; do digits $seed & done
