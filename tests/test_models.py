@@ -157,10 +157,32 @@ def test_published_size_and_number_of_blocks(name, millions, blocks):
     assert len(model.blocks) == blocks
 
 
+@pytest.mark.parametrize(
+    ("name", "n", "parameters"), [("resnet20", 3, 269_722), ("resnet44", 7, 658_586), ("resnet56", 9, 853_018)]
+)
+def test_resnets_of_cifar_are_counted_by_hand(name, n, parameters):
+    # He et al. 2016, section 4.2, without parameters in the shortcuts: 3 -> 16, then 2 n layers each of 16, 32 and 64
+    convolutions = 9 * (3 * 16 + 2 * n * 16**2 + 16 * 32 + (2 * n - 1) * 32**2 + 32 * 64 + (2 * n - 1) * 64**2)
+    norms = 2 * ((2 * n + 1) * 16 + 2 * n * 32 + 2 * n * 64)
+    model = instantiate(OmegaConf.load(CONF / f"{name}.yaml"), input_shape=CIFAR, num_classes=10, _convert_="all")
+    assert count(model) == convolutions + norms + 650 == parameters
+
+
+def test_swin_t_has_the_documented_size():
+    with torch.device("meta"):
+        model = TimmModel((3, 224, 224), 1000, OmegaConf.load(CONF / "swin_t.yaml").name)
+    assert count(model) == 28_288_354  # torchvision's documented number
+
+
 def test_vgg_for_large_images_has_the_papers_size():
     with torch.device("meta"):
         model = VGG((3, 224, 224), 1000, side=7, hidden=[4096, 4096], dropout=0.5)
     assert count(model) == 138_357_544  # torchvision's documented number for VGG16
+    with torch.device("meta"):
+        model = VGG((3, 224, 224), 1000, side=7, hidden=[4096, 4096], dropout=0.5, norm=True)
+    assert (
+        count(model) == 138_365_992 - 4224
+    )  # theirs for VGG16-BN, where convolutions keep their biases, of 4224 channels
 
 
 def test_vgg_head_of_the_sparse_unlearning_papers():
