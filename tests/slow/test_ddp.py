@@ -75,7 +75,7 @@ def test_addons_decide_alike_in_two_processes_and_as_in_one() -> None:
         found.append(json.loads(done.stdout.strip().splitlines()[-1]))
     one, two = found
     assert one.keys() == two.keys()
-    for name in one.keys() - {"prune_omp"}:  # which trains in one process, in an order of its own
+    for name in one:
         assert two[name] == pytest.approx(one[name], abs=1e-9), name
 
 
@@ -94,14 +94,32 @@ def test_processes_share_a_batch(method: list[str], forward: dict[str, int], roo
     assert both["cost"]["cost/forward"] == pytest.approx(expected, abs=3)
 
 
+STEPS = ["method.epochs=2", "+method.batch_norm=eval"]
+TWO_CLASSES = ["dataset=wine", "dataset.name=breast_cancer", "scenario=random"]  # of two classes one label is wrong
+
+
 @pytest.mark.parametrize(
-    "method", [["method=finetune", "method.epochs=1", "+method.batch_norm=eval"], ["method=fisher_new"]], ids="-".join
+    "method",
+    [
+        ["method=finetune", *STEPS],
+        ["method=neggrad_plus", "addon=[prune_imp]", "addon.prune_imp.epochs=1", *STEPS],
+        ["method=scrub_joint", *STEPS],
+        ["method=msg", *STEPS],
+        ["method=conv_transpose", *STEPS],
+        ["method=random_label", *STEPS, *TWO_CLASSES],
+        ["method=rl_proximal", *STEPS, *TWO_CLASSES],
+        ["method=fisher_new"],
+        ["method=wood_fisher", "method.samples=200"],
+        ["method=wood_fisher", "method.samples=200", "method.memory_gib=0", "method.iterations=5"],
+    ],
+    ids="-".join,
 )
 def test_the_number_of_processes_does_not_decide_the_result(method: list[str], root: Path) -> None:
-    """A step on all of an even number of retain samples, from the same original model: nothing is drawn or padded."""
-    step = [*method, "method.batch_size=5000", "trainer.precision=64-true", f"paths.store={root}/store"]
+    """Steps on all of an even number of samples, from the same original model: nothing is drawn or padded."""
+    even = ["scenario.count=100", "split.validation=0.11", "retrained=false"]
+    step = [*even, *method, "method.batch_size=5000", "trainer.precision=64-true", f"paths.store={root}/store"]
     both = torchrun(root, *step)
-    assert both["sizes"]["retain"] % 2 == 0
+    assert [both["sizes"][stream] % 2 for stream in ("forget", "retain")] == [0, 0]
     shutil.rmtree(root / "store" / "observations", ignore_errors=True)  # else they would be those of two processes
     alone = [sys.executable, "run.py", *step, f"paths.root={root}/alone", "tracking=none", "pretrain.epochs=6"]
     subprocess.run(alone, cwd=ROOT, check=True, capture_output=True, timeout=300)
