@@ -354,6 +354,14 @@ def test_failed_runs_alone_are_listed_and_exit_1(tmp_path, capsys):
     assert not (tmp_path / "report.md").exists()
 
 
+def test_what_most_rows_share_is_said_of_all_others(runs, capsys):
+    many = [result(0.1, seed, config={"method": {"alpha": alpha}}) for seed in (0, 1) for alpha in range(5)]
+    assert main([str(runs(*many, result(0.2, 0, method="jit")))]) == 0
+    shown = capsys.readouterr().out
+    assert "n=1: jit\n" in shown
+    assert "n=2 (all seeds): all other rows\n" in shown
+
+
 def test_markdown_and_csv(runs, tmp_path):
     root = runs(*(result(value, seed) for seed, value in enumerate((0.1, 0.2, 0.3))))
     assert main([str(root), "--metrics", "forget/acc,cost/*", "--out", str(tmp_path / "out")]) == 0

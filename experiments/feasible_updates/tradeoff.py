@@ -91,7 +91,7 @@ def plus_minus(values: Sequence[float]) -> str:
 
 
 def draw(found: Mapping[str, Mapping[str, Mapping[str, Line]]], file: Path) -> None:
-    """rUA against retain accuracy, means over seeds: each variant is a line from the original model through its rates."""
+    """rUA against retain accuracy, means over seeds: a variant is a line from the original model through its rates."""
     figure, panels = canvas(len(found), max(map(len, found.values())), width=5.2, height=3.8)
     names = sorted({name for objectives in found.values() for variants in objectives.values() for name in variants})
     colours = palette([name for name in names if not name.startswith("plain")])
