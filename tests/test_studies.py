@@ -1,11 +1,13 @@
 """The arithmetic of the studies' own scripts, by hand."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from experiments.corrective.searched import CHOSEN_BY, best
-from experiments.feasible_updates.tradeoff import crossing, table
+from experiments.feasible_updates.tradeoff import crossing, main, table
+from unlearning.errors import UserError
 
 
 def run(rua: float, retain: float, original: tuple[float, float] = (0.4, 1.0)) -> SimpleNamespace:
@@ -17,9 +19,9 @@ def run(rua: float, retain: float, original: tuple[float, float] = (0.4, 1.0)) -
 
 def test_the_price_of_forgetting_is_interpolated_between_the_neighbouring_rates() -> None:
     rates = {2e-3: run(-0.3, 0.5), 1e-3: run(0.1, 0.9), 4e-3: run(0.2, 0.1)}
-    assert crossing(rates, "retain/acc") == pytest.approx(0.9 - 0.25 * 0.4)  # a quarter of the way from .1 to -.3
-    assert crossing({1e-3: run(-0.4, 0.8)}, "retain/acc") == pytest.approx(0.9)  # halfway from the original model
-    assert crossing({1e-3: run(0.1, 0.9)}, "retain/acc") is None
+    assert crossing(rates)["retain/acc"] == pytest.approx(0.9 - 0.25 * 0.4)  # a quarter of the way from .1 to -.3
+    assert crossing({1e-3: run(-0.4, 0.8)})["retain/acc"] == pytest.approx(0.9)  # halfway from the original model
+    assert crossing({1e-3: run(0.1, 0.9)}) is None
 
 
 def test_an_add_on_is_compared_with_the_plain_objective_seed_by_seed() -> None:
@@ -28,6 +30,21 @@ def test_an_add_on_is_compared_with_the_plain_objective_seed_by_seed() -> None:
     *_, first, second = table({"plain": plain, "focus": focus})
     assert [cell.split(" ±")[0] for cell in first.strip("| ").split(" | ")[:3]] == ["focus", "0.900", "0.100"]
     assert [cell.split(" ±")[0] for cell in second.strip("| ").split(" | ")[:3]] == ["plain", "0.800", "-"]
+
+
+def test_what_cannot_be_compared_is_shown_as_such() -> None:
+    never, once = {0: {1e-3: run(0.1, 0.9)}}, {0: {1e-3: run(-0.4, 0.8)}, 1: {1e-3: run(0.1, 0.9)}}
+    *_, focus, plain = (row.strip("| ").split(" | ") for row in table({"plain": never, "focus": once}))
+    assert plain == ["plain", "-", "-", "-", "-", "-", "0 of 1"]
+    assert focus == ["focus", "0.900", "-", "0.500", "0.500", "0.500", "1 of 2, 1 below the lowest rate"]
+    *_, plain, focus = (row.strip("| ").split(" | ") for row in table({"plain": {0: once[0]}, "focus": once}))
+    assert plain[:3] == ["plain", "0.900", "-"]
+    assert focus[:3] == ["focus", "0.900", "0.000"]  # seed 0 alone is common
+
+
+def test_a_folder_without_lines_is_one_message(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no folder"):
+        main(tmp_path)
 
 
 def test_a_setting_is_chosen_by_what_a_user_can_see_or_by_what_is_true() -> None:

@@ -2,8 +2,9 @@
 
 A pair of an objective and an add-on that was run at several rates is a line that begins at the original model and leads
 to more and more forgetting. Where it crosses rUA = 0, by linear interpolation between two neighbouring rates for every
-seed, pairs can be compared: the one with the larger retain accuracy there forgets at a lower price. Prints this table,
-and the inner products of ``opt``; writes ``tradeoff.png`` to OUT.
+seed, pairs can be compared: the one with the larger retain accuracy there forgets at a lower price. The control is the
+plain objective with the forget weight that turns out best for it, a choice in its favour. Prints this table, and the
+inner products of ``opt``; writes ``tradeoff.png`` to OUT.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 
+from unlearning.errors import UserError
 from unlearning.report.figures import canvas, palette
 from unlearning.report.groups import spread
 from unlearning.report.runs import Run, collect
@@ -23,64 +25,78 @@ from unlearning.report.runs import Run, collect
 PRICES = ("retain/acc", "test/acc", "distance/fidelity_forget", "mia/svc_entropy_nonmember")
 RATE, WEIGHT, RUA = "method.optimizer.lr", "method.forget_weight", "forget/rua"
 USUAL = 0.05  # the paper's forget weight
-OBJECTIVES = ("random_label", "neggrad_plus")
+OBJECTIVES = ("neggrad_plus", "random_label")
 Line = Mapping[int, Mapping[float, Run]]  # seed and rate
 
 
-def lines(runs: Sequence[Run]) -> dict[str, dict[str, dict[str, Line]]]:
-    """The runs by place, objective and name of the variant; those at one rate alone are no line and left out."""
-    found: dict[str, dict[str, dict[str, dict]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(dict)))
+def lines(runs: Sequence[Run]) -> dict[tuple[str, str], dict[str, Line]]:
+    """The runs by place and objective, and by name of the variant; those at one rate alone are no line and left out.
+
+    So are runs in which a metric failed; the report names them.
+    """
+    found: dict[tuple[str, str], dict[str, dict]] = defaultdict(lambda: defaultdict(dict))
     for run in runs:
-        if run.state == "done" and run.choices["method"] in OBJECTIVES:
-            objective, weight = run.choices["method"], run.config[WEIGHT]
-            name = run.method.removeprefix(objective).lstrip("+") or "plain"
-            name += f", forget weight {weight:g}" if weight != USUAL else ""
-            name += " by tensor" if run.config.get("addon.opt.scope") == "tensor" else ""
-            found[run.place][objective][name].setdefault(run.config["seed"], {})[run.config[RATE]] = run
-    for objectives in found.values():
-        for variants in objectives.values():
-            for name in [name for name, line in variants.items() if len(line[min(line)]) == 1]:
-                del variants[name]
-    return {place: objectives for place, objectives in found.items() if any(objectives.values())}
+        if run.state != "done" or run.choices["method"] not in OBJECTIVES:
+            continue
+        if any({RUA, *PRICES} - run.values.get(row, {}).keys() for row in ("original", "unlearned")):
+            continue
+        objective, weight = run.choices["method"], run.config[WEIGHT]
+        name = run.method.removeprefix(objective).lstrip("+") or "plain"
+        name += f", forget weight {weight:g}" if weight != USUAL else ""
+        name += " by tensor" if run.config.get("addon.opt.scope") == "tensor" else ""
+        found[run.place, objective][name].setdefault(run.config["seed"], {})[run.config[RATE]] = run
+    drawn = {
+        key: {name: line for name, line in variants.items() if max(map(len, line.values())) > 1}
+        for key, variants in found.items()
+    }
+    return {key: variants for key, variants in drawn.items() if variants}
 
 
 def path(by_rate: Mapping[float, Run]) -> list[Mapping[str, float]]:
     """The metrics of the original model, and of those that each rate makes of it, in ascending order."""
-    return [
-        by_rate[min(by_rate)].values["original"],
-        *(by_rate[rate].values["unlearned"] for rate in sorted(by_rate)),
-    ]
+    original = by_rate[min(by_rate)].values["original"]
+    return [original, *(by_rate[rate].values["unlearned"] for rate in sorted(by_rate))]
 
 
-def crossing(by_rate: Mapping[float, Run], metric: str) -> float | None:
-    """The metric where rUA first falls through 0 as the rate grows from none; None where it does not."""
+def crossing(by_rate: Mapping[float, Run]) -> dict[str, float] | None:
+    """The metrics where rUA first falls through 0 as the rate grows from none; None where it does not."""
     for before, after in pairwise(path(by_rate)):
         if before[RUA] >= 0 > after[RUA]:
             share = before[RUA] / (before[RUA] - after[RUA])
-            return (1 - share) * before[metric] + share * after[metric]
+            return {metric: (1 - share) * before[metric] + share * after[metric] for metric in PRICES}
     return None
 
 
 def table(variants: Mapping[str, Line]) -> list[str]:
-    """A Markdown table of the prices at rUA = 0, the smallest first.
+    """A Markdown table of the prices at rUA = 0, the smallest first; those that do not cross on all seeds last.
 
     The second column is the difference to the plain objective, seed by seed, with the forget weight that suits it best.
+    The last tells where even the lowest rate forgets too much: the line there is only known at the original model.
     """
     crossed = {
-        name: {s: p for s, by_rate in line.items() if None not in (p := [crossing(by_rate, m) for m in PRICES])}
+        name: {seed: found for seed, by_rate in line.items() if (found := crossing(by_rate)) is not None}
         for name, line in variants.items()
     }
-    retained = {name: spread([p[0] for p in found.values()])[0] for name, found in crossed.items()}
-    whole = [name for name, line in variants.items() if name.startswith("plain") and len(crossed[name]) == len(line)]
-    control = max(whole, key=retained.get)
+    retained = {name: {seed: prices["retain/acc"] for seed, prices in found.items()} for name, found in crossed.items()}
+    whole = [name for name, line in variants.items() if len(crossed[name]) == len(line)]
+    plain = [name for name in whole if name.startswith("plain")]
+    control = max(plain, key=lambda name: fmean(retained[name].values()), default="")
     rows = {}
     for name, found in crossed.items():
-        values = [list(column) for column in zip(*found.values(), strict=True)] or [[] for _ in PRICES]
-        differences = [p[0] - crossed[control][seed][0] for seed, p in found.items() if name != control]
-        cells = [plus_minus(v) for v in (values[0], differences, *values[1:])]
-        rows[name] = f"| {name} | {' | '.join(cells)} | {len(found)} of {len(variants[name])} |"
-    head = [PRICES[0], f"less that of *{control}*", *PRICES[1:], "seeds that cross"]
-    order = sorted(rows, key=lambda name: (len(crossed[name]) == 0, -retained[name]))
+        values = {metric: [prices[metric] for prices in found.values()] for metric in PRICES}
+        base = retained[control] if control and control != name else {}
+        differences = [price - base[seed] for seed, price in retained[name].items() if seed in base]
+        first, *others = (plus_minus(v) for v in values.values())
+        early = sum(path(by_rate)[1][RUA] < 0 for by_rate in variants[name].values())
+        seeds = f"{len(found)} of {len(variants[name])}" + (f", {early} below the lowest rate" if early else "")
+        rows[name] = f"| {name} | {' | '.join([first, plus_minus(differences), *others, seeds])} |"
+    head = [
+        PRICES[0],
+        f"less that of *{control}*" if control else "less the control's",
+        *PRICES[1:],
+        "seeds that cross",
+    ]
+    order = sorted(rows, key=lambda name: (name not in whole, -fmean(retained[name].values() or [0.0])))
     return [f"| add-on | {' | '.join(head)} |", "| --- |" + " ---: |" * len(head), *(rows[name] for name in order)]
 
 
@@ -90,24 +106,25 @@ def plus_minus(values: Sequence[float]) -> str:
     return f"{mean:.3f} ±{half:.3f}" if len(values) > 1 else f"{mean:.3f}" if values else "-"
 
 
-def draw(found: Mapping[str, Mapping[str, Mapping[str, Line]]], file: Path) -> None:
+def draw(found: Mapping[tuple[str, str], Mapping[str, Line]], file: Path) -> None:
     """rUA against retain accuracy, means over seeds: a variant is a line from the original model through its rates."""
-    figure, panels = canvas(len(found), max(map(len, found.values())), width=5.2, height=3.8)
-    names = sorted({name for objectives in found.values() for variants in objectives.values() for name in variants})
+    places = sorted({place for place, _ in found})
+    figure, panels = canvas(len(places), len(OBJECTIVES), width=5.2, height=3.8)
+    names = sorted({name for variants in found.values() for name in variants})
     colours = palette([name for name in names if not name.startswith("plain")])
     styles = {name: {"color": colour, "marker": "o"} for name, colour in colours.items()}
-    for name, marker in zip((name for name in names if name not in styles), "svD^P*", strict=False):
+    for name, marker in zip((name for name in names if name not in styles), "svD^P*<>", strict=False):
         styles[name] = {"color": "black", "marker": marker, "ls": ":"}
-    for (place, objectives), row in zip(found.items(), panels, strict=True):
-        for (objective, variants), axes in zip(objectives.items(), row, strict=False):
-            for name, line in variants.items():
-                points = list(zip(*map(path, line.values()), strict=True))  # of all seeds at each rate
-                x, y = ([fmean(v[metric] for v in seeds) for seeds in points] for metric in ("retain/acc", RUA))
-                axes.plot(x, y, ms=5, lw=1.2, label=name, **styles[name])
-            axes.axhline(0, color="#8c8c8c", lw=0.8)
-            axes.grid(color="#e5e5e5")
-            axes.spines[["top", "right"]].set_visible(False)
-            axes.set(title=objective, xlabel="retain accuracy", ylabel=f"{place.split(' (')[0]}\nrUA")
+    for (place, objective), variants in found.items():
+        axes = panels[places.index(place)][OBJECTIVES.index(objective)]
+        for name, line in variants.items():
+            points = list(zip(*map(path, line.values()), strict=False))  # of all seeds at each rate
+            x, y = ([fmean(v[metric] for v in seeds) for seeds in points] for metric in ("retain/acc", RUA))
+            axes.plot(x, y, ms=5, lw=1.2, label=name, **styles[name])
+        axes.axhline(0, color="#8c8c8c", lw=0.8)
+        axes.grid(color="#e5e5e5")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set(title=objective, xlabel="retain accuracy", ylabel=f"{place.split(' (')[0]}\nrUA")
     handles = {h.get_label(): h for axes in figure.axes for h in axes.get_legend_handles_labels()[0]}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(file)
@@ -128,16 +145,23 @@ def inner_products(folder: Path) -> str:
     return f"Inner products of opt's steps with the two gradients that are negative: {' and '.join(texts)}."
 
 
-def main(out: Path) -> None:
-    """Print the tables, draw the figure."""
+def main(out: Path) -> str:
+    """The page of tables; the figure goes to ``out``.
+
+    Raises ``UserError`` where ``out`` has no runs, or none at several rates.
+    """
     found = lines(collect(out / "multirun"))
-    print("# At rUA = 0\n\nOf `python -m experiments.feasible_updates.tradeoff OUT`.\n")
-    for place, objectives in found.items():
-        for objective, variants in objectives.items():
-            print(f"## {place} · {objective}\n", *table(variants), "", sep="\n")
-    print(inner_products(out / "multirun"))
+    if not found:
+        raise UserError(f"{out}: no objective was run at several rates; make the runs with sweeps.sh")
     draw(found, out / "tradeoff.png")
+    page = ["# At rUA = 0", "", "Of `python -m experiments.feasible_updates.tradeoff OUT`.", ""]
+    for (place, objective), variants in sorted(found.items()):
+        page += [f"## {place} · {objective}", "", *table(variants), ""]
+    return "\n".join([*page, inner_products(out / "multirun")])
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    try:
+        print(main(Path(sys.argv[1] if sys.argv[1:] else "OUT")))
+    except UserError as error:
+        sys.exit(f"tradeoff: {error}")

@@ -73,7 +73,7 @@ def notes(table: pd.DataFrame, found: list[Line], groups: Sequence[Group]) -> li
     if (fullest.n > 1).any():
         texts.append("± half the 95 % interval of the mean over n runs (Student t); n=1 has none.")
     rest = max(over, key=lambda text: len(over[text]), default="")
-    if 1 < len(over) and len(over[rest]) > 3:
+    if len(over) > 1 and len(over[rest]) > 3:
         over[rest] = ["all other rows"]
     texts += [text if len(over) == 1 else f"{text}: {', '.join(labels)}" for text, labels in over.items()]
     if any(taught_wrong(run.result.get("sizes", {})) for group in groups for run in group.runs):
