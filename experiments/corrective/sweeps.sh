@@ -17,29 +17,37 @@ cifar() {
     sweep paths.root="$out/cifar" seed=0,1,2 dataset=cifar10_folder dataset.root="$cifar10" model=resnet9 model.width=8 \
         pretrain.epochs=20 pretrain.batch_size=32 "$@"
 }
-cifar_table() {
-    cifar scenario=$1 scenario.known=$2 method=ssd,potion,eu_k,cf_k,scrub
-    cifar scenario=$1 scenario.known=$2 method=potion method.measure=norm method.order=by_class  # the paper's importance
-}
+cifar_table() { cifar scenario=$1 scenario.known=$2 method=ssd,potion,eu_k,cf_k,scrub; }
 searched() { # SSD with settings for every draw, of which searched.py takes the best: they are rows of no other table
     sweep paths.root="$out/digits" paths.runs="$out/searched/multirun" seed=0,1,2 scenario=$1 \
-        scenario.known=0.1,0.3,0.5,0.8,1.0 method=ssd method.alpha=1,2,5,7,10,14,20,50
+        scenario.known=0.1,0.3,0.5,0.8,1.0 method=ssd method.alpha=0.5,1,2,5,7,10,14,20,50,100
 }
 searched_cifar() {
     cifar paths.runs="$out/searched/multirun" scenario=poison scenario.known=0.1,1.0 method=ssd method.alpha=2,5,10,20,50
+}
+xlf_importance() { # Potion as in its paper, where the preset of CIFAR-10 takes ASSD's importance: a table of its own
+    cifar paths.runs="$out/potion/multirun" scenario=poison scenario.known=0.1,0.5,1.0 \
+        method=potion method.measure=norm method.order=by_class
 }
 dampening() { # one draw, which the other tables do not hold
     sweep paths.root="$out/dampening" seed=100 scenario=$1 scenario.known=$gamma method=ssd \
         method.alpha=0.5,1,2,5,20,100 method.lam=0.1,0.5,1
 }
-for seed in 0 1 2; do digits $seed & done
-(cifar_table poison 0.1,0.5,1.0; searched_cifar; cifar_table label_shuffle 0.1,1.0; cifar_table confusion 0.1,1.0) &
-(searched poison; searched confusion) &
-(dampening poison; dampening confusion) &
-(sweep paths.root="$out/ekfac" experiment=corrective_digits method=influence_filter method.scores=ekfac) &
-wait
+ekfac() { sweep paths.root="$out/ekfac" experiment=corrective_digits method=influence_filter method.scores=ekfac method.threshold=0.3; }
+
+jobs=
+for seed in 0 1 2; do
+    digits $seed & jobs="$jobs $!"
+done
+(set -e; cifar_table poison 0.1,0.5,1.0; xlf_importance; searched_cifar; cifar_table label_shuffle 0.1,1.0) & jobs="$jobs $!"
+(set -e; searched poison; searched confusion) & jobs="$jobs $!"
+(set -e; dampening poison; dampening confusion) & jobs="$jobs $!"
+ekfac & jobs="$jobs $!"
+for job in $jobs; do wait $job || exit 1; done
+set -e
 report digits "gamma examples"
 report cifar "gamma examples"
+report potion gamma
 report ekfac gamma
 report dampening dampening
 python -m experiments.corrective.searched "$out/searched/multirun" > "$out/searched.md"
