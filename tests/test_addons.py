@@ -598,7 +598,9 @@ STACKS = {
 
 
 @pytest.mark.parametrize("stack", STACKS)
-def test_a_run_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(stack: str, tmp_path: Path) -> None:
+def test_addons_take_the_same_steps_on_the_same_batches_after_a_checkpoint(stack: str, tmp_path: Path) -> None:
+    """Whatever the seed is then: the generators of add-ons are in it. A batch is a whole set, so its order is none."""
+
     class Save(L.Callback):
         def on_train_epoch_end(self, trainer: L.Trainer, method: L.LightningModule) -> None:
             if trainer.current_epoch == 2:

@@ -229,8 +229,14 @@ RESUMED = {name: CHOICES[name] for name in CHOICES if not takes_no_steps(name.sp
 
 
 @pytest.mark.parametrize("name", RESUMED)
-def test_a_run_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(name: str, places: list[str], tmp_path: Path) -> None:
-    """From that of the first pass, bit by bit, whatever the seed is then; nothing before it is done again."""
+def test_after_a_checkpoint_the_same_batches_and_draws_make_the_same_steps(
+    name: str, places: list[str], tmp_path: Path
+) -> None:
+    """Bit by bit, from the checkpoint of the first pass; and nothing that comes before the steps is done again.
+
+    Neither the order of samples nor the global generators are in it, so the order is fixed here and each step is seeded
+    by itself; the seed of the run differs.
+    """
     config, _ = composed(*RESUMED[name], "scenario.classes=[0]", *places)  # which comes first
     if "epochs" in config["method"]:
         config["method"]["epochs"] = 3

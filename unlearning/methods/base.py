@@ -159,7 +159,11 @@ class Method(L.LightningModule):
     def resumed(self) -> bool:
         """Whether the run goes on from a checkpoint, whose weights are in place by ``on_fit_start``.
 
-        What changes the weights before the first step is not done again then.
+        This is for those who fit a method with a Lightning trainer of their own; ``run.py`` repeats a run that was cut
+        off. A checkpoint holds all state of the method and its add-ons that steps depend on: what comes before the
+        first step is not done again, and for the same batches and random draws the steps are the same as without the
+        stop. The order of samples and the state of the global random generators are not in it: both are drawn anew. Nor
+        are costs and curves: they begin with the first step after it.
         """
         return self.trainer.ckpt_path is not None
 
