@@ -80,6 +80,14 @@ def test_opt_keeps_all_where_all_together_helps_both() -> None:
     assert combine(Opt(), u + c, u, c)[0].tolist() == (u + c).tolist()
 
 
+def test_opt_drops_the_most_conflicting_first_even_where_another_alone_would_do() -> None:
+    # d = (u + c) / 2 = (0, .5, 1), u c = (-100, -30, 1): d u = (0, -2.5, 1) and d c = (0, 3, 1). All together make -1.5
+    # of d u, and so they do without the first; without the second alone they would make 1, and 1 of d c.
+    u, c = vector(-10, -5, 1), vector(10, 6, 1)
+    assert combine(Opt(), (u + c) / 2, u, c)[0].tolist() == [0, 0, 1]
+    assert feasible_mask((u + c) / 2, u, c).tolist() == [False, False, True]
+
+
 # Two tensors: that of the first of these tests, and one on which the batches agree, for more than both of them.
 SPLIT = vector(1, -2, 3, 9, 9), vector(1, 1, -1, 9, 9)
 
@@ -135,7 +143,7 @@ def test_the_step_of_opt_hurts_neither_batch(tensors: list[np.ndarray], b: float
 
 @settings(max_examples=200, deadline=None)
 @given(pairs, st.floats(0.01, 0.99))
-def test_opt_drops_no_more_than_it_must(gradients: np.ndarray, b: float) -> None:
+def test_opt_drops_no_more_than_it_must_in_the_order_of_conflict(gradients: np.ndarray, b: float) -> None:
     u, c = gradients
     mask = feasible_mask(*map(torch.from_numpy, (b * c + (1 - b) * u, u, c))).numpy()
     dropped = int((~mask).sum())

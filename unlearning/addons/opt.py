@@ -17,11 +17,12 @@ Scope = Literal["global", "tensor"]
 
 
 class Opt(CoordinateFactors):
-    """Drop the fewest, most conflicting coordinates of the step, so that it helps both batches.
+    """Drop the most conflicting coordinates of the step, in that order no more than needed for it to help both batches.
 
     With ``m`` in {0, 1}^n the step becomes ``m d``, such that ``<m d, g_c> >= 0`` and ``<m d, g_u> >= 0``: with
     ``d = b g_c + a g_u`` that is ``min{(a/b) sum m g_u^2, (b/a) sum m g_c^2} + sum m g_u g_c >= 0``. Where ``m = 1``
-    does it nothing is dropped, else the shortest prefix of the coordinates in ascending order of ``g_u g_c``.
+    does it nothing is dropped, else the shortest prefix of the coordinates in ascending order of ``g_u g_c``: of other
+    sets of coordinates a smaller one may do.
 
     The guarantee is about the two batches' gradients and what this add-on hands on, with what saliency or pruning
     freezes left out before: add-ons stacked after it, an l1 penalty, momentum and weight decay come on top. Both
@@ -65,10 +66,10 @@ def searched(scope: Scope, method: L.LightningModule, *vectors: Tensor) -> Tenso
 
 
 def feasible_mask(step: Tensor, forget: Tensor, retain: Tensor) -> Tensor:
-    """The largest set of coordinates, in descending order of ``g_u g_c``, on which the step helps both; (n,) bool.
+    """The longest prefix of the coordinates in descending order of ``g_u g_c`` on which the step helps both; (n,) bool.
 
     ``step`` is ``d``, ``forget`` and ``retain`` are ``g_u`` and ``g_c``, all (n,). It helps where ``sum m d g_u >= 0``
-    and ``sum m d g_c >= 0``; with positive weights every coordinate with ``g_u g_c >= 0`` does, so the set holds those.
+    and ``sum m d g_c >= 0``; with positive weights every coordinate with ``g_u g_c >= 0`` does, so those are kept.
     """
     order = descending(forget * retain)
     sums = [(step * gradient)[order].cumsum(0, dtype=torch.float64) for gradient in (forget, retain)]
