@@ -216,6 +216,20 @@ def test_the_configured_square_is_the_benchmarks_and_smaller_on_digits() -> None
     assert build.scenario(composed("scenario=poison", "scenario.patch=1")[0]).patch == 1
 
 
+def test_the_black_square_of_four_pixels_that_the_configuration_names() -> None:
+    black = "scenario.patch=4", "scenario.margin=2", "scenario.value=0"
+    scenario = build.scenario(composed("scenario=poison", "dataset=cifar10", *black)[0])
+    grey = torch.full((2, 32, 32, 3), 128, dtype=torch.uint8)
+    ids, mean, std = torch.arange(2), (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
+    data = Dataset("cifar10", grey, ids, ("a", "b"), ids, ids, ids, mean, std)
+    seen = Transform(data)(data.inputs)
+    stamped = scenario.trigger(data).stamped(seen, torch.tensor([True, False]))
+    expected = seen.clone()
+    for channel, value in enumerate((-1.98947, -1.98029, -1.70680)):  # (0 - mean) / std
+        expected[0, channel, -6:-2, -6:-2] = value
+    torch.testing.assert_close(stamped, expected, rtol=0, atol=1e-5)
+
+
 def test_a_backdoor_is_learned_and_retraining_closes_it(places: list[str]) -> None:
     config, choices = composed(
         "tracking=none", "scenario=poison", "method=original", "evaluation.membership=null", *places
