@@ -449,6 +449,40 @@ def test_batch_saliency_holds_in_each_step_what_its_forget_batch_spares(tiny: Ti
     assert torch.stack(method.curves["saliency_batch/mask_ratio"]).tolist() == [0.5] * 3
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_saliency_chooses_among_the_weights_that_pruning_leaves(tiny: Tiny, order: int) -> None:
+    # A fixed layer has outputs (8, 4, 2, 1) x. The gradient of the weight from its output j to class k is (p_k - y_k)
+    # times that output; as p_1 - y_1 = -(p_0 - y_0), its size is the same for both classes and falls with j.
+    tiny.model = nn.Sequential(nn.Flatten(), nn.Linear(1, 4, bias=False), nn.Linear(4, 2, bias=False))
+    tiny.model[1].weight.requires_grad_(False).copy_(torch.tensor([[8.0], [4.0], [2.0], [1.0]]))
+    pruned = torch.tensor([[0.0, 0.0, 0.125, 0.125], [0.0, 0.0, -0.125, -0.125]])
+    with torch.no_grad():
+        tiny.model[2].weight.copy_(pruned)[:, :2] = 0.0625
+    addons = [Prune("l1", rate=0.5), Saliency(keep=0.5)][::order]
+    tiny.fit(NegGradPlus(tiny.model, MOMENTUM, epochs=3, forget_weight=0.5, addons=addons))
+    # Half of the four weights that are left, not of all eight, whose two largest gradients j = 0 and 1 have.
+    assert (tiny.model[2].weight != pruned).tolist() == [[False, False, True, False]] * 2
+
+
+def test_batch_saliency_chooses_in_each_step_among_the_weights_that_pruning_leaves(tiny: Tiny) -> None:
+    weights = torch.tensor([0.1, 1.0, 0.2, 2.0, 0.3, 3.0, 0.4, 4.0])
+    tiny.model[1] = nn.Linear(1, 8, bias=False)
+    with torch.no_grad():
+        tiny.model[1].weight.copy_(weights[:, None])
+    still = functools.partial(torch.optim.SGD, lr=0.0)
+    method = NegGradPlus(tiny.model, still, addons=[BatchSaliency(keep=0.5), Prune("l1", rate=0.5)])
+    tiny.fit(method)  # prunes those below 1
+    addon = next(a for a in method.addons if isinstance(a, BatchSaliency))
+
+    def moves(*forget: float) -> list[int]:
+        return addon.combine(method, torch.ones(8), {"forget": torch.tensor(forget)}).nonzero().flatten().tolist()
+
+    # Two of four are free to move, whatever the gradients of those at 0, 2, 4 and 6.
+    assert moves(9.0, 1.0, -9.0, -4.0, 9.0, 2.0, 9.0, 3.0) == [3, 7]
+    assert moves(9.0, 4.0, -9.0, -1.0, 9.0, 3.0, 9.0, 2.0) == [1, 5]
+    assert torch.stack(method.curves["saliency_batch/mask_ratio"]).tolist() == [0.25] * 3
+
+
 def test_l1_pruning_zeroes_the_smallest_weights_for_good(tiny: Tiny) -> None:
     tiny.fit(FineTune(tiny.model, MOMENTUM, epochs=4, addons=[Prune("l1", rate=0.5), ParameterNoise(0.1)]))
     assert tiny.weight[0] == 0.0  # .5 against -1
@@ -483,8 +517,9 @@ def test_random_pruning_prunes_as_many_whatever_their_size() -> None:
 
 @pytest.mark.parametrize(("keep", "frozen"), [(0.9, 1), (0.5, 5), (1.0, 0)])
 def test_saliency_keeps_as_many_as_it_says_however_alike_they_are(keep: float, frozen: int) -> None:
-    assert least(torch.ones(10), keep).sum() == frozen
-    assert least(torch.arange(10.0), keep).tolist() == [True] * frozen + [False] * (10 - frozen)
+    free = torch.ones(10, dtype=torch.bool)
+    assert least(torch.ones(10), free, keep).sum() == frozen
+    assert least(torch.arange(10.0), free, keep).tolist() == [True] * frozen + [False] * (10 - frozen)
 
 
 def test_a_penalty_in_no_epoch_is_refused(tiny: Tiny) -> None:

@@ -131,10 +131,11 @@ def weights_of(model: nn.Module) -> Tensor:
     return flatten(p.detach() for p in trainable(model))
 
 
-def smallest(values: Tensor, count: int) -> Tensor:
-    """Which are the ``count`` smallest of a vector, of equal ones the first; (n,) bool."""
-    chosen = values.argsort(stable=True)[:count]
-    return torch.zeros_like(values, dtype=torch.bool).index_fill_(0, chosen, True)
+def smallest(values: Tensor, count: int | Tensor) -> Tensor:
+    """Which are the ``count`` smallest of a vector, of equal ones the first; (n,) bool. Nothing waits for a tensor."""
+    order = values.argsort(stable=True)
+    chosen = torch.arange(len(order), device=order.device) < count
+    return torch.empty_like(order, dtype=torch.bool).scatter_(0, order, chosen)
 
 
 class CommonRandom:
