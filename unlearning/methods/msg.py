@@ -17,9 +17,8 @@ class MSG(FineTune):
 
     ``A = sum_b min(|g_r|, |g_f|)`` over pairs b of a forget and a retain batch, g being the gradients of their
     cross-entropy, in eval mode. In each tensor the weights with A at or below its ``share`` quantile are multiplied by
-    N(0, 1). There are as many pairs as the smaller of the two sets has batches
-    of the size that steps draw. Weights that an add-on holds stay as
-    they are, and the quantile is that of the others.
+    N(0, 1). There are as many pairs as the smaller of the two sets has batches of the size that steps draw. Weights
+    that an add-on holds stay as they are, and the quantile is that of the others.
 
     Args:
         model: as in ``Method``; so are the options.
