@@ -691,5 +691,17 @@ def test_addons_say_what_they_lack(places: list[str]) -> None:
             build.method(config, nn.Linear(2, 2))
 
 
+@pytest.mark.parametrize("method", ["scrub", "scrub_joint"])
+def test_label_smoothing_refuses_scrub_without_cross_entropy(method: str, places: list[str]) -> None:
+    def make(gamma: float) -> None:
+        config, _ = composed(f"method={method}", "addon=[label_smoothing]", f"method.gamma={gamma}", *places)
+        build.method(config, nn.Linear(2, 2))
+
+    make(0.1)
+    message = r"label_smoothing has nothing to smooth: Scrub(Joint)? has no cross-entropy with method\.gamma=0: set it"
+    with pytest.raises(UserError, match=message):
+        make(0)
+
+
 def test_scrub_without_forget_passes_takes_no_forget_batch(tiny: Tiny) -> None:
     assert Scrub(tiny.model, optimizer=SGD, msteps=0).always_draws == ("retain",)

@@ -10,7 +10,7 @@ class LabelSmoothing(Addon):
     """Smooth the labels in every cross-entropy of the method, on forget as on retain data.
 
     A label counts ``1 - share + share / C`` for its own class and ``share / C`` for each other one of C. Losses without
-    labels, such as divergences from a teacher, stay as they are; a method that sees no labels is refused.
+    labels, such as divergences from a teacher, stay as they are; a method that has no others is refused.
     """
 
     def __init__(self, share: float = 0.1) -> None:
@@ -19,8 +19,8 @@ class LabelSmoothing(Addon):
         self.share = share
 
     def check(self, method: L.LightningModule) -> None:
-        if not method.sees_labels:
-            raise UserError(f"label_smoothing has nothing to smooth: {type(method).__name__} sees no labels")
+        if method.lacks_labels:
+            raise UserError(f"label_smoothing has nothing to smooth: {type(method).__name__} {method.lacks_labels}")
 
     def on_train_start(self, trainer: L.Trainer, method: L.LightningModule) -> None:
         method.label_smoothing = self.share

@@ -113,6 +113,11 @@ class Method(L.LightningModule):
         return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
 
     @property
+    def lacks_labels(self) -> str:
+        """Why no loss has a label, and so none that could be smoothed; empty where one has."""
+        return "" if self.sees_labels else "sees no labels"
+
+    @property
     def task(self) -> Task:
         """The facts of the task that any method may know."""
         return self.trainer.datamodule.task

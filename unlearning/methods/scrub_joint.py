@@ -33,6 +33,10 @@ class ScrubJoint(Method):
         self.alpha, self.gamma, self.temperature = alpha, gamma, temperature
         self.teacher = Teacher(model)
 
+    @property
+    def lacks_labels(self) -> str:
+        return "" if self.gamma else "has no cross-entropy with method.gamma=0: set it above 0"
+
     def on_fit_start(self) -> None:
         super().on_fit_start()
         self.teacher.remember = not self.task.augmented
