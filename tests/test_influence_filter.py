@@ -105,6 +105,25 @@ def test_a_filter_that_leaves_nothing_is_refused(tiny: Tiny) -> None:
         tiny.fit(made(tiny))
 
 
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ("diagonal", "influences of 4 of 4 samples are not finite: .* pretrain.epochs"),
+        ("ekfac", "EK-FAC: .* zero"),
+    ],
+)
+def test_a_model_without_any_gradient_has_no_influences(scores: str, message: str) -> None:
+    if scores == "ekfac":
+        pytest.importorskip("kronfluence")
+    tiny = Tiny(weight=(1000.0, -1000.0))
+    tiny.data.labels[:] = 0  # of which it is so sure that p_0 is 1, and the gradients 0
+    method = made(tiny, scores=scores)
+    looking(method, tiny)
+    method.count_passes()
+    with method.meter.running(), pytest.raises(UserError, match=message):
+        method.filtered()
+
+
 def test_it_trains_on_the_retain_set_alone(tiny: Tiny) -> None:
     with pytest.raises(UserError, match=r"method.stream=train: influence_filter trains on the retain set alone"):
         made(tiny, stream="train")
@@ -131,6 +150,27 @@ def test_ekfac_influences_are_those_of_the_formula() -> None:
         expected = [2 * own * g_i / (eigenvalue + 0.1 * eigenvalue / 2) for g_i in g]
         assert row == pytest.approx(expected, rel=1e-4)
     assert method.meter.forward == 3 + 2 * 4 + 2 + 4  # a glance; two factors; the forget set; both labels at once
+
+
+def test_a_dead_layer_has_no_part_in_ekfac_influences() -> None:
+    """Behind a ReLU that lets nothing through two classes are as likely, and the second layer's bias alone moves them.
+
+    Its gradients are (.5, -.5) and (-.5, .5), of squared length .5: the one eigenvalue of four that is not 0.
+    """
+    pytest.importorskip("kronfluence")
+    tiny = Tiny()
+    dead, last = nn.Linear(1, 3, bias=False), nn.Linear(3, 2)
+    for parameter, value in ((dead.weight, -1.0), (last.weight, 0.5), (last.bias, 0.0)):
+        nn.init.constant_(parameter, value)
+    tiny.model = nn.Sequential(nn.Flatten(), dead, nn.ReLU(), last)
+    method = made(tiny, scores="ekfac")
+    looking(method, tiny)
+    method.count_passes()
+    with method.meter.running():
+        found = method.influences(torch.tensor([0, 1]))
+    same = 0.5 / (0.5 + 0.1 * 0.5 / 8)  # the mean is over 2 outputs x (3 inputs and the bias)
+    for row, own in zip(found.tolist(), (0, 1), strict=True):
+        assert row == pytest.approx([same if label == own else -same for label in LABELS], rel=1e-4)
 
 
 def conv_net() -> nn.Module:

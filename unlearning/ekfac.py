@@ -55,9 +55,10 @@ def inverse_ekfac(model: nn.Module, samples: Iterable[Batch], meter: Meter) -> C
 
     H has a block for each linear and convolution layer, the EK-FAC approximation of its Fisher information over the
     samples, plus a tenth of the mean of its eigenvalues; the weights of other layers count as fixed, and have no part
-    in the result. ``meter`` counts the two passes over the samples.
+    in the result. So do those of a dead layer: where all gradients are zero no curvature can be inverted, and no sample
+    has an influence. ``meter`` counts the two passes over the samples.
 
-    Raises ``UserError`` for a model without a layer that EK-FAC can follow.
+    Raises ``UserError`` for a model without a layer that EK-FAC can follow, and for one whose layers are all dead.
     """
     tracked = copy.deepcopy(model).float().eval()  # the library changes the layers
     meter.watch(tracked)
@@ -73,7 +74,12 @@ def inverse_ekfac(model: nn.Module, samples: Iterable[Batch], meter: Meter) -> C
         analyzer.fit_all_factors("own", data, BATCH_SIZE, factor_args=FactorArguments("ekfac"))
         factors = analyzer.load_all_factors("own")
     own = {name: {factor: factors[factor][name].to(device) for factor in FACTORS} for name in names}
-    blocks = [Block(model.get_submodule(name), **own[name]) for name in names]
+    blocks = [Block(model.get_submodule(name), **own[name]) for name in names if own[name]["lambda_matrix"].any()]
+    if not blocks:
+        raise UserError(
+            "EK-FAC: the original model fits all samples so well that every gradient is zero: train it with fewer "
+            "pretrain.epochs"
+        )
     return lambda vectors: {weight: found for block in blocks for weight, found in block.inverse(vectors).items()}
 
 

@@ -93,12 +93,18 @@ class InfluenceFilter(Retrain):
     def filtered(self) -> Tensor:
         """Ids of the retain samples to drop.
 
-        Raises ``UserError`` where next to none would be left.
+        Raises ``UserError`` where influences are not finite, and where next to none would be left.
         """
         self.model.eval()
         ids = torch.cat([batch.ids for batch in self.look("retain")])
         known = torch.cat([batch.labels for batch in self.look("forget")])
         influences = self.influences(known)
+        if lost := int((~influences.isfinite().all(0)).sum()):  # above no threshold: nothing would be dropped
+            raise UserError(
+                f"the influences of {lost} of {influences.shape[1]} samples are not finite: the original model has "
+                "diverged, or it fits all samples so well that every gradient is zero: train it with another "
+                "pretrain.epochs"
+            )
         same = known == known.unique()[:, None]
         typical = (influences[:, : len(known)] * same).sum(1) / same.sum(1)
         dropped = ids[(influences[:, len(known) :] > self.threshold * typical[:, None]).any(0)]
