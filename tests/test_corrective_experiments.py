@@ -41,6 +41,11 @@ def test_last_blocks_have_the_benchmarks_k_and_steps_and_all_blocks_as_many_epoc
     assert (whole["method"]["k"], whole["method"]["epochs"]) == (-1, whole["pretrain"]["epochs"])
 
 
+def test_the_originals_of_the_benchmark_take_its_steps() -> None:
+    epochs = composed("pretrain=linear")[0]["pretrain"]["epochs"]
+    assert epochs == math.ceil(4000 / (45_000 // 512 + 1))  # the last batch of an epoch is a smaller one
+
+
 @pytest.mark.parametrize("scenario", ["poison", "confusion", "label_shuffle"])
 @pytest.mark.parametrize(("dataset", "steps"), [("cifar10", 1000), ("cifar100", 1500)])
 def test_the_benchmarks_settings(dataset: str, steps: int, scenario: str) -> None:
@@ -52,8 +57,9 @@ def test_the_benchmarks_settings(dataset: str, steps: int, scenario: str) -> Non
     assert settings("ssd")["reference"] == "retain"
     assert settings("cf_k")["epochs"] == epochs
     assert settings("eu_k", "method.k=3")["epochs"] == epochs
-    whole = {"cifar10": 4000, "cifar100": 6000}[dataset]  # steps of training, in as many epochs as reach them
-    assert settings("eu_k", "method.k=-1")["epochs"] == math.ceil(whole / 88)
+    for original in (30, 69):
+        assert settings("eu_k", "method.k=-1", f"pretrain.epochs={original}")["epochs"] == original
+        assert settings("eu_k", "method.k=3", f"pretrain.epochs={original}")["epochs"] == epochs
     assert settings("eu_k", "method.k=3", "method.epochs=5")["epochs"] == 5
     scrub = settings("scrub")
     assert (scrub["epochs"], scrub["msteps"], scrub["forget_steps"]) == (epochs, None, 100)
