@@ -1,4 +1,4 @@
-"""The networks of the feasible updates paper at full size, each in a whole run over a handful of small images."""
+"""Whole runs: of the feasible updates paper's networks, over a handful of small images, and in double precision."""
 
 import json
 from pathlib import Path
@@ -54,3 +54,18 @@ def test_a_whole_run_with_feasible_updates(model: list[str], folder: Path, tmp_p
     for original in originals:
         assert original.keys() == unlearned.keys()
         assert not all(torch.equal(original[name], tensor) for name, tensor in unlearned.items())
+
+
+def test_a_one_shot_method_edits_in_the_precision_of_the_trainer(places: list[str]) -> None:
+    """The step is linear in its scale, to double precision, whether the look at the data was made before or not."""
+
+    def weights(alpha: float) -> torch.Tensor:
+        settings = ["dataset=wine", "method=wood_fisher", f"method.alpha={alpha}", "trainer.precision=64-true"]
+        short = ["pretrain.epochs=1", "retrained=false", "tracking=none", *places]
+        state = load_file(run(*composed(*settings, *short), command="test") / "unlearned.safetensors")
+        return torch.cat([tensor.flatten() for tensor in state.values()])
+
+    whole, half, quarter = map(weights, (1.0, 0.5, 0.25))
+    assert whole.dtype == torch.float64
+    assert (whole - half).norm() > 1e-3
+    torch.testing.assert_close(whole - half, 2 * (half - quarter), rtol=1e-9, atol=1e-12)

@@ -229,9 +229,10 @@ class Run:
         return Model(method.model, logits, method.meter.metrics() | cost, triggered)
 
     def edit(self, method: OneShot, observations: dict[str, Tensor]) -> None:
-        """Let a one-shot method change its weights, on the device of the trainer."""
-        device = self.trainer().strategy.root_device
-        method.to(device).model.eval()
+        """Let a one-shot method change its weights, on the device and in the precision of the trainer."""
+        strategy = self.trainer().strategy
+        device = strategy.root_device
+        strategy.precision_plugin.convert_module(method).to(device).model.eval()
         method.observations = {name: tensor.to(device) for name, tensor in observations.items()}
         method.look = partial(self.datamodule().batches_for, method)
         method.count_passes()

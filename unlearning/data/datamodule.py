@@ -232,7 +232,11 @@ class UnlearningData(L.LightningDataModule):
         who, declared = (addon, addon.looks) if addon else (method, (*method.streams, *method.looks))
         if name not in declared:
             raise ValueError(f"{type(who).__name__} declares the streams {declared} and asks for {name!r}")
-        return self.batches(name, method.device, who.sees_labels, method.retain_share, shuffle, augment, batch_size)
+        own = method.device, who.sees_labels, method.retain_share
+        found = self.batches(name, *own, shuffle, augment, batch_size)
+        return (
+            b._replace(images=b.images.to(method.dtype)) for b in found
+        )  # a look needs no trainer that would say it
 
     def predict_dataloader(self) -> DataLoader:
         """Every sample of ``predicted`` once, in order, as it is."""
