@@ -4,10 +4,13 @@ import math
 import re
 
 import pytest
+import torch
 
 from tests.conftest import composed
 from tests.test_sweeps import jobs_of
+from unlearning import build
 from unlearning.config import ROOT
+from unlearning.data.datasets import Dataset
 
 FILES = sorted((ROOT / "conf" / "experiment").glob("corrective_*.yaml"))
 
@@ -24,6 +27,37 @@ def test_the_jobs_compose(file) -> None:
         config, choices = composed(f"experiment={file.stem}", *(f"{key}={value}" for key, value in job.items()))
         assert config["scenario"]["_target_"].startswith("unlearning.data.manipulations.")
         assert (choices["scenario"], choices["method"]) == named
+
+
+def like_cifar(classes: int) -> Dataset:
+    """45,000 training samples, as CIFAR has with split.validation=0.1, all of them one image."""
+    ids, names = torch.arange(45_000), tuple(f"class {number}" for number in range(classes))
+    image, statistics = torch.zeros(1, 32, 32, 3, dtype=torch.uint8), ((0.0,) * 3, (1.0,) * 3)
+    return Dataset(
+        "like_cifar", image.expand(45_000, -1, -1, -1), ids % classes, names, ids, ids[:0], ids[:0], *statistics
+    )
+
+
+ON_CIFAR = {  # with the words that make it CIFAR-100, where the file says some
+    file.stem: re.findall(r"CIFAR-100: (dataset=.*)\.$", file.read_text(), re.MULTILINE)
+    for file in FILES
+    if "digits" not in file.stem and "data_entry" not in file.stem
+}
+
+
+@pytest.mark.parametrize(
+    ("experiment", "words"), [(name, words) for name, found in ON_CIFAR.items() for words in ("", *found)]
+)
+def test_as_many_samples_as_a_job_manipulates_are_in_the_classes(experiment: str, words: str) -> None:
+    found = jobs_of(experiment, *words.split())
+    config, choices = composed(f"experiment={experiment}")
+    scenario, count = choices["scenario"], config["scenario"]["count"]
+    counts = {(job.get("scenario", scenario), int(job.get("scenario.count", count))) for job in found}
+    for named, count in counts:
+        fixed = [word for word in words.split() if not word.startswith("scenario.count=")]
+        config, choices = composed(f"experiment={experiment}", f"scenario={named}", f"scenario.count={count}", *fixed)
+        data = like_cifar({"cifar10": 10, "cifar100": 100}[choices["dataset"]])
+        assert len(build.split(config, data).manipulated) == count
 
 
 def test_last_blocks_have_the_benchmarks_k_and_steps_and_all_blocks_as_many_epochs_as_the_original() -> None:
@@ -64,6 +98,16 @@ def test_the_benchmarks_settings(dataset: str, steps: int, scenario: str) -> Non
     scrub = settings("scrub")
     assert (scrub["epochs"], scrub["msteps"], scrub["forget_steps"]) == (epochs, None, 100)
     assert (scrub["optimizer"]["lr"], scrub["temperature"], scrub["batch_size"]) == (2.5e-3, 4, 512)
+
+
+def test_last_blocks_of_cifar100_have_the_benchmarks_k_counts_and_steps() -> None:
+    found = jobs_of("corrective_last_blocks_cifar100")
+    assert {job["method.k"] for job in found} == {"3", "7"}  # of WRN-28-10, two convolutions a block: 5 and 13 layers
+    assert {job["scenario.count"] for job in found if job["scenario"] == "confusion"} == {"100", "250", "500"}
+    config, choices = composed("experiment=corrective_last_blocks_cifar100", "method.k=3")
+    assert (choices["dataset"], choices["model"], choices["pretrain"]) == ("cifar100", "wrn28_10", "linear")
+    assert config["method"]["epochs"] == round(1500 / (45_000 / 512))
+    assert config["pretrain"]["epochs"] == math.ceil(6000 / 88)
 
 
 def test_all_blocks_of_the_digits_are_retrained_as_long_as_the_original_was_trained() -> None:
