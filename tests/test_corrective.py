@@ -11,10 +11,11 @@ from unlearning.metrics.corrective import Correction, InterclassConfusion
 from unlearning.types import Split
 
 # Rows 0-9 train, of which 0-5 are manipulated and 0-1 known; rows 10-15 test, of which 10-13 are like the manipulated.
-TRUE = [0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 0, 0, 1, 1, 2, 2]
-GIVEN = [1, 1, 1, 0, 0, 0, 2, 2, 2, 2, 0, 0, 1, 1, 2, 2]
-ORIGINAL = [1, 1, 2, 0, 0, 1, 2, 2, 2, 2, 0, 1, 0, 1, 2, 2]
-MODEL = [0, 1, 2, 1, 0, 1, 2, 2, 2, 0, 0, 1, 2, 1, 2, 0]
+# Rows 6 and 7 are of the two classes and clean.
+TRUE = [0, 0, 0, 1, 1, 1, 0, 1, 2, 2, 0, 0, 1, 1, 2, 2]
+GIVEN = [1, 1, 1, 0, 0, 0, 0, 1, 2, 2, 0, 0, 1, 1, 2, 2]
+ORIGINAL = [1, 1, 2, 0, 0, 1, 0, 1, 2, 2, 0, 1, 0, 1, 2, 2]
+MODEL = [0, 1, 2, 1, 0, 1, 1, 1, 2, 0, 0, 1, 2, 1, 2, 0]
 METRICS = {"correction": Correction(), "confusion": InterclassConfusion()}
 
 
@@ -57,10 +58,10 @@ def test_a_confusion_by_hand() -> None:
             "wrong_seen": 2 / 6,  # rows 1 and 4; row 2 is wrong in another way
             "poison_healed": 2 / 4,  # of rows 0, 1, 3, 4, which the original gets as taught, rows 0 and 3
             "acc_drop": 4 / 6 - 3 / 6,  # original: rows 10, 13, 14, 15; model: 10, 13, 14
-            "ic_err_seen": 3 / 6,
-            "ic_err_unseen": 2 / 4,  # rows 11 and 12
-            "fgt_seen": 2,  # rows 1 and 4: row 2 is taken for the third class
-            "fgt_unseen": 1,  # row 11; row 12 is taken for the third class
+            "ic_err_train": 4 / 8,  # rows 1, 2, 4, and 6, which is clean
+            "ic_err_test": 2 / 4,  # rows 11 and 12
+            "fgt_train": 3,  # rows 1, 4 and 6: row 2 is taken for the third class, and row 9 is of it
+            "fgt_test": 1,  # row 11; row 12 is taken for the third class
             "acc_unseen": 2 / 4,
         }
     )
@@ -85,8 +86,8 @@ def test_labels_that_are_right_by_chance_are_not_wrong_ones() -> None:
 def test_the_ends_of_the_scale() -> None:
     perfect, fooled = found(evidence(TRUE)), found(replace(evidence(GIVEN), original=logits(GIVEN)))
     assert (perfect["acc_seen"], perfect["wrong_seen"], perfect["poison_healed"]) == (1, 0, 1)
-    assert (perfect["ic_err_unseen"], perfect["fgt_unseen"], perfect["acc_drop"]) == (0, 0, pytest.approx(-2 / 6))
-    assert (fooled["acc_seen"], fooled["wrong_seen"], fooled["poison_healed"], fooled["fgt_seen"]) == (0, 1, 0, 6)
+    assert (perfect["ic_err_test"], perfect["fgt_test"], perfect["acc_drop"]) == (0, 0, pytest.approx(-2 / 6))
+    assert (fooled["acc_seen"], fooled["wrong_seen"], fooled["poison_healed"], fooled["fgt_train"]) == (0, 1, 0, 6)
 
 
 def test_predictions_are_looked_up_by_id_whatever_the_order_of_the_sets() -> None:

@@ -51,12 +51,13 @@ class Correction(Metric):
 
 
 class InterclassConfusion(Metric):
-    """How far two classes are still confused: on the samples whose labels were swapped, and on their test samples.
+    """How far two classes are still confused: on their training samples, swapped or clean, and on their test samples.
 
     ``acc_unseen`` is the accuracy on the test samples of the two classes (Acc_corr unseen; Goel et al., 2024,
-    arXiv:2402.14015). ``ic_err_<part>`` is the share of samples of the two classes that are misclassified, as whatever;
-    ``fgt_<part>`` the number that are taken for the other of the two (Goel et al., 2022, arXiv:2201.06640). There is
-    none for manipulations that are not of two classes.
+    arXiv:2402.14015). ``ic_err_train`` and ``ic_err_test`` are the share of the samples of the two classes that are
+    misclassified, as whatever; ``fgt_train`` and ``fgt_test`` the number that are taken for the other of the two (Goel
+    et al., 2022, arXiv:2201.06640). What class a sample is of, and what is right, its right label says. There is none
+    for manipulations that are not of two classes.
     """
 
     directions = {"corrective/acc_unseen": "up", "corrective/ic_err_*": "down", "corrective/fgt_*": "down"}
@@ -66,8 +67,9 @@ class InterclassConfusion(Metric):
         split, said, true = evidence.split, evidence.logits.argmax(-1), evidence.true_labels
         pair = true[split.test_forget].unique()  # empty but for a confusion
         wrong = said != true
+        train = split.train[torch.isin(true[split.train], pair)]
         found = {}
-        for part, ids in {"seen": split.manipulated, "unseen": split.test_forget}.items():
+        for part, ids in {"train": train, "test": split.test_forget}.items():
             if len(pair):
                 found[f"corrective/ic_err_{part}"] = share(wrong, ids)
                 found[f"corrective/fgt_{part}"] = float((wrong & torch.isin(said, pair))[ids].sum())
