@@ -212,12 +212,16 @@ class SameDraws(L.Callback):
         torch.manual_seed(trainer.current_epoch)
 
 
+FORGET_STEPS = ["method.msteps=null", "method.forget_steps=5"]
 RESUMED = {name: CHOICES[name] for name in CHOICES if not takes_no_steps(name.split(",")[0])} | {
     "unsir": ["method=unsir", "method.impair_epochs=2", "method.noise_steps=2"],
     "unsir, then in repair": ["method=unsir", "method.repair_epochs=2", "method.noise_steps=2"],
     "emmn": ["method=emmn", "method.maximise_steps=2", "method.minimise_steps=2"],
     "gkt": [*CHOICES["gkt"], "method.student_steps=2"],
     "bad_teacher": ["method=bad_teacher", "method.retain_share=0.5", "method.batch_size=2000"],
+    # Each pass over the forget set has two steps, but the last, which has one: more than its batches, and fewer.
+    "scrub, forget set anew": ["method=scrub", *FORGET_STEPS, "method.forget_batch_size=2000"],
+    "scrub, passes cut": ["method=scrub", *FORGET_STEPS, "method.forget_batch_size=32"],
     # It leaves out some of the rest of the class, and all others are in a batch.
     "influence_filter": [
         "method=influence_filter",
@@ -226,6 +230,7 @@ RESUMED = {name: CHOICES[name] for name in CHOICES if not takes_no_steps(name.sp
         "method.batch_size=2000",
     ],
 }
+LONGER = ("scrub, rewinding", "scrub, forget set anew", "scrub, passes cut")  # all passes, of up to three batches
 
 
 @pytest.mark.parametrize("name", RESUMED)
@@ -252,8 +257,8 @@ def test_after_a_checkpoint_the_same_batches_and_draws_make_the_same_steps(
         save = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1, every_n_epochs=1)
         trainer = L.Trainer(
             accelerator="cpu",
-            max_epochs=min(method.passes, 3),
-            limit_train_batches=1,
+            max_epochs=method.passes if name in LONGER else min(method.passes, 3),
+            limit_train_batches=3 if name in LONGER else 1,
             callbacks=[save, SameDraws()],
             logger=False,
             enable_progress_bar=False,
