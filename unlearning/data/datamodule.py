@@ -235,8 +235,8 @@ class UnlearningData(L.LightningDataModule):
         own = method.device, who.sees_labels, method.retain_share
         found = self.batches(name, *own, shuffle, augment, batch_size)
         return (
-            b._replace(images=b.images.to(method.dtype)) for b in found
-        )  # a look needs no trainer that would say it
+            batch._replace(images=batch.images.to(method.dtype)) for batch in found
+        )  # as a trainer's precision does
 
     def predict_dataloader(self) -> DataLoader:
         """Every sample of ``predicted`` once, in order, as it is."""
