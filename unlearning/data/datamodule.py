@@ -234,7 +234,7 @@ class UnlearningData(L.LightningDataModule):
             raise ValueError(f"{type(who).__name__} declares the streams {declared} and asks for {name!r}")
         own = method.device, who.sees_labels, method.retain_share
         found = self.batches(name, *own, shuffle, augment, batch_size)
-        return (
+        return (batch._replace(images=batch.images.to(method.dtype)) for batch in found)  # as the trainer would
             batch._replace(images=batch.images.to(method.dtype)) for batch in found
         )  # as a trainer's precision does
 
