@@ -235,8 +235,6 @@ class UnlearningData(L.LightningDataModule):
         own = method.device, who.sees_labels, method.retain_share
         found = self.batches(name, *own, shuffle, augment, batch_size)
         return (batch._replace(images=batch.images.to(method.dtype)) for batch in found)  # as the trainer would
-            batch._replace(images=batch.images.to(method.dtype)) for batch in found
-        )  # as a trainer's precision does
 
     def predict_dataloader(self) -> DataLoader:
         """Every sample of ``predicted`` once, in order, as it is."""
