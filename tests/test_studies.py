@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from experiments.corrective.searched import CHOSEN_BY, best
+from experiments.corrective.searched import CHOSEN_BY, best, tables
 from experiments.feasible_updates.tradeoff import crossing, main, table
 from unlearning.errors import UserError
 
@@ -48,9 +48,56 @@ def test_a_folder_without_lines_is_one_message(tmp_path: Path) -> None:
 
 
 def test_a_setting_is_chosen_by_what_a_user_can_see_or_by_what_is_true() -> None:
-    seen, true = CHOSEN_BY["chosen by what is known"], CHOSEN_BY["the best there is"]
+    seen, true = CHOSEN_BY.values()
     names = [*seen, *true]
     good_on_known = SimpleNamespace(values={"unlearned": dict(zip(names, (1.0, 0.9, 0.2, 0.9), strict=True))})
     good = SimpleNamespace(values={"unlearned": dict(zip(names, (0.9, 0.9, 0.8, 0.9), strict=True))})
     assert best([good_on_known, good], seen) is good_on_known
     assert best([good_on_known, good], true) is good
+
+
+def searched(seed: int, gamma: float, alpha: float, known: float, seen: float) -> SimpleNamespace:
+    """As much of a run as the table of searches needs, with an accuracy on the known samples and on all manipulated."""
+    found = {"corrective/acc_known": known, "val/acc": 0.9, "corrective/acc_seen": seen, "corrective/acc_retain": 0.8}
+    return SimpleNamespace(
+        state="done",
+        choices={"dataset": "digits", "model": "mlp", "scenario": "poison"},
+        result={"sizes": {"forget": round(100 * gamma), "manipulated": 100}},
+        method="ssd",
+        config={"seed": seed, "method.alpha": alpha},
+        values={
+            "original": {"corrective/acc_seen": 0.1 * seed, "corrective/acc_retain": 0.9},
+            "retrained": {"corrective/acc_seen": 0.2 * seed + 0.1 * gamma, "corrective/acc_retain": 0.7},
+            "unlearned": found,
+        },
+    )
+
+
+def test_a_search_is_one_of_each_draw_and_gamma() -> None:
+    by_user, by_bound = CHOSEN_BY
+    runs = [
+        searched(1, 1.0, 1.0, known=0.7, seen=0.9),
+        searched(1, 1.0, 10.0, known=0.2, seen=0.1),
+        searched(1, 0.5, 1.0, known=0.1, seen=0.8),
+        searched(1, 0.5, 10.0, known=0.3, seen=0.6),
+        searched(0, 0.5, 1.0, known=0.9, seen=0.2),
+        searched(0, 0.5, 10.0, known=0.5, seen=0.4),
+        searched(0, 1.0, 1.0, known=0.4, seen=0.3),
+        searched(0, 1.0, 10.0, known=0.6, seen=0.5),
+    ]
+    title, _, head, _, *rows, _ = tables(runs).split("\n")
+    assert (title, head) == (
+        "## digits · mlp · poison · m=100",
+        "| method | gamma | | corrective/acc_seen | corrective/acc_retain | alpha |",
+    )
+    cells = [[cell.strip().split(" ±")[0] for cell in row.strip("|").split("|")] for row in rows]
+    assert cells == [
+        ["ssd", "0.5", "*original*", "0.050", "0.900", ""],
+        ["ssd", "0.5", "*retrained*", "0.150", "0.700", ""],  # .05 and .25
+        ["ssd", "0.5", by_user, "0.400", "0.800", "1, 10"],  # .2 of seed 0, .6 of seed 1
+        ["ssd", "0.5", by_bound, "0.600", "0.800", "10, 1"],  # .4 and .8
+        ["ssd", "1", "*original*", "0.050", "0.900", ""],
+        ["ssd", "1", "*retrained*", "0.200", "0.700", ""],  # .1 and .3
+        ["ssd", "1", by_user, "0.700", "0.800", "10, 1"],  # .5 and .9
+        ["ssd", "1", by_bound, "0.700", "0.800", "10, 1"],
+    ]
