@@ -17,13 +17,13 @@ cifar() {
     sweep paths.root="$out/cifar" seed=0,1,2 dataset=cifar10_folder dataset.root="$cifar10" model=resnet9 model.width=8 \
         pretrain.epochs=20 pretrain.batch_size=32 "$@"
 }
-cifar_table() { cifar scenario=$1 scenario.known=$2 method=ssd,potion,eu_k,cf_k,scrub; }
+cifar_poison() { cifar scenario=poison scenario.known=0.1,0.5,1.0 method=ssd,potion,eu_k,cf_k,scrub; }
 searched() { # SSD with settings for every draw, of which searched.py takes the best: they are rows of no other table
     sweep paths.root="$out/digits" paths.runs="$out/searched/multirun" seed=0,1,2 scenario=$1 \
         scenario.known=0.1,0.3,0.5,0.8,1.0 method=ssd method.alpha=0.5,1,2,5,7,10,14,20,50,100
 }
 searched_cifar() {
-    cifar paths.runs="$out/searched/multirun" scenario=poison scenario.known=0.1,1.0 method=ssd method.alpha=2,5,10,20,50
+    cifar paths.runs="$out/searched/multirun" scenario=poison scenario.known=0.1,1.0 method=ssd method.alpha=0.5,1,2,5,10,20,50
 }
 xlf_importance() { # Potion as in its paper, where the preset of CIFAR-10 takes ASSD's importance: a table of its own
     cifar paths.runs="$out/potion/multirun" scenario=poison scenario.known=0.1,0.5,1.0 \
@@ -39,7 +39,7 @@ jobs=
 for seed in 0 1 2; do
     digits $seed & jobs="$jobs $!"
 done
-(set -e; cifar_table poison 0.1,0.5,1.0; xlf_importance; searched_cifar; cifar_table label_shuffle 0.1,1.0) & jobs="$jobs $!"
+(set -e; cifar_poison; xlf_importance; searched_cifar) & jobs="$jobs $!"
 (set -e; searched poison; searched confusion) & jobs="$jobs $!"
 (set -e; dampening poison; dampening confusion) & jobs="$jobs $!"
 ekfac & jobs="$jobs $!"
