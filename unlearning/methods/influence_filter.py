@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..addons.base import trainable
-from ..distributed import several
+from ..distributed import lead, several
 from ..errors import UserError
 from ..importance import flatten
 from ..sample_gradients import SampleBackward, Vectors, inner_products
@@ -74,7 +74,8 @@ class InfluenceFilter(Retrain):
         self.count_passes()
         if not self.resumed:
             with self.meter.item("influence"):
-                self.left_out = self.filtered()
+                self.left_out = lead(self.filtered)  # what is just at the threshold may differ between processes
+            self.curves["dropped"].append(torch.tensor(float(len(self.left_out))))
             self.trainer.strategy.setup_optimizers(self.trainer)  # anew, for a schedule of the steps that are left
         super().on_fit_start()
 
@@ -91,7 +92,7 @@ class InfluenceFilter(Retrain):
         return self.trainer.datamodule.batches_for(self, stream)
 
     def filtered(self) -> Tensor:
-        """Ids of the retain samples to drop.
+        """Ids of the retain samples to drop, on the CPU.
 
         Raises ``UserError`` where influences are not finite, and where next to none would be left.
         """
@@ -107,8 +108,7 @@ class InfluenceFilter(Retrain):
             )
         same = known == known.unique()[:, None]
         typical = (influences[:, : len(known)] * same).sum(1) / same.sum(1)
-        dropped = ids[(influences[:, len(known) :] > self.threshold * typical[:, None]).any(0)]
-        self.curves["dropped"].append(torch.tensor(float(len(dropped))))
+        dropped = ids[(influences[:, len(known) :] > self.threshold * typical[:, None]).any(0)].cpu()
         if len(dropped) > 0.9 * len(ids):
             raise UserError(
                 f"method.threshold={self.threshold} drops {len(dropped)} of {len(ids)} retain samples: "
