@@ -97,10 +97,12 @@ def test_what_suits_a_scenario_goes_before_what_suits_its_data_set() -> None:
 )
 def test_every_preset_by_scenario_is_reached_and_goes_before_others(file: Path) -> None:
     scenario = next(s for s in names("scenario") if file.stem.endswith(f"_{s}"))
-    words = f"method={file.parent.name}", f"dataset={file.stem.removesuffix(f'_{scenario}')}"
+    words = [f"method={file.parent.name}", f"dataset={file.stem.removesuffix(f'_{scenario}')}"]
+    words += ["method.k=2"] * (file.parent.name == "eu_k")  # whose presets are of the last blocks
     method = composed(*words, f"scenario={scenario}")[0]["method"]
     other = composed(*words, "scenario=class")[0]["method"]
-    assert holds(method, yaml.safe_load(file.read_text()))
+    preset = yaml.safe_load(file.read_text())
+    assert holds(method, {key: value for key, value in preset.items() if not str(value).startswith("${")})
     assert method != other
     assert method.keys() == other.keys()
 

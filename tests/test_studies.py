@@ -88,16 +88,16 @@ def test_a_search_is_one_of_each_draw_and_gamma() -> None:
     title, _, head, _, *rows, _ = tables(runs).split("\n")
     assert (title, head) == (
         "## digits · mlp · poison · m=100",
-        "| method | gamma | | corrective/acc_seen | corrective/acc_retain | alpha |",
+        "| gamma | | corrective/acc_seen | corrective/acc_retain | alpha of each draw |",
     )
     cells = [[cell.strip().split(" ±")[0] for cell in row.strip("|").split("|")] for row in rows]
     assert cells == [
-        ["ssd", "0.5", "*original*", "0.050", "0.900", ""],
-        ["ssd", "0.5", "*retrained*", "0.150", "0.700", ""],  # .05 and .25
-        ["ssd", "0.5", by_user, "0.400", "0.800", "1, 10"],  # .2 of seed 0, .6 of seed 1
-        ["ssd", "0.5", by_bound, "0.600", "0.800", "10, 1"],  # .4 and .8
-        ["ssd", "1", "*original*", "0.050", "0.900", ""],
-        ["ssd", "1", "*retrained*", "0.200", "0.700", ""],  # .1 and .3
-        ["ssd", "1", by_user, "0.700", "0.800", "10, 1"],  # .5 and .9
-        ["ssd", "1", by_bound, "0.700", "0.800", "10, 1"],
+        ["0.5", "*original*", "0.050", "0.900", ""],
+        ["0.5", "*retrained*", "0.150", "0.700", ""],  # .05 and .25
+        ["0.5", by_user, "0.400", "0.800", "1*, 10*"],  # .2 of seed 0, .6 of seed 1
+        ["0.5", by_bound, "0.600", "0.800", "10*, 1*"],  # .4 and .8
+        ["1", "*original*", "0.050", "0.900", ""],
+        ["1", "*retrained*", "0.200", "0.700", ""],  # .1 and .3
+        ["1", by_user, "0.700", "0.800", "10*, 1*"],  # .5 and .9
+        ["1", by_bound, "0.700", "0.800", "10*, 1*"],
     ]

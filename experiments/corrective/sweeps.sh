@@ -1,7 +1,7 @@
 #!/bin/sh
-# Every run of this study: sh sweeps.sh CIFAR10_DIR OUT [GAMMA]
+# Every run of this study: sh sweeps.sh CIFAR10_DIR OUT
 # CIFAR10_DIR holds train/<class>/ and test/<class>/; runs, reference models, tables and figures go to OUT.
-# GAMMA is the known part that the heat map of alpha and lambda is made at: .3 unless given, or several with commas, a row each.
+# A third argument is the known part that the heat map of alpha and lambda is made at: .3, or several with commas, a row each.
 cifar10=$(cd "$1" && pwd) && mkdir -p "$2" && out=$(cd "$2" && pwd) || exit 1
 cd "$(dirname "$0")/../.." || exit 1
 export OMP_NUM_THREADS=1
