@@ -34,7 +34,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_a_whole_run_with_feasible_updates(model: list[str], folder: Path, tmp_path: Path) -> None:
     data = ["dataset=image_folder", f"dataset.root={folder}", "dataset.size=8", "dataset.crop=1"]
-    short = ["pretrain.epochs=1", "pretrain.batch_size=8", "method.epochs=2", "method.batch_size=8", "tracking=none"]
+    short = [
+        "pretrain.epochs=1",
+        "pretrain.batch_size=8",
+        "pretrain.optimizer.lr=0.01",
+        "method.epochs=2",
+        "method.batch_size=8",
+        "tracking=none",
+    ]
     method = ["method=neggrad_plus", "addon=[focus,opt]", "addon.opt.scope=tensor", "scenario=random"]
     network, *options = model
     settings = [*data, f"model={network}", *options, *short, *method, "scenario.count=6", f"paths.root={tmp_path}"]
