@@ -68,6 +68,7 @@ def test_addons_decide_alike_in_two_processes_and_as_in_one() -> None:
     for launcher in ([], ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]):
         command = [sys.executable, *launcher, "-m", "tests.slow.stacks"]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        environment.pop("PL_GLOBAL_SEED", None)  # of an earlier test: two processes would take it, one would not
         done = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
         )
