@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 from hydra.utils import get_object
+from omegaconf import OmegaConf
 
 from tests.conftest import composed, names
 from unlearning.config import ROOT
@@ -99,10 +100,12 @@ def test_every_preset_by_scenario_is_reached_and_goes_before_others(file: Path) 
     scenario = next(s for s in names("scenario") if file.stem.endswith(f"_{s}"))
     words = [f"method={file.parent.name}", f"dataset={file.stem.removesuffix(f'_{scenario}')}"]
     words += ["method.k=2"] * (file.parent.name == "eu_k")  # whose presets are of the last blocks
-    method = composed(*words, f"scenario={scenario}")[0]["method"]
-    other = composed(*words, "scenario=class")[0]["method"]
+    config = composed(*words, f"scenario={scenario}")[0]
+    method, other = config["method"], composed(*words, "scenario=class")[0]["method"]
     preset = yaml.safe_load(file.read_text())
-    assert holds(method, {key: value for key, value in preset.items() if not str(value).startswith("${")})
+    whole = OmegaConf.create(config | {"method": method | preset})  # where the preset refers to other settings, too
+    resolved = OmegaConf.to_container(whole, resolve=True)["method"]
+    assert holds(method, {key: resolved[key] for key in preset})
     assert method != other
     assert method.keys() == other.keys()
 

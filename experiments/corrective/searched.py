@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
+from experiments.cells import plus_minus
+from unlearning.errors import UserError
 from unlearning.report.figures import by_setting, known_part
-from unlearning.report.groups import spread
 from unlearning.report.runs import Run, collect
 
 CHOSEN_BY = {
@@ -28,12 +29,6 @@ SHOWN = ("corrective/acc_seen", "corrective/acc_retain")
 def best(runs: Sequence[Run], metrics: Sequence[str]) -> Run:
     """The run with the largest mean of the metrics; of equal ones the first."""
     return max(runs, key=lambda run: fmean(run.values["unlearned"][metric] for metric in metrics))
-
-
-def cell(values: Sequence[float]) -> str:
-    """Mean and half the 95 % interval over draws, as in the tables of the report."""
-    mean, _, half = spread(values)
-    return f"{mean:.3f} ±{half:.3f}"
 
 
 def tables(runs: Sequence[Run]) -> str:
@@ -60,9 +55,15 @@ def tables(runs: Sequence[Run]) -> str:
 
 def line(gamma: float, name: str, values: Sequence[Mapping[str, float]], alphas: str = "") -> str:
     """A row of the table: means over the draws."""
-    return f"| {gamma:.2g} | {name} | {' | '.join(cell([v[metric] for v in values]) for metric in SHOWN)} | {alphas} |"
+    cells = [plus_minus([v[metric] for v in values]) for metric in SHOWN]
+    return f"| {gamma:.2g} | {name} | {' | '.join(cells)} | {alphas} |"
 
 
 if __name__ == "__main__":
-    print("# Searched for every draw\n\nOf `python -m experiments.corrective.searched`; ± as in the other tables.\n")
-    print(tables(collect(sys.argv[1] if len(sys.argv) > 1 else Path("multirun"))))
+    try:
+        page = tables(collect(Path(*sys.argv[1:2])))
+    except UserError as error:
+        sys.exit(f"searched: {error}")
+    print(
+        f"# Searched for every draw\n\nOf `python -m experiments.corrective.searched`; ± as in the other tables.\n\n{page}"
+    )

@@ -17,9 +17,9 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 
+from experiments.cells import plus_minus
 from unlearning.errors import UserError
 from unlearning.report.figures import canvas, palette
-from unlearning.report.groups import spread
 from unlearning.report.runs import Run, collect
 
 PRICES = ("retain/acc", "test/acc", "distance/fidelity_forget", "mia/svc_entropy_nonmember")
@@ -30,7 +30,7 @@ Line = Mapping[int, Mapping[float, Run]]  # seed and rate
 
 
 def lines(runs: Sequence[Run]) -> dict[tuple[str, str], dict[str, Line]]:
-    """The runs by place and objective, and by name of the variant; those at one rate alone are no line and left out.
+    """The runs by place and objective, and by name of the variant, without those with fewer than two rates for all seeds.
 
     So are runs in which a metric failed; the report names them.
     """
@@ -46,7 +46,7 @@ def lines(runs: Sequence[Run]) -> dict[tuple[str, str], dict[str, Line]]:
         name += " by tensor" if run.config.get("addon.opt.scope") == "tensor" else ""
         found[run.place, objective][name].setdefault(run.config["seed"], {})[run.config[RATE]] = run
     drawn = {
-        key: {name: line for name, line in variants.items() if max(map(len, line.values())) > 1}
+        key: {name: line for name, line in variants.items() if len(set.intersection(*map(set, line.values()))) > 1}
         for key, variants in found.items()
     }
     return {key: variants for key, variants in drawn.items() if variants}
@@ -100,12 +100,6 @@ def table(variants: Mapping[str, Line]) -> list[str]:
     return [f"| add-on | {' | '.join(head)} |", "| --- |" + " ---: |" * len(head), *(rows[name] for name in order)]
 
 
-def plus_minus(values: Sequence[float]) -> str:
-    """Mean and half the 95 % interval, as in the tables of the report."""
-    mean, _, half = spread(values)
-    return f"{mean:.3f} ±{half:.3f}" if len(values) > 1 else f"{mean:.3f}" if values else "-"
-
-
 def draw(found: Mapping[tuple[str, str], Mapping[str, Line]], file: Path) -> None:
     """rUA against retain accuracy, means over seeds: a variant is a line from the original model through its rates."""
     places = sorted({place for place, _ in found})
@@ -118,7 +112,9 @@ def draw(found: Mapping[tuple[str, str], Mapping[str, Line]], file: Path) -> Non
     for (place, objective), variants in found.items():
         axes = panels[places.index(place)][OBJECTIVES.index(objective)]
         for name, line in variants.items():
-            points = list(zip(*map(path, line.values()), strict=False))  # of all seeds at each rate
+            common = set.intersection(*map(set, line.values()))  # a run may have failed, or not be made yet
+            by_seed = [path({rate: by_rate[rate] for rate in common}) for by_rate in line.values()]
+            points = list(zip(*by_seed, strict=True))
             x, y = ([fmean(v[metric] for v in seeds) for seeds in points] for metric in ("retain/acc", RUA))
             axes.plot(x, y, ms=5, lw=1.2, label=name, **styles[name])
         axes.axhline(0, color="#8c8c8c", lw=0.8)
@@ -162,6 +158,6 @@ def main(out: Path) -> str:
 
 if __name__ == "__main__":
     try:
-        print(main(Path(sys.argv[1] if sys.argv[1:] else "OUT")))
+        print(main(Path(*sys.argv[1:2])))
     except UserError as error:
         sys.exit(f"tradeoff: {error}")
