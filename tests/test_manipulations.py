@@ -262,10 +262,12 @@ def test_the_clean_model_is_a_row_where_not_all_are_known(places: list[str]) -> 
     assert TAUGHT in " ".join(shown.split())
     all_known = found | {"sizes": found["sizes"] | {"forget": 129}}
     assert TAUGHT not in " ".join(printed(all_known).split())
+    narrow = "".join(line.split("│")[1].strip() for line in printed(found, width=80).splitlines() if line[0] == "│")
+    assert all(metric in narrow for metric in rows["unlearned"] if not metric.startswith("class_acc/"))
     assert one_line(found).startswith(f"corrective/acc_seen {rows['unlearned']['corrective/acc_seen']:.3f}  ")
 
 
-def printed(results: dict) -> str:
-    console = Console(width=400, file=StringIO())
+def printed(results: dict, width: int = 400) -> str:
+    console = Console(width=width, file=StringIO())
     run_table(results, console)
     return console.file.getvalue()

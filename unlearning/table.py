@@ -25,7 +25,7 @@ def run_table(results: Mapping[str, Any], console: Console | None = None) -> Non
     table.caption = f"{LEGEND}\n{label(choices)} was handed: {handed(results['access'])}"
     if taught_wrong(sizes):
         table.caption += f"\n{TAUGHT}"
-    table.add_column("metric")
+    table.add_column("metric", overflow="fold")  # two metrics may differ in their last letters
     table.add_column("")
     for name in (*rows, *(["gap"] if results["gaps"] else [])):
         table.add_column(name, justify="right")

@@ -23,6 +23,7 @@ CHOSEN_BY = {
     "chosen by what is known": ("corrective/acc_known", "val/acc"),
     "the best of the grid": ("corrective/acc_seen", "corrective/acc_retain"),
 }
+TITLE = "# Searched for every draw\n\nOf `python -m experiments.corrective.searched`; ± as in the other tables.\n"
 SHOWN = ("corrective/acc_seen", "corrective/acc_retain")
 
 
@@ -64,6 +65,4 @@ if __name__ == "__main__":
         page = tables(collect(Path(*sys.argv[1:2])))
     except UserError as error:
         sys.exit(f"searched: {error}")
-    print(
-        f"# Searched for every draw\n\nOf `python -m experiments.corrective.searched`; ± as in the other tables.\n\n{page}"
-    )
+    print(TITLE, page, sep="\n")

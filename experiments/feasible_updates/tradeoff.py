@@ -30,7 +30,7 @@ Line = Mapping[int, Mapping[float, Run]]  # seed and rate
 
 
 def lines(runs: Sequence[Run]) -> dict[tuple[str, str], dict[str, Line]]:
-    """The runs by place and objective, and by name of the variant, without those with fewer than two rates for all seeds.
+    """The runs by place and objective, and by variant; without those of fewer than two rates for all seeds.
 
     So are runs in which a metric failed; the report names them.
     """
