@@ -14,12 +14,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import open_dict
 from torch import nn
 
-from unlearning import build, cli
-from unlearning.config import GROUPS, ROOT, plain, register
+from unlearning import cli
+from unlearning.config import build
+from unlearning.config.schema import GROUPS, ROOT, plain, register
 from unlearning.data.datamodule import UnlearningData
 from unlearning.data.datasets import Dataset
-from unlearning.data.scenarios import assemble
 from unlearning.methods.base import OneShot
+from unlearning.scenarios.base import assemble
 from unlearning.types import Task
 
 torch.set_num_threads(1)

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from tests.conftest import Tiny, composed, names, tiny_swin, tiny_vit
 from tests.test_steps import FORGET, LR, RETAIN, SGD, W, close, gradient
-from unlearning import build, pipeline
-from unlearning.addons.base import Addon, trainable
+from unlearning import pipeline
+from unlearning.addons.base import Addon
 from unlearning.addons.focus import And, Bernoulli, Focal, Focus, FocusOpt, Prob
 from unlearning.addons.l1 import L1
 from unlearning.addons.label_smoothing import LabelSmoothing
@@ -31,9 +31,10 @@ from unlearning.addons.parameter_noise import ParameterNoise
 from unlearning.addons.prune import MagnitudePruning, Prune, prunable, synflow
 from unlearning.addons.saliency import BatchSaliency, Saliency, least
 from unlearning.addons.sam import SAM
+from unlearning.config import build
 from unlearning.data.datamodule import UnlearningData
 from unlearning.errors import UserError
-from unlearning.importance import flatten, parts
+from unlearning.gradients.vectors import flatten, parts, trainable
 from unlearning.methods.finetune import FineTune
 from unlearning.methods.neggrad_plus import NegGradPlus
 from unlearning.methods.scrub import Scrub

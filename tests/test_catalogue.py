@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from unlearning.catalogue import CONF, GROUPS, directions, find, listing, main, metrics, summary
+from unlearning.config.catalogue import CONF, GROUPS, directions, find, listing, main, metrics, summary
 from unlearning.errors import UserError
 
 PACKAGE = {

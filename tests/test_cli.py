@@ -17,8 +17,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.conftest import composed
-from unlearning import build, cli, pipeline
-from unlearning.config import ROOT, run_key
+from unlearning import cli, pipeline
+from unlearning.config import build
+from unlearning.config.schema import ROOT, run_key
 from unlearning.errors import nearest
 
 FAST = ["tracking=none", "pretrain.epochs=1", "method=finetune", "method.epochs=1"]

@@ -8,8 +8,8 @@ import torch
 
 from tests.conftest import composed
 from tests.test_sweeps import jobs_of
-from unlearning import build
-from unlearning.config import ROOT
+from unlearning.config import build
+from unlearning.config.schema import ROOT
 from unlearning.data.datasets import Dataset
 
 FILES = sorted((ROOT / "conf" / "experiment").glob("corrective_*.yaml"))
@@ -25,7 +25,7 @@ def test_the_jobs_compose(file) -> None:
         one_of_each.setdefault((job.get("scenario", scenario), job["method"]), job)
     for named, job in one_of_each.items():
         config, choices = composed(f"experiment={file.stem}", *(f"{key}={value}" for key, value in job.items()))
-        assert config["scenario"]["_target_"].startswith("unlearning.data.manipulations.")
+        assert config["scenario"]["_target_"].startswith("unlearning.scenarios.manipulations.")
         assert (choices["scenario"], choices["method"]) == named
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from torchvision.transforms.functional import rotate
 
 from tests.conftest import Tiny, composed
-from unlearning import build
+from unlearning.config import build
 from unlearning.data.datamodule import Transform, UnlearningData, rotated
 from unlearning.data.datasets import Dataset, coarsened, digits, image_folder
 from unlearning.errors import UserError

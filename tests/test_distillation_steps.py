@@ -14,8 +14,9 @@ from scipy.special import softmax
 from torch import nn
 
 from tests.conftest import Tiny, composed
-from unlearning import build
+from unlearning.config import build
 from unlearning.data.datamodule import UnlearningData
+from unlearning.data.noise import perturbed
 from unlearning.errors import UserError
 from unlearning.methods import jit
 from unlearning.methods.amnesiac import Amnesiac
@@ -29,7 +30,6 @@ from unlearning.methods.scrub_joint import ScrubJoint
 from unlearning.methods.unsir import UNSIR, learned_noise
 from unlearning.models.resnet import ResNet
 from unlearning.models.small_cnn import SmallCNN
-from unlearning.noise import perturbed
 from unlearning.types import Batch
 
 W = np.array([0.5, -1.0])

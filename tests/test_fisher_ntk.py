@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from tests.conftest import Tiny, tiny_swin, tiny_vit
 from unlearning.errors import UserError
-from unlearning.fisher import exact_fisher, root_of_output_fisher
+from unlearning.gradients.fisher import exact_fisher, root_of_output_fisher
+from unlearning.gradients.samples import SampleBackward
 from unlearning.methods.fisher import Fisher
 from unlearning.methods.fisher_new import FisherNew
 from unlearning.methods.ntk import NTK, gram, grams, jacobian_of, ridge, trapezium
 from unlearning.models.mlp import MLP
 from unlearning.models.small_cnn import SmallCNN
-from unlearning.sample_gradients import SampleBackward
 from unlearning.types import Batch
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from unlearning.config import ROOT
+from unlearning.config.schema import ROOT
 
 PACKAGE = ROOT / "unlearning"
 FLOORS = [  # from the ground up; a folder stands for all its modules

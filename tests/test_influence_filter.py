@@ -11,13 +11,13 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from tests.conftest import Tiny, composed, tiny_swin
-from unlearning.cost import Meter
 from unlearning.data.datamodule import UnlearningData
 from unlearning.errors import UserError
+from unlearning.gradients.samples import inner_products
 from unlearning.methods import influence_filter
 from unlearning.methods.influence_filter import InfluenceFilter
 from unlearning.pipeline import Run
-from unlearning.sample_gradients import inner_products
+from unlearning.runtime.cost import Meter
 from unlearning.types import Batch
 
 X, LABELS = (0.2, 1.0, 0.4, 0.8), (0, 1, 0, 1)
@@ -189,7 +189,7 @@ def test_ekfac_of_several_layers_is_diagonal_in_the_eigenvectors_of_the_factors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each block is written out as a matrix over all weights of its layer, and v is solved for."""
-    ekfac = pytest.importorskip("unlearning.ekfac", exc_type=ImportError)
+    ekfac = pytest.importorskip("unlearning.gradients.ekfac", exc_type=ImportError)
     loss = ekfac.Classification.compute_train_loss  # with the labels as they are: drawn ones could not be compared
     monkeypatch.setattr(
         ekfac.Classification, "compute_train_loss", lambda task, batch, model, **_: loss(task, batch, model)
@@ -264,7 +264,7 @@ def test_ekfac_drops_poisoned_samples(tmp_path: Path) -> None:
 
 
 def test_the_true_fisher_information_is_over_labels_that_the_model_expects() -> None:
-    ekfac = pytest.importorskip("unlearning.ekfac", exc_type=ImportError)
+    ekfac = pytest.importorskip("unlearning.gradients.ekfac", exc_type=ImportError)
     model, batch = Tiny(weight=(50.0, -50.0)).model, (torch.ones(3, 1), torch.ones(3, dtype=torch.int64))
     task = ekfac.Classification([])
     assert task.compute_train_loss(batch, model).item() == pytest.approx(300)  # sure, and wrong, of three samples
@@ -272,7 +272,7 @@ def test_the_true_fisher_information_is_over_labels_that_the_model_expects() -> 
 
 
 def test_ekfac_follows_layers_that_it_has_formulas_for() -> None:
-    ekfac = pytest.importorskip("unlearning.ekfac", exc_type=ImportError)
+    ekfac = pytest.importorskip("unlearning.gradients.ekfac", exc_type=ImportError)
     swin = ekfac.followed(tiny_swin(), torch.rand(3, 1, 16, 16).double())
     assert "patch_embed.proj" in swin
     assert "head.fc" in swin

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.conftest import Tiny, composed
-from unlearning import build
+from unlearning.config import build
 from unlearning.data.datamodule import UnlearningData
 from unlearning.errors import UserError
 from unlearning.methods.cf_k import CFk

@@ -11,18 +11,18 @@ from rich.console import Console
 from torch.utils.data import DataLoader
 
 from tests.conftest import composed
-from unlearning import build
+from unlearning.config import build
 from unlearning.data.datamodule import Rows, UnlearningData, as_is
 from unlearning.data.datasets import Dataset
-from unlearning.data.manipulations import Confusion, DataEntry, LabelShuffle, Manipulation, Poison
+from unlearning.engine.predict import predict
+from unlearning.engine.store import Store
 from unlearning.errors import UserError
 from unlearning.metrics.base import Evidence, evaluate
 from unlearning.metrics.directions import TAUGHT
 from unlearning.pipeline import Run, run
-from unlearning.predict import predict
-from unlearning.records import ids_digest
-from unlearning.store import Store
-from unlearning.table import one_line, run_table
+from unlearning.records.folder import ids_digest
+from unlearning.report.run_table import one_line, run_table
+from unlearning.scenarios.manipulations import Confusion, DataEntry, LabelShuffle, Manipulation, Poison
 
 CLASSES = ("ant", "bee", "cow", "dog")
 EACH = {

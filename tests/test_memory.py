@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from unlearning.config import ROOT
+from unlearning.config.schema import ROOT
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
 

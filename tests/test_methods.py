@@ -13,10 +13,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import OmegaConf
 
 from tests.conftest import composed, names
-from unlearning import build, catalogue
 from unlearning.addons.base import Addon
 from unlearning.addons.saliency import Saliency
-from unlearning.config import ROOT
+from unlearning.config import build, catalogue
+from unlearning.config.schema import ROOT
 from unlearning.data.datamodule import UnlearningData
 from unlearning.errors import UserError
 from unlearning.methods.base import Method, OneShot

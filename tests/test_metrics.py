@@ -9,11 +9,11 @@ from unlearning.errors import UserError
 from unlearning.metrics.accuracy import Accuracy, ClassAccuracy, RelativeUnlearningAccuracy
 from unlearning.metrics.base import Evidence, Metric, directions_of, evaluate, gaps
 from unlearning.metrics.distance import Distance
-from unlearning.metrics.figure import noise_figure, summary_figure
 from unlearning.metrics.membership import FEATURES, MembershipInference, auc, member_score, non_members, tpr_at
 from unlearning.metrics.membership_classifiers import EntropyLogistic, SVCMembership
 from unlearning.metrics.noise_curve import EntropyAgainstNoise
 from unlearning.metrics.zrf import ZeroRetrainForgetting
+from unlearning.report.summary_figure import noise_figure, summary_figure
 from unlearning.types import Split
 
 METRICS = {"accuracy": Accuracy(), "classes": ClassAccuracy(), "distance": Distance(), "mia": MembershipInference()}

@@ -17,9 +17,10 @@ from scipy.special import softmax
 from torch import nn
 
 from tests.conftest import Tiny, composed
-from unlearning.addons.base import Holder, weights_of
+from unlearning.addons.holder import Holder
 from unlearning.addons.saliency import Saliency
 from unlearning.errors import UserError
+from unlearning.gradients.vectors import weights_of
 from unlearning.methods.conv_transpose import ConvTranspose
 from unlearning.methods.finetune import FineTune
 from unlearning.methods.msg import MSG

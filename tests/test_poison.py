@@ -10,17 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from tests.conftest import composed
-from unlearning import build
+from unlearning.config import build
 from unlearning.data.datamodule import Transform, UnlearningData
 from unlearning.data.datasets import Dataset
-from unlearning.data.manipulations import Poison
-from unlearning.data.scenarios import RandomForgetting
-from unlearning.data.tables import scikit_learn
+from unlearning.data.tabular import scikit_learn
 from unlearning.data.trigger import Attack, Trigger
 from unlearning.errors import UserError
 from unlearning.metrics.backdoor import BackdoorAttack
 from unlearning.metrics.base import Evidence, evaluate
 from unlearning.pipeline import Run, run
+from unlearning.scenarios.forgetting import RandomForgetting
+from unlearning.scenarios.manipulations import Poison
 from unlearning.types import Batch
 
 CLASSES = ("ant", "bee", "cow")

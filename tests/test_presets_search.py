@@ -6,7 +6,7 @@ import pytest
 
 from experiments.presets_by_scenario.search import GRIDS, LR, score
 from tests.conftest import composed
-from unlearning.config import register
+from unlearning.config.schema import register
 
 
 def test_the_score_is_the_gap_on_validation_samples(shared: Path) -> None:

@@ -8,7 +8,7 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from tests.conftest import composed, names
-from unlearning.config import ROOT
+from unlearning.config.schema import ROOT
 
 # Foster et al. (2024): alpha and lambda of SSD; sigma, rate and batch of JiT, whose code builds a VGG11 as "VGG16".
 SSD = {

@@ -6,8 +6,8 @@ import shlex
 import pytest
 
 from tests.conftest import composed
-from unlearning.config import ROOT
-from unlearning.guide import guide
+from unlearning.config.guide import guide
+from unlearning.config.schema import ROOT
 
 TEXTS = (ROOT / "README.md").read_text().replace("\\\n", " "), guide()
 NOT_ONE_RUN = ("-m ", "my_method", "--config-dir")  # sweeps, and what a reader is to write first

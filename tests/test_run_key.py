@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import composed
-from unlearning import config
-from unlearning.config import code_of, module_spec, run_key, source_files
+from unlearning.config import schema as config
+from unlearning.config.schema import code_of, module_spec, run_key, source_files
 from unlearning.errors import UserError
 
 

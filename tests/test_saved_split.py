@@ -10,11 +10,11 @@ from safetensors.torch import load_file, save_file
 
 from tests.conftest import composed
 from unlearning import pipeline
-from unlearning.config import run_key
+from unlearning.config.schema import run_key
 from unlearning.data.datasets import Dataset, digits
-from unlearning.data.saved import SavedSplit, split_file
-from unlearning.data.scenarios import ClassForgetting
 from unlearning.errors import UserError
+from unlearning.scenarios.forgetting import ClassForgetting
+from unlearning.scenarios.saved import SavedSplit, split_file
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from tests.conftest import composed
-from unlearning import build, pipeline
-from unlearning.config import run_key
+from unlearning import pipeline
+from unlearning.config import build
+from unlearning.config.schema import run_key
 from unlearning.data.datasets import Dataset, coarsened
-from unlearning.data.manipulations import DataEntry
-from unlearning.data.scenarios import ClassForgetting, RandomForgetting, SubclassForgetting
-from unlearning.data.tables import csv, scikit_learn
+from unlearning.data.tabular import csv, scikit_learn
 from unlearning.errors import UserError
+from unlearning.scenarios.forgetting import ClassForgetting, RandomForgetting, SubclassForgetting
+from unlearning.scenarios.manipulations import DataEntry
 
 # Row i has class LABELS[i]; rows 0-11 train, 12-13 validation, 14-18 test.
 LABELS = [0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 0, 1, 2, 3, 3]

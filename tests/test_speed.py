@@ -10,9 +10,9 @@ from experiments.speed import commands, precision, reading, training
 from experiments.speed.measure import Claim, paired_ratio
 from experiments.speed.setting import Bench, state, synthetic
 from tests.conftest import names
-from unlearning.cost import Meter
-from unlearning.memory import keep_freed
-from unlearning.store import Store
+from unlearning.engine.store import Store
+from unlearning.runtime.cost import Meter
+from unlearning.runtime.memory import keep_freed
 
 # Of 40 samples in ten classes one class is 4 samples to forget and 36 to retain.
 
@@ -124,7 +124,7 @@ def test_evaluation_passes_once_over_the_data_when_the_references_are_cached(tmp
 
 
 def test_help_imports_no_torch() -> None:
-    assert "unlearning.guide" in commands.modules_of_help()
+    assert "unlearning.config.guide" in commands.modules_of_help()
     assert commands.torch_modules_of_help() == []
 
 

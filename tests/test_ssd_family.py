@@ -12,9 +12,12 @@ from torch import nn
 
 from tests.conftest import Tiny, composed
 from tests.test_steps import FORGET, RETAIN, W, close, gradient
-from unlearning import build, pipeline
+from unlearning import pipeline
+from unlearning.config import build
+from unlearning.engine.store import Store
 from unlearning.errors import UserError
-from unlearning.importance import flatten, percentile, sorted_ratios
+from unlearning.gradients.importance import percentile, sorted_ratios
+from unlearning.gradients.vectors import flatten
 from unlearning.methods.alfssd import ALFSSD
 from unlearning.methods.assd import ASSD, percentile_for
 from unlearning.methods.assd_repair import ASSDRepair
@@ -27,7 +30,6 @@ from unlearning.methods.ssd import SSD
 from unlearning.methods.xlf import XLF
 from unlearning.models.small_cnn import SmallCNN
 from unlearning.pipeline import Run
-from unlearning.store import Store
 from unlearning.types import Batch
 
 TRAIN = np.concatenate([FORGET[0], RETAIN[0]]), np.concatenate([FORGET[1], RETAIN[1]])

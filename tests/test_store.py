@@ -14,13 +14,13 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from unlearning.digests import file_digest
+from unlearning.engine.store import Store, digest, exclusive, write_atomic
 from unlearning.errors import UserError
-from unlearning.store import Store, digest, exclusive, write_atomic
+from unlearning.runtime.digests import file_digest
 
 # children are forked from a clean process that has imported torch once: a plain spawn pays for the import every time
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["unlearning.store"])
+CONTEXT.set_forkserver_preload(["unlearning.engine.store"])
 HINT = "set paths.runs=DIR"
 KEY = {"model": "small_cnn", "seed": 0}
 

@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 
 from hydra_plugins.listing import Listing
 from tests.conftest import composed
-from unlearning.config import ROOT, register
+from unlearning.config.schema import ROOT, register
 
 
 def sweeper_of(params: Mapping, alternatives: Mapping) -> Any:

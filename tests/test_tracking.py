@@ -22,9 +22,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from omegaconf import OmegaConf
 
-from unlearning import tracking
 from unlearning.errors import UserError
-from unlearning.tracking import NoTracking, Tracking
+from unlearning.records import tracking
+from unlearning.records.tracking import NoTracking, Tracking
 
 # forked, so that the children start at the same moment with mlflow already imported: the hardest case for a database
 CONTEXT = multiprocessing.get_context("fork")

@@ -25,7 +25,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from .config import (
+from .config.schema import (
     COMPOSITION_ERRORS,
     GROUPS,
     ROOT,
@@ -146,7 +146,7 @@ def task(composed: DictConfig) -> None:
         except (UserError, *COMPOSITION_ERRORS) as error:
             failure.append(error)
         return
-    from .table import one_line
+    from .report.run_table import one_line
 
     sweep = os.environ[SWEEP]
     name = f"{state.job.num + 1}. {' '.join(overrides)}"
@@ -175,8 +175,8 @@ def execute(config: dict[str, Any], choices: dict[str, str], command: str, sweep
     first = "unlearning.pipeline" not in sys.modules
     if first:  # a million objects that stay: without this a quarter of a short run goes to looking for garbage in them
         gc.disable()
-    from .memory import keep_freed
     from .pipeline import run
+    from .runtime.memory import keep_freed
 
     if first:
         gc.freeze()
@@ -197,7 +197,7 @@ def quiet() -> None:
 
 def show(folder: Path) -> None:
     """Print the table of a finished run and where it lies."""
-    from .table import run_table
+    from .report.run_table import run_table
 
     file = folder / "results.json"
     try:
@@ -226,7 +226,7 @@ class SweepSummary(Callback):
         try:
             failed = self.summarize(sweep_folder(str(config.paths.runs), sweep))
             if failed:
-                from .build import build
+                from .config.build import build
 
                 with suppress(UserError, *COMPOSITION_ERRORS):  # where tracking is what failed, each job has said so
                     build(OmegaConf.to_container(config.tracking, resolve=True), "tracking").fail_sweep(sweep)

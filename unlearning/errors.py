@@ -1,20 +1,37 @@
-"""Errors that are the user's to mend: one clear line that says what was wrong and what would be right."""
+"""Errors the user can fix, reported as one clear line: what is wrong, and what would work."""
+
+from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Literal
 
 LISTED = 20  # choices on a line; timm has over a thousand models
 
+Kind = Literal[
+    "value",  # a value is out of bounds, of the wrong type, or does not fit the data
+    "key",  # an option that does not exist, or that the program sets itself
+    "choice",  # a group, class, column or feature by a name that does not exist
+    "missing",  # something that must be given
+    "conflict",  # two settings that exclude each other
+    "file",  # a file or folder that cannot be read, or is not what it should be
+    "storage",  # a disk or a database that cannot be written
+    "diverged",  # numbers that are not finite
+]
+
 
 class UserError(Exception):
-    """Something in the input, the data or the machine stopped the run; the message is one line."""
+    """Something in the input, the data or the machine stopped the run.
 
+    Args:
+        message: one line, what is wrong and what would work.
+        key: the setting it is about, such as ``method.alpha``; empty where it is about none.
+        kind: what kind of mistake it is.
+    """
 
-def require_at_least(smallest: float, where: str = "method", /, **options: float) -> None:
-    """Raise a ``UserError`` for the first of the options of a method, or of ``where``, that is below ``smallest``."""
-    for name, value in options.items():
-        if not value >= smallest:
-            raise UserError(f"{where}.{name}={value} must be at least {smallest}")
+    def __init__(self, message: str, *, key: str = "", kind: Kind = "value") -> None:
+        super().__init__(message)
+        self.key, self.kind = key, kind
 
 
 def nearest(word: str, choices: Iterable[str], limit: int = 3) -> str:

@@ -15,18 +15,19 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from . import build, records
-from .config import folder_name, libraries, numerics, run_key, source_digest
+from .config import build
+from .config.schema import folder_name, libraries, numerics, run_key, source_digest
 from .data.datamodule import Transform, UnlearningData
 from .data.datasets import Dataset
 from .data.trigger import Attack
-from .distributed import join, lead, leads, leave
+from .engine.predict import predict
+from .engine.store import Store
 from .errors import UserError
 from .methods.base import Method, OneShot
 from .metrics.base import Evidence, directions_of, evaluate, gaps
-from .predict import predict
-from .progress import Progress
-from .store import Store
+from .records import folder as records
+from .runtime.distributed import join, lead, leads, leave
+from .runtime.progress import Progress
 from .types import Split
 
 Config = Mapping[str, Any]
@@ -271,7 +272,7 @@ class Run:
             "data": self.data.digest,
             "model": records.state_digest(network.state_dict()),
             "architecture": self.config["model"],
-            "code": self.code("unlearning.predict.predict"),
+            "code": self.code("unlearning.engine.predict.predict"),
             "trainer": numerics(self.config),
         }
 

@@ -1,14 +1,29 @@
-"""The few records that data, methods and metrics share."""
+"""The data structures, bounds and protocols shared by data, methods, add-ons and metrics."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple, Protocol
 
 import torch
+from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from .runtime.cost import Meter
+
+# Bounds of options: the configuration is checked against them before anything is built
+
+Positive = Annotated[float, Gt(0)]
+NonNegative = Annotated[float, Ge(0)]
+Probability = Annotated[float, Ge(0), Le(1)]
+Fraction = Annotated[float, Gt(0), Le(1)]  # of something of which at least a little is taken
+PartialFraction = Annotated[float, Gt(0), Lt(1)]  # neither nothing nor all
+Percentage = Annotated[float, Ge(0), Le(100)]
+Count = Annotated[int, Ge(1)]
+CountOrNone = Annotated[int, Ge(0)]  # zero is allowed
 
 
 class Batch(NamedTuple):
@@ -61,12 +76,89 @@ class Task:
 
     num_classes: int
     forget_classes: tuple[int, ...]  # as in Split
-    sizes: dict[str, int]  # samples in each stream: forget, retain, train
+    sizes: Mapping[str, int]  # samples in each stream: forget, retain, train
     input_shape: tuple[int, ...]  # of one sample: (C, H, W) or (F,)
     low: Tensor  # (C, 1, 1): the smallest normalised value of a pixel, by channel; (F,): of a feature
     high: Tensor  # the largest
     augmented: bool  # training images are augmented, so one sample's pixels differ from pass to pass
-    fresh_model: Callable[[], nn.Module]  # a new randomly initialised network of the original's architecture
-    starting_model: Callable[[], nn.Module]  # what the original was trained from: fresh, or with published weights
     named_classes: tuple[int, ...] = ()  # as in Split
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Makers of networks of the original's architecture."""
+
+    fresh: Callable[[], nn.Module]  # randomly initialised
+    starting: Callable[[], nn.Module]  # what the original was trained from: fresh, or with published weights
     original_start: Callable[[], nn.Module] | None = None  # with the very weights; None for a checkpoint of the user's
+
+
+Gradients = dict[str, Tensor]  # of the loss of each stream: vectors over the trainable parameters, unweighted
+
+
+class Steps(Protocol):
+    """A first-order method as its add-ons see it."""
+
+    model: nn.Module
+    meter: Meter
+    curves: dict[str, list[Tensor]]
+    weights: dict[str, float]  # of the loss of each stream
+    label_smoothing: float
+
+    @property
+    def task(self) -> Task: ...
+
+    @property
+    def networks(self) -> Networks: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def current_epoch(self) -> int: ...
+
+    @property
+    def passes(self) -> int:
+        """Passes over the data of the whole run."""
+
+    @property
+    def processes(self) -> int:
+        """Processes that share each batch."""
+
+    @property
+    def streams(self) -> Sequence[str]:
+        """The streams that any of its steps draws from."""
+
+    @property
+    def always_draws(self) -> Sequence[str]:
+        """The streams that every step draws from."""
+
+    @property
+    def smooths(self) -> bool:
+        """Whether a loss of the method has labels that can be smoothed."""
+
+    def batch_size(self, stream: str) -> int:
+        """The samples of a stream in a batch, over all processes."""
+
+    def free(self) -> dict[nn.Parameter, Tensor]:
+        """Where each trainable parameter may change, bool in its shape."""
+
+    def combined(self, gradients: Gradients) -> Tensor:
+        """The weighted sum of gradients by stream."""
+
+    def look(
+        self,
+        stream: str,
+        asker: Looks | None = None,
+        shuffle: torch.Generator | None = None,
+        augment: bool = False,
+        batch_size: int | None = None,
+    ) -> Iterator[Batch]:
+        """One pass over a stream outside the steps."""
+
+
+class Looks(Protocol):
+    """Something besides the method that declares what it looks at: an add-on."""
+
+    looks: Sequence[str]
+    sees_labels: bool

@@ -17,9 +17,9 @@ from statistics import mean
 import torch
 from hydra import compose, initialize_config_dir
 
-from unlearning import build
 from unlearning.cli import quiet
-from unlearning.config import ROOT, plain, register
+from unlearning.config import build
+from unlearning.config.schema import ROOT, plain, register
 from unlearning.errors import UserError
 from unlearning.metrics.base import Evidence, evaluate, gaps
 from unlearning.metrics.directions import MEAN_OVER

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from unlearning import cli
-from unlearning.memory import keep_freed
+from unlearning.runtime.memory import keep_freed
 
 from . import commands, precision, reading, training
 from .measure import Claim, markdown, show

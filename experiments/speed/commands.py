@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from unlearning.config import ROOT
+from unlearning.config.schema import ROOT
 from unlearning.pipeline import run
 
 from .measure import Claim, cpu_seconds

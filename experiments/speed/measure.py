@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from unlearning.memory import return_freed
+from unlearning.runtime.memory import return_freed
 
 Work = Callable[[], object]
 

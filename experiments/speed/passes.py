@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unlearning.cost import Meter
+from unlearning.runtime.cost import Meter
 
 
 @dataclass

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unlearning import build
+from unlearning.config import build
 from unlearning.methods.ssd import SSD
 from unlearning.pipeline import Run
 

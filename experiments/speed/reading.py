@@ -12,11 +12,11 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor, nn
 
-from unlearning import build
+from unlearning.config import build
 from unlearning.data.datamodule import Transform
+from unlearning.engine.predict import predict
+from unlearning.engine.store import Store
 from unlearning.metrics.base import Evidence, evaluate, gaps
-from unlearning.predict import predict
-from unlearning.store import Store
 
 from .measure import Claim, cpu_seconds, paired_ratio
 from .setting import Bench, synthetic

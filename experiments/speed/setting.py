@@ -12,12 +12,12 @@ from hydra import compose, initialize_config_dir
 from omegaconf import open_dict
 from torch import nn
 
-from unlearning import build
-from unlearning.config import GROUPS, ROOT, plain, register
+from unlearning.config import build
+from unlearning.config.schema import GROUPS, ROOT, plain, register
 from unlearning.data.datamodule import UnlearningData
 from unlearning.data.datasets import Dataset
-from unlearning.data.scenarios import ClassForgetting
 from unlearning.methods.base import Method, OneShot
+from unlearning.scenarios.forgetting import ClassForgetting
 
 Config = dict[str, Any]
 COMMON = ("dataset=cifar10", "model=resnet18", "model.width=16", "tracking=none", "paths.root=/nowhere")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlearning.data.datamodule import Transform
-from unlearning.fisher import exact_fisher
+from unlearning.gradients.fisher import exact_fisher
 from unlearning.methods.ntk import jacobian_of
 
 from .measure import Claim, paired_ratio

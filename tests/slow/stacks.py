@@ -10,7 +10,6 @@ import torch
 from torch import distributed, nn
 
 from tests.conftest import Tiny
-from unlearning import build
 from unlearning.addons.focus import And, Bernoulli, Focal, Focus, FocusOpt, Prob
 from unlearning.addons.l1 import L1
 from unlearning.addons.label_smoothing import LabelSmoothing
@@ -19,9 +18,10 @@ from unlearning.addons.parameter_noise import ParameterNoise
 from unlearning.addons.prune import MagnitudePruning, Prune
 from unlearning.addons.saliency import BatchSaliency, Saliency
 from unlearning.addons.sam import SAM
+from unlearning.config import build
 from unlearning.data.datamodule import UnlearningData
-from unlearning.distributed import join, leave
 from unlearning.methods.neggrad_plus import NegGradPlus
+from unlearning.runtime.distributed import join, leave
 
 STACKS = {
     "focus,opt,l1": lambda: [Focus(), Opt(), L1(1e-3)],

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from unlearning.config import ROOT
+from unlearning.config.schema import ROOT
 
 pytestmark = pytest.mark.slow
 

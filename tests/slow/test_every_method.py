@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import names
-from unlearning.config import ROOT
+from unlearning.config.schema import ROOT
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from .base import CommonRandom
+from ..runtime.common_random import CommonRandom
 from .coordinates import CoordinateFactors, facts_of
 from .opt import Scope, require_both_weights, searched
 

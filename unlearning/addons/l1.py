@@ -4,7 +4,8 @@ import lightning as L
 from torch import Tensor
 
 from ..errors import UserError
-from .base import Addon, trainable
+from ..gradients.vectors import trainable
+from .base import Addon
 
 
 class L1(Addon):

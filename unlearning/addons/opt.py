@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from .base import trainable
+from ..gradients.vectors import trainable
 from .coordinates import CoordinateFactors
 
 Scope = Literal["global", "tensor"]

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from .base import Addon, CommonRandom
+from ..runtime.common_random import CommonRandom
+from .base import Addon
 
 
 class ParameterNoise(Addon):

@@ -12,8 +12,9 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from ..errors import UserError
-from ..importance import assign, flatten
-from .base import CommonRandom, Holder, smallest, trainable, weights_of
+from ..gradients.vectors import assign, flatten, smallest, trainable, weights_of
+from ..runtime.common_random import CommonRandom
+from .holder import Holder
 
 
 class Prune(Holder):

@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import UserError
-from ..importance import flatten, parts
-from .base import Gradients, Holder, smallest, trainable, weights_of
+from ..gradients.vectors import flatten, parts, smallest, trainable, weights_of
+from .base import Gradients
+from .holder import Holder
 
 
 class Saliency(Holder):

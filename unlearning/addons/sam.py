@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from ..errors import UserError
-from ..importance import assign
-from .base import Addon, Gradients, trainable, weights_of
+from ..gradients.vectors import assign, trainable, weights_of
+from .base import Addon, Gradients
 
 
 class SAM(Addon):

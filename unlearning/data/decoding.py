@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from ..digests import file_digest
 from ..errors import UserError
+from ..runtime.digests import file_digest
 
 log = logging.getLogger("unlearning")
 

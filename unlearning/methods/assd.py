@@ -5,7 +5,7 @@ from math import log
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..importance import percentile, sorted_ratios
+from ..gradients.importance import percentile, sorted_ratios
 from .dampening import Dampening
 
 

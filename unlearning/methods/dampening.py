@@ -7,10 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..addons.base import trainable
 from ..errors import UserError
-from ..importance import MEASURES, assign, dampened, flatten
-from ..sample_gradients import SampleBackward
+from ..gradients.importance import MEASURES, dampened
+from ..gradients.samples import SampleBackward
+from ..gradients.vectors import assign, flatten, trainable
 from ..types import Batch
 from .base import OneShot
 

@@ -3,10 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from ..addons.base import trainable
 from ..errors import UserError
-from ..fisher import exact_fisher
-from ..importance import flatten
+from ..gradients.fisher import exact_fisher
+from ..gradients.vectors import flatten, trainable
 from ..types import Batch
 from .base import OneShot
 

@@ -4,9 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..addons.base import trainable
 from ..errors import UserError
-from ..importance import flatten, parts
+from ..gradients.vectors import flatten, parts, trainable
 from ..types import Batch
 from .base import OneShot
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..distributed import several
 from ..errors import UserError, require_at_least
 from ..losses import distillation
+from ..runtime.distributed import several
 from ..types import Task
 from .base import Method
 from .teacher import Teacher

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..addons.base import trainable
-from ..distributed import lead, several
 from ..errors import UserError
-from ..importance import flatten
-from ..sample_gradients import SampleBackward, Vectors, inner_products
+from ..gradients.samples import SampleBackward, Vectors, inner_products
+from ..gradients.vectors import flatten, trainable
+from ..runtime.distributed import lead, several
 from ..types import Batch
 from .retrain import Retrain
 
@@ -34,7 +33,7 @@ class InfluenceFilter(Retrain):
 
     H is one of two curvatures at forget and retain set. ``diagonal`` is cheap: that of the empirical Fisher
     information, the mean of ``g^2``, plus ``damping`` times its own mean. ``ekfac``, the benchmark's, sees how weights
-    of a layer interact: the Fisher information by Kronecker factors (see ``unlearning.ekfac``). It takes two passes
+    of a layer interact: the Fisher information by Kronecker factors (see ``unlearning.gradients.ekfac``). It takes two passes
     over all samples, the diagonal one, and the influences of all labels together take one more.
 
     Args:
@@ -147,7 +146,7 @@ class InfluenceFilter(Retrain):
     # The curvatures: each is fitted, and then takes vectors v to H^-1 v
 
     def ekfac(self) -> Callable[[Vectors], Vectors]:
-        from ..ekfac import inverse_ekfac  # here, since the library is an optional extra
+        from ..gradients.ekfac import inverse_ekfac  # here, since the library is an optional extra
 
         return inverse_ekfac(self.model, self.samples(), self.meter)
 

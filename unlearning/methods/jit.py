@@ -5,9 +5,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..distributed import number_of_processes
+from ..data.noise import Noise, perturbed
 from ..errors import UserError
-from ..noise import Noise, perturbed
+from ..runtime.distributed import number_of_processes
 from ..types import Batch
 from .base import Method
 

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from ..addons.base import CommonRandom, trainable
 from ..errors import UserError
-from ..importance import percentile
+from ..gradients.importance import percentile
+from ..gradients.vectors import trainable
+from ..runtime.common_random import CommonRandom
 from ..types import Batch
 from .finetune import FineTune
 

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..addons.base import trainable
 from ..errors import UserError
-from ..importance import assign, flatten
-from ..sample_gradients import SampleBackward
+from ..gradients.samples import SampleBackward
+from ..gradients.vectors import assign, flatten, trainable
 from ..types import Batch, Task
 from .base import OneShot
 

@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import nn
 
-from ..addons.base import trainable
 from ..errors import UserError
-from ..importance import assign, dampened, flatten, percentile, sorted_ratios
+from ..gradients.importance import dampened, percentile, sorted_ratios
+from ..gradients.vectors import assign, flatten, trainable
 from .assd import percentile_for
 from .dampening import Dampening
 

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..addons.base import trainable, weights_of
 from ..errors import UserError
-from ..importance import parts
+from ..gradients.vectors import parts, trainable, weights_of
 from .random_label import RandomLabel
 
 

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..addons.base import trainable
 from ..errors import UserError, require_at_least
-from ..importance import assign, flatten
-from ..sample_gradients import SampleBackward, directional_derivatives
+from ..gradients.samples import SampleBackward, directional_derivatives
+from ..gradients.vectors import assign, flatten, trainable
 from ..types import Batch
 from .base import OneShot
 from .ntk import lower_gram

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ..noise import Noise, perturbed
+from ..data.noise import Noise, perturbed
 from .base import Evidence, Metric
 
 BATCH = 256

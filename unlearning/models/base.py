@@ -52,6 +52,12 @@ def _opened(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
             yield module
 
 
+def batch_norms(network: nn.Module) -> list[nn.Module]:
+    """The BatchNorm layers of a network: normalisation over a batch, with running statistics."""
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+    return [module for module in network.modules() if isinstance(module, kinds)]
+
+
 def image_shape(input_shape: tuple[int, ...], network: str, side: int = 1) -> tuple[int, int, int]:
     """(C, H, W) of one sample; a UserError where the samples are no images or are smaller than ``side`` pixels."""
     if len(input_shape) != 3:

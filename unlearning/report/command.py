@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import ROOT
+from ..config.schema import ROOT
 from ..errors import UserError, nearest
 from ..metrics.directions import CORRECTED, LEGEND, MEAN_OVER
 from .figures import FIGURES

@@ -100,7 +100,7 @@ def dampening_figure(runs: Sequence[Run]) -> Figure:
 
 def examples_figure(runs: Sequence[Run]) -> Figure:
     """Manipulated training images as a network sees them, each with the label that it carries and the right one."""
-    from .. import build
+    from ..config import build
     from ..data.datamodule import Transform
 
     firsts = {setting: found[0].result["config"] for setting, found in by_setting(runs).items()}

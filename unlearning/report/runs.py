@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from ..config import DECIDES, label, numerics
+from ..config.schema import DECIDES, label, numerics
 from ..errors import UserError
 
 REFERENCES = ("original", "retrained", "clean")  # clean: without any manipulated sample

@@ -19,8 +19,8 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from .distributed import lead
-from .errors import UserError
+from ..errors import UserError
+from ..runtime.distributed import lead
 
 log = logging.getLogger("unlearning")
 

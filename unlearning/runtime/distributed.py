@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import distributed
 
-from .errors import UserError
+from ..errors import UserError
 
 T = TypeVar("T")
 

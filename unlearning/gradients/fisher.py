@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .sample_gradients import SampleBackward
+from .samples import SampleBackward
 
 
 def exact_fisher(model: nn.Module, images: Tensor) -> list[Tensor]:

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
-from .cost import Meter
-from .errors import UserError
-from .sample_gradients import Vectors, has_rule
-from .types import Batch
+from ..errors import UserError
+from ..runtime.cost import Meter
+from ..types import Batch
+from .samples import Vectors, has_rule
 
 BATCH_SIZE = 128  # the gradients of a layer by so many samples are held at a time
 DAMPING = 0.1  # of the mean eigenvalue, as Grosse et al. do

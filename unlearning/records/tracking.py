@@ -20,7 +20,7 @@ from urllib.request import urlopen
 
 from filelock import FileLock
 
-from .errors import UserError
+from ..errors import UserError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

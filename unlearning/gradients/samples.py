@@ -19,8 +19,8 @@ from torch.func import functional_call, jvp, vjp, vmap
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .importance import parts
-from .types import Batch
+from ..types import Batch
+from .vectors import parts
 
 Vectors = Mapping[nn.Parameter, Tensor]  # K of them: (K, *shape) for a parameter of that shape
 

@@ -13,11 +13,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ..data.datasets import Dataset
+from ..data.trigger import Attack, Corner, Trigger, corner_square
 from ..errors import UserError
 from ..types import Split
-from .datasets import Dataset
-from .scenarios import Scenario, assemble, draw, wanted_count
-from .trigger import Attack, Corner, Trigger, corner_square
+from .base import Scenario, assemble
+from .forgetting import draw, wanted_count
 
 
 class Manipulation(Scenario):

@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from .config import label
-from .metrics.directions import ARROWS, CORRECTED, LEGEND, TAUGHT, taught_wrong
+from ..config.schema import label
+from ..metrics.directions import ARROWS, CORRECTED, LEGEND, TAUGHT, taught_wrong
 
 HIDDEN = ("class_acc/",)  # in results.json and the figure, too many for the screen
 SHORT = (*CORRECTED, "forget/acc", "retain/acc", "test/acc")

@@ -9,9 +9,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from .accuracy import Accuracy, ClassAccuracy
-from .base import Evidence, evaluate
-from .membership import auc, member_score, non_members
+from ..metrics.accuracy import Accuracy, ClassAccuracy
+from ..metrics.base import Evidence, evaluate
+from ..metrics.membership import auc, member_score, non_members
 
 COLOURS = {  # told apart by the colour-blind
     "original": "#8c8c8c",

@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from .errors import UserError
+from ..errors import UserError
 
 
 def file_digest(path: Path) -> str:

@@ -20,13 +20,13 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from .config import ROOT, TRACKED, destination, is_finished, is_tracked, label
-from .data.datasets import Dataset
-from .data.saved import split_file
-from .errors import UserError
-from .metrics.base import Evidence
-from .store import exclusive, write_atomic
-from .table import handed, number
+from ..config.schema import ROOT, TRACKED, destination, is_finished, is_tracked, label
+from ..data.datasets import Dataset
+from ..engine.store import exclusive, write_atomic
+from ..errors import UserError
+from ..metrics.base import Evidence
+from ..report.run_table import handed, number
+from ..scenarios.saved import split_file
 
 PACKAGES = (
     "torch",
@@ -93,7 +93,7 @@ def artefacts(
     folder: Path, evidence: Mapping[str, Evidence], rows: Mapping[str, Mapping[str, float]], data: Dataset
 ) -> None:
     """The figures, the split, and the unlearned model's logits and weights; ``rows`` are the models' metrics."""
-    from .metrics.figure import noise_figure, summary_figure
+    from ..report.summary_figure import noise_figure, summary_figure
 
     for name, figure in {"summary.png": summary_figure(evidence), "noise.png": noise_figure(rows)}.items():
         if figure is not None:

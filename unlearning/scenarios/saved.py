@@ -11,10 +11,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ..data.datasets import Dataset
 from ..errors import UserError
 from ..types import Split
-from .datasets import Dataset
-from .scenarios import Scenario
+from .base import Scenario
 
 CLASSES = ("forget_classes", "named_classes")  # what a split holds besides index sets
 

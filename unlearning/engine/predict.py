@@ -4,8 +4,8 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from .data.datamodule import UnlearningData
-from .types import Batch
+from ..data.datamodule import UnlearningData
+from ..types import Batch
 
 
 class Predictor(L.LightningModule):

@@ -19,8 +19,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .errors import UserError
-from .metrics.directions import ARROWS, LEGEND
+from ..errors import UserError
+from ..metrics.directions import ARROWS, LEGEND
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .errors import UserError
+from ..errors import UserError
 
 
 class Measure(NamedTuple):
@@ -24,28 +24,6 @@ MEASURES = {
     "squared_norm": Measure(lambda logits, _: logits.square().sum(1), torch.abs),
     "norm": Measure(lambda logits, _: logits.norm(dim=1), torch.abs),
 }
-
-# Vectors over the parameters
-
-
-def flatten(tensors: Iterable[Tensor]) -> Tensor:
-    """All elements as one vector, in logical order whatever the memory format."""
-    return torch.cat([t.reshape(-1) for t in tensors])
-
-
-def parts(flat: Tensor, like: Sequence[Tensor]) -> Iterator[Tensor]:
-    """Views of a vector made by ``flatten``, in the shapes of the tensors it came from."""
-    return (part.view(t.shape) for part, t in zip(flat.split([t.numel() for t in like]), like, strict=True))
-
-
-@torch.no_grad()
-def assign(parameters: Sequence[Tensor], flat: Tensor) -> None:
-    """Write a vector made by ``flatten`` back into the tensors it came from."""
-    for parameter, part in zip(parameters, parts(flat, parameters), strict=True):
-        parameter.copy_(part)
-
-
-# Synaptic dampening
 
 
 def dampened(weights: Tensor, forget: Tensor, reference: Tensor, alpha: float | Tensor, lam: float) -> Tensor:

@@ -1,0 +1,97 @@
+"""Find a module's source and what it imports without importing anything."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+
+from ..errors import UserError
+from .prose import without_prose
+
+PACKAGE = __package__.partition(".")[0]
+INSTALLED = {"site-packages", "dist-packages"}  # the folders of libraries, whose versions count instead of their code
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module of this package or of the user's."""
+
+    name: str
+    file: Path
+    tree: ast.Module
+    imports: tuple[str, ...]  # dotted names, of which the last part may be a module or what is in one
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of its code without comments, layout and prose; see ``prose``."""
+        return hashlib.sha256(ast.dump(without_prose(self.tree)).encode()).hexdigest()
+
+
+@functools.cache
+def module_spec(name: str) -> ModuleSpec | None:
+    """Where a module of this package or of the user's lies; None for libraries and for what is not a module."""
+    package, _, _ = name.rpartition(".")
+    if package:
+        inside = module_spec(package)
+        return PathFinder.find_spec(name, list(inside.submodule_search_locations or ())) if inside else None
+    try:
+        spec = None if name in sys.stdlib_module_names else importlib.util.find_spec(name)
+    except ValueError:  # such as ``__main__``, which the build refuses with a message of its own
+        return None
+    if spec is None or name == PACKAGE:
+        return spec
+    places = [spec.origin, *(spec.submodule_search_locations or ())]
+    return None if any(set(Path(place).parts) & INSTALLED for place in places if place) else spec
+
+
+@functools.cache  # each file is read once, however many targets lead to it
+def read_module(name: str) -> Module | None:
+    """The module of that name, parsed; None for a library's and for what is not a module.
+
+    Raises ``UserError`` for a file that is not Python.
+    """
+    spec = module_spec(name)
+    if spec is None or not str(spec.origin).endswith(".py"):
+        return None
+    file = Path(str(spec.origin))
+    try:
+        tree = ast.parse(file.read_text())
+    except SyntaxError as error:
+        raise UserError(f"{file}, line {error.lineno}: {error.msg}") from None
+    imports: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imports += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            with suppress(ImportError):  # an import from above the top, about which the build complains
+                source = importlib.util.resolve_name("." * node.level + (node.module or ""), spec.parent)
+                imports += [source, *(f"{source}.{alias.name}" for alias in node.names)]  # ``from . import build``
+    return Module(name, file, tree, tuple(imports))
+
+
+def closure(targets: Iterable[str], outside: Iterable[str] = ()) -> dict[str, Module]:
+    """The modules of these targets (``package.module.Name``) and all that they import, to any depth, by name.
+
+    ``outside`` names modules and packages that are left out, with what only they import.
+    """
+    found: dict[str, Module] = {}
+    seen: set[str] = set()
+    pending = [target.rpartition(".")[0] for target in targets]
+    left_out = tuple(outside)
+    while pending:
+        name = pending.pop()
+        if name in seen or any(name == module or name.startswith(f"{module}.") for module in left_out):
+            continue
+        seen.add(name)
+        if module := read_module(name):
+            found[name] = module
+            pending += [*module.imports, name.rpartition(".")[0]]  # a package's __init__ runs before what is in it
+    return found

@@ -1,0 +1,95 @@
+"""The composed configuration: its types, and its form as plain dicts and lists. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, OmegaConf
+
+from ..errors import UserError
+from ..runtime.threads import threads_for
+from .messages import no_key
+
+
+@dataclass
+class Split:
+    """``split.*``: the fractions of samples held out for validation and, without an official test part, for test."""
+
+    seed: int = MISSING
+    validation: float = MISSING
+    test: float = MISSING
+
+
+@dataclass
+class Paths:
+    """``paths.*``: where things are."""
+
+    root: str = MISSING
+    data: str = MISSING
+    store: str = MISSING
+    runs: str = MISSING
+
+
+@dataclass
+class Schema:
+    """The types of the top-level keys; the groups are checked against the signatures of what they build."""
+
+    seed: int = MISSING
+    retrained: bool = MISSING
+    force: bool = MISSING
+    verbose: bool = MISSING
+    trial: int | None = None
+    profile: bool = MISSING
+    split: Split = MISSING
+    paths: Paths = MISSING
+    model: Any = MISSING
+    dataset: Any = MISSING
+    scenario: Any = MISSING
+    pretrain: Any = MISSING
+    method: Any = MISSING
+    addon: Any = None
+    evaluation: Any = MISSING
+    trainer: Any = MISSING
+    tracking: Any = MISSING
+
+
+def register(root: Path | None = None) -> None:
+    """Make the schema and the resolvers ``${project_root:}`` and ``${if_equal:a,b,yes,no}`` known to Hydra.
+
+    ``root`` is the folder that holds ``multirun/``, ``store/`` and ``data/``: the current one where it is None.
+    """
+    ConfigStore.instance().store("schema", Schema)
+    OmegaConf.register_new_resolver("project_root", lambda: str(root or Path.cwd()), replace=True)
+    OmegaConf.register_new_resolver("if_equal", lambda a, b, yes, no: yes if a == b else no, replace=True)
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """The composed configuration as plain dicts and lists: interpolations resolved, paths absolute, threads chosen.
+
+    Raises ``UserError`` for a top-level key that does not exist and for a seed that is not one.
+    """
+    found: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    known = {field.name: found[field.name] for field in fields(Schema)}
+    if unknown := sorted(found.keys() - known.keys()):
+        raise UserError(no_key(unknown[0], known_keys(known)), key=unknown[0], kind="key")
+    known["addon"] = known["addon"] or {}
+    seeds = {"seed": known["seed"]} | {f"{part}.seed": known[part]["seed"] for part in ("split", "scenario", "pretrain")}
+    for name, seed in seeds.items():
+        if not isinstance(seed, int) or not 0 <= seed < 2**31:
+            raise UserError(f"{name}={seed} must be a whole number from 0 to {2**31 - 1}", key=name)
+    known["paths"] = {name: os.path.abspath(os.path.expanduser(path)) for name, path in known["paths"].items()}
+    known["trainer"]["threads"] = threads_for(known["trainer"].get("threads"))
+    return known
+
+
+def known_keys(node: Any, prefix: str = "") -> list[str]:
+    """Every key of a configuration, dotted."""
+    if not isinstance(node, Mapping):
+        return []
+    keys = [f"{prefix}{key}" for key in node]
+    return keys + [inner for key, child in node.items() for inner in known_keys(child, f"{prefix}{key}.")]

@@ -1,0 +1,66 @@
+"""What the steps of a method draw from the data, and in which phases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+STREAMS = ("forget", "retain", "train", "validation")
+
+Pairing = Literal["max_size_cycle", "max_size", "min_size"]
+Order = Literal["shuffled", "by_class"]
+
+
+@dataclass(frozen=True, eq=False)
+class Feed:
+    """What the steps of a phase draw. A method is handed this and no more.
+
+    Args:
+        streams: the training sets that a step draws from: ``forget``, ``retain``, or ``train`` (both in one batch).
+        looks: streams that are looked at outside the steps; also ``validation``, which no step may draw from.
+        labels: whether the batches have labels.
+        pairing: how streams are drawn together. ``max_size_cycle``: an epoch is a pass over the longest, and the others
+            begin anew; ``min_size``: over the shortest; ``max_size``: each sample once, then None.
+        batch_sizes: samples of each stream in a batch, over all processes.
+        order: of the samples in a stream.
+        augment: whether training images are augmented, where the data set has an augmentation.
+        retain_share: the fraction of the retain set that is handed out, the same in every epoch.
+        left_out: ids of samples that are not drawn.
+        steps: steps of an epoch, if it is not as long as its streams: these begin anew, or are cut short. Without
+            streams the batches are the numbers of the steps.
+        full_batches: a last batch of one sample is left out, since BatchNorm cannot train on it.
+    """
+
+    streams: tuple[str, ...] = ("forget", "retain")
+    looks: tuple[str, ...] = ()
+    labels: bool = True
+    pairing: Pairing = "max_size_cycle"
+    batch_sizes: Mapping[str, int] = field(default_factory=dict)
+    order: Order = "shuffled"
+    augment: bool = True
+    retain_share: float = 1.0
+    left_out: Tensor | None = None
+    steps: int | None = None
+    full_batches: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Phase:
+    """Consecutive epochs of a run that draw from one feed.
+
+    Args:
+        name: what is done in it.
+        feed: what its steps draw.
+        passes: its epochs.
+        begin: called before its first epoch, such as to clear the state of the optimiser.
+        scheduled: whether the learning-rate schedule goes on in it.
+    """
+
+    name: str
+    feed: Feed
+    passes: int = 1
+    begin: Callable[[], None] | None = None
+    scheduled: bool = True

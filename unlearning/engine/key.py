@@ -1,0 +1,164 @@
+"""What decides a result, as labelled parts: settings, contents of files, code, libraries. Imports no torch."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ..config.imports import PACKAGE, closure
+from ..runtime.digests import content_digest
+
+LIBRARIES = ("torch", "torchvision", "timm", "lightning", "scikit-learn")
+OPTIONAL = ("kronfluence",)  # libraries that decide numbers where they are installed and imported
+PLACEMENT = ("_target_", "accelerator", "strategy", "devices", "num_nodes")  # of the trainer: where it runs
+FOLDERS = ("root", "folder", "dir", "directory", "path")  # keys under which a bare word may name a folder
+PLACES = ("cache",)  # keys that say where something is kept, whatever it holds
+OUTSIDE = tuple(  # what these modules do decides no number
+    f"{PACKAGE}.{name}"
+    for name in (
+        "api",
+        "cli",
+        "sweeps",
+        "request",
+        "errors",
+        "config",
+        "records",
+        "report",
+        "engine.key",
+        "engine.store",
+        "runtime.digests",
+        "runtime.memory",
+        "runtime.progress",
+        "runtime.threads",
+    )
+)
+
+Parts = Mapping[str, Mapping[str, Any]]  # kind of part, then its name, to a value that JSON can hold
+
+
+@dataclass(frozen=True)
+class Key:
+    """The parts of what decides a result: ``{"setting": {"method.alpha": 10.0}, "code": {"methods/ssd.py": ...}}``."""
+
+    parts: Parts
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of all parts."""
+        return hashlib.sha256(canonical(self.parts).encode()).hexdigest()
+
+    def differences(self, other: Parts) -> list[str]:
+        """The parts in which another key differs, such as ``setting: method.alpha`` and ``library: torch 2.15.0``."""
+        found = []
+        for kind in {**self.parts, **other}:
+            own, theirs = self.parts.get(kind, {}), other.get(kind, {})
+            for name in sorted({**own, **theirs}):
+                if own.get(name) != theirs.get(name):
+                    value = f" {own.get(name, 'none')}" if kind == "library" else ""
+                    found.append(f"{kind}: {name}{value}")
+        return found
+
+
+def canonical(value: object) -> str:
+    """JSON that is the same for equal values: nested dicts, lists, strings, numbers, booleans and None."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def key_of(settings: Mapping[str, Any], targets: Iterable[str], **parts: Mapping[str, Any]) -> Key:
+    """A key of settings, of the files that they name, of the code of ``targets``, and of any other ``parts``."""
+    plain, files = with_contents(flat(settings))
+    code, libraries = code_of([*targets, *targets_in(settings)])
+    return Key({"setting": plain, "file": files, "code": code, "library": libraries, **parts})
+
+
+def code_of(targets: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """The digests of the modules that these targets use, by file, and the versions of the libraries."""
+    modules = closure(targets, OUTSIDE)
+    imported = {name.partition(".")[0] for module in modules.values() for name in module.imports}
+    versions = dict(libraries())
+    for name in OPTIONAL:
+        if name in imported:
+            with suppress(PackageNotFoundError):  # what needs it is refused then, by what needs it
+                versions[name] = version(name)
+    return {file_name(name): module.digest for name, module in modules.items()}, versions
+
+
+def file_name(module: str) -> str:
+    """A module as readers know it: ``methods/base.py`` for one of this package, its dotted name for a user's."""
+    top, _, rest = module.partition(".")
+    return f"{rest.replace('.', '/') or '__init__'}.py" if top == PACKAGE else module
+
+
+@functools.cache
+def libraries() -> dict[str, str]:
+    """The versions of the libraries that decide numbers."""
+    return {name: version(name) for name in LIBRARIES}
+
+
+def numerics(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """The trainer's settings that decide results, such as its precision; threads do on a CPU alone."""
+    left_out = PLACEMENT if trainer.get("accelerator") == "cpu" else (*PLACEMENT, "threads")
+    return {name: value for name, value in trainer.items() if name not in left_out}
+
+
+def flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """The leaves of a nested configuration by dotted name; a list of plain values is one leaf."""
+    if isinstance(node, list | tuple) and any(isinstance(item, Mapping | list | tuple) for item in node):
+        node = dict(enumerate(node))
+    if isinstance(node, Mapping) and node:
+        return {k: v for name, child in node.items() for k, v in flat(child, f"{prefix}{name}.").items()}
+    return {prefix[:-1]: node}
+
+
+def with_contents(leaves: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The leaves without those that name files and folders, and the digests of what these hold.
+
+    So a result follows the content of every file that a setting names, and not where the file lies.
+    """
+    settings, files = {}, {}
+    for key, value in leaves.items():
+        name = key.rpartition(".")[2]
+        if name in PLACES:
+            continue
+        named = value if isinstance(value, list | tuple) else [value]
+        found = [content_digest(path) for item in named if (path := existing(name, item))]
+        if found:
+            files[key] = found[0] if len(found) == 1 else "+".join(found)
+        if not found or len(found) < len(named):
+            settings[key] = value
+    return settings, files
+
+
+def existing(name: str, value: Any) -> Path | None:
+    """The file or folder that the setting ``name`` names, if there is one.
+
+    A bare word counts as a folder only under a key such as ``root``: it is more likely the name of a choice.
+    """
+    if not isinstance(value, str) or not value or "\0" in value:
+        return None
+    path = Path(value).expanduser()
+    try:
+        if path.is_file():
+            return path
+        wordlike = "/" not in value and value not in (".", "..") and not value.startswith("~")
+        return path if path.is_dir() and not (wordlike and name not in FOLDERS) else None
+    except OSError:  # too long for a name
+        return None
+
+
+def targets_in(node: Any) -> Iterator[str]:
+    """Every ``_target_`` below a node."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield node["_target_"]
+        node = list(node.values())
+    if isinstance(node, list | tuple):
+        for child in node:
+            yield from targets_in(child)
