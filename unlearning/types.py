@@ -22,7 +22,9 @@ Probability = Annotated[float, Ge(0), Le(1)]
 Fraction = Annotated[float, Gt(0), Le(1)]  # of something of which at least a little is taken
 PartialFraction = Annotated[float, Gt(0), Lt(1)]  # neither nothing nor all
 Percentage = Annotated[float, Ge(0), Le(100)]
+AboveOne = Annotated[float, Gt(1)]  # a factor that makes something larger
 Count = Annotated[int, Ge(1)]
+Several = Annotated[int, Ge(2)]
 CountOrNone = Annotated[int, Ge(0)]  # zero is allowed
 
 
@@ -33,6 +35,17 @@ class Batch(NamedTuple):
     labels: Tensor | None  # (B,) class numbers; None for a method that declares ``sees_labels = False``
     ids: Tensor  # (B,) rows of the data set, stable over epochs
     forget: Tensor  # (B,) bool: the sample is in the forget set
+
+    @property
+    def targets(self) -> Tensor:
+        """The labels of a batch that has them."""
+        assert self.labels is not None, "a feed with labels=True has them"
+        return self.labels
+
+    def select(self, rows: Tensor | slice) -> Batch:
+        """The batch of the samples at these positions: numbers, a (B,) mask, or a slice."""
+        labels = None if self.labels is None else self.labels[rows]
+        return Batch(self.images[rows], labels, self.ids[rows], self.forget[rows])
 
 
 @dataclass(frozen=True)
