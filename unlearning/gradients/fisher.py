@@ -1,26 +1,27 @@
-"""The Fisher information of a classifier's weights, exactly: over the labels that the model itself expects."""
+"""The exact Fisher information of a classifier's weights: over the labels that the model itself expects."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from .samples import SampleBackward
+from .per_sample import SampleBackward
+from .vectors import trainable
 
 
 def exact_fisher(model: nn.Module, images: Tensor) -> list[Tensor]:
     """The diagonal Fisher information of each trainable parameter, in its shape, summed over a batch of samples.
 
-    ``F = sum_x sum_y p(y|x) (d log p(y|x) / d w)^2``. With J the Jacobian of the logits this is the diagonal of
-    ``J^T H J``, ``H = diag(p) - p p^T``, for which any root of H serves: C - 1 backward passes of the batch give what a
-    loop has from C passes of every sample.
+    ``F = sum_x sum_y p(y|x) (d log p(y|x) / d w)^2``. With J the Jacobian of the logits, this is the diagonal of
+    ``J^T H J``, ``H = diag(p) - p p^T``, and any square root of H gives it. So C - 1 backward passes of the batch
+    replace C passes of every sample.
 
     Args:
-        model: takes ``images`` to (B, C) logits; in eval mode.
+        model: maps ``images`` to logits (B, C); in eval mode.
         images: (B, ...).
     """
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    fisher = {p: torch.zeros_like(p) for p in parameters}
+    parameters = trainable(model)
+    fisher: dict[Tensor, Tensor] = {p: torch.zeros_like(p) for p in parameters}
     backward = SampleBackward(model, images)
     for direction in root_of_output_fisher(backward.logits.detach()):
         for gradients in backward.along(direction):
@@ -29,11 +30,11 @@ def exact_fisher(model: nn.Module, images: Tensor) -> list[Tensor]:
 
 
 def root_of_output_fisher(logits: Tensor) -> Tensor:
-    """(C - 1, B, C): vectors s_k with ``sum_k s_k s_k^T = diag(p) - p p^T`` for p the softmax of a sample's logits.
+    """Vectors s_k with ``sum_k s_k s_k^T = diag(p) - p p^T`` for p the softmax of a sample's logits, (C - 1, B, C).
 
-    The Cholesky factor in closed form (Tanabe and Sagae, J. R. Stat. Soc. B 54, 1992): with ``q_k`` the probability of
-    the classes after k, ``s_k = sqrt(p_k q_k / q_{k-1}) (e_k - p_{>k} / q_k)``, class k against those after it. Only
-    positive numbers are added, so confident predictions lose no digits as they do in ``p - 1``.
+    This is the Cholesky factor in closed form (Tanabe and Sagae, J. R. Stat. Soc. B 54, 1992): with ``q_k`` the
+    probability of the classes after k, ``s_k = sqrt(p_k q_k / q_{k-1}) (e_k - p_{>k} / q_k)``, class k against those
+    after it. Only positive numbers are added, so confident predictions do not lose the digits that ``p - 1`` loses.
     """
     p = logits.softmax(-1)
     tails = p.flip(-1).cumsum(-1).flip(-1)  # (B, C): q_{k-1}, the probability of class k and those after it

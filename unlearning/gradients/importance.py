@@ -1,4 +1,4 @@
-"""How much each weight matters to some data, and what that is used for."""
+"""Importances: how much each weight matters to some data, and the dampening of weights that is based on them."""
 
 from __future__ import annotations
 
@@ -13,21 +13,27 @@ from ..errors import UserError
 
 
 class Measure(NamedTuple):
-    """An importance: the size of the gradient of some value of a sample."""
+    """An importance: the size of the gradient of some function of a sample's logits."""
 
-    value: Callable[[Tensor, Tensor | None], Tensor]  # logits (B, num_classes), labels (B,) if needed -> (B,)
-    size: Callable[[Tensor], Tensor]  # of each element
+    value: Callable[[Tensor, Tensor | None], Tensor]  # logits (B, num_classes), labels (B,) if it needs them -> (B,)
+    size: Callable[[Tensor], Tensor]  # of each element of a gradient
+
+
+def cross_entropy(logits: Tensor, labels: Tensor | None) -> Tensor:
+    """Cross-entropy of each sample, (B,)."""
+    assert labels is not None
+    return F.cross_entropy(logits, labels, reduction="none")
 
 
 MEASURES = {
-    "cross_entropy": Measure(lambda logits, labels: F.cross_entropy(logits, labels, reduction="none"), torch.square),
+    "cross_entropy": Measure(cross_entropy, torch.square),
     "squared_norm": Measure(lambda logits, _: logits.square().sum(1), torch.abs),
     "norm": Measure(lambda logits, _: logits.norm(dim=1), torch.abs),
 }
 
 
 def dampened(weights: Tensor, forget: Tensor, reference: Tensor, alpha: float | Tensor, lam: float) -> Tensor:
-    """SSD's dampening: where ``forget > alpha reference``, weights times ``min(lam reference / forget, 1)``.
+    """SSD's dampening: where ``forget > alpha reference``, multiply the weight by ``min(lam reference / forget, 1)``.
 
     All are vectors over the parameters; ``forget`` and ``reference`` are importances (Foster et al., 2024, eq. 6-8).
     """
@@ -38,16 +44,19 @@ def dampened(weights: Tensor, forget: Tensor, reference: Tensor, alpha: float | 
 def sorted_ratios(forget: Tensor, reference: Tensor) -> Tensor:
     """The finite ratios ``forget / reference`` of two importances, ascending: 0 / 0 and x / 0 are left out.
 
-    Raises ``UserError`` where none is left.
+    Raises ``UserError`` if no ratio is finite.
     """
     ratios = forget / reference
     if not (finite := ratios[ratios.isfinite()]).numel():
-        raise UserError("no weight matters to the retain set: its gradients are all zero or not finite")
+        raise UserError(
+            "no weight matters to the retain set: all gradients of the original model are zero or not finite",
+            kind="diverged",
+        )
     return finite.sort().values
 
 
 def percentile(ascending: Tensor, percent: float) -> Tensor:
-    """The percentile of sorted values, linear between neighbours; of any number, unlike ``torch.quantile``."""
+    """The percentile of sorted values, interpolated linearly; of any number of them, unlike ``torch.quantile``."""
     position = percent / 100 * (len(ascending) - 1)
     below = int(position)
     above = min(below + 1, len(ascending) - 1)
