@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import lightning as L
 import torch
 from torch import Tensor
 
 from ..gradients.vectors import parts, trainable
-from .base import Addon, Gradients
+from ..types import Gradients, Steps
+from .base import Addon
 
 
 class Holder(Addon):
-    """An add-on that holds coordinates: no step moves them, whatever momentum and weight decay would do.
+    """An add-on that keeps some weights at fixed values, against gradients, momentum and weight decay.
 
-    A subclass sets ``frozen``, bool, and ``values``, what the frozen weights are held at: vectors over the trainable
-    parameters. A frozen coordinate has no gradient, its weight is put back after every optimiser step, and momentum
-    that it has gathered (of weight decay) is cleared. Both survive checkpoints.
+    A subclass sets ``frozen``, bool, and ``values``, at which the frozen weights are held: vectors (n,) over the
+    trainable parameters. The gradient of a frozen weight is zero; after every optimiser step its value is restored and
+    its momentum, which weight decay may have built up, is cleared. Checkpoints hold both vectors.
     """
 
     holds = True
@@ -25,19 +25,25 @@ class Holder(Addon):
         self.frozen: Tensor | None = None
         self.values: Tensor | None = None
 
-    def on_before_optimizer_step(self, trainer: L.Trainer, method: L.LightningModule, _: torch.optim.Optimizer) -> None:
+    def held(self) -> tuple[Tensor, Tensor]:
+        """``frozen`` and ``values``; both must be set."""
+        assert self.frozen is not None, "set by prepare"
+        assert self.values is not None, "set by prepare"
+        return self.frozen, self.values
+
+    def before_step(self, method: Steps) -> None:
         parameters = trainable(method.model)
-        for parameter, frozen in zip(parameters, parts(self.frozen, parameters), strict=True):
+        for parameter, frozen in zip(parameters, parts(self.held()[0], parameters), strict=True):
             if parameter.grad is not None:
                 parameter.grad.masked_fill_(frozen, 0.0)
 
-    def combine(self, method: L.LightningModule, combined: Tensor, gradients: Gradients) -> Tensor:
-        return combined.masked_fill(self.frozen, 0.0)
+    def combine(self, method: Steps, combined: Tensor, gradients: Gradients) -> Tensor:
+        return combined.masked_fill(self.held()[0], 0.0)
 
-    def after_step(self, method: L.LightningModule, optimizer: torch.optim.Optimizer) -> None:
+    def after_step(self, method: Steps, optimizer: torch.optim.Optimizer) -> None:
         parameters = trainable(method.model)
-        held = parts(self.frozen, parameters), parts(self.values, parameters)
-        for parameter, frozen, value in zip(parameters, *held, strict=True):
+        masks, values = (parts(vector, parameters) for vector in self.held())
+        for parameter, frozen, value in zip(parameters, masks, values, strict=True):
             torch.where(frozen, value, parameter, out=parameter)
             for name in self.MOMENTA:
                 if isinstance(moment := optimizer.state[parameter].get(name), Tensor):
@@ -46,16 +52,17 @@ class Holder(Addon):
     def state_dict(self) -> dict[str, Tensor | None]:
         return {"frozen": self.frozen, "values": self.values}
 
-    def load_state_dict(self, state: dict[str, Tensor | None]) -> None:
-        self.frozen, self.values = state["frozen"], state["values"]
+    def load_state_dict(self, state_dict: dict[str, Tensor | None]) -> None:
+        self.frozen, self.values = state_dict["frozen"], state_dict["values"]
 
-    def on_train_start(self, trainer: L.Trainer, method: L.LightningModule) -> None:
-        """Prepare what is frozen, unless a checkpoint brought it."""
+    def start(self, method: Steps) -> None:
+        """Prepare what is frozen, unless a checkpoint has restored it."""
         if self.frozen is None:
-            self.prepare(trainer, method)
+            self.prepare(method)
         else:
-            self.frozen, self.values = self.frozen.to(method.device), self.values.to(method.device)
+            frozen, values = self.held()
+            self.frozen, self.values = frozen.to(method.device), values.to(method.device)
 
-    def prepare(self, trainer: L.Trainer, method: L.LightningModule) -> None:
+    def prepare(self, method: Steps) -> None:
         """Set ``frozen`` and ``values``."""
         raise NotImplementedError

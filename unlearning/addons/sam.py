@@ -4,32 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
-import lightning as L
 import torch
 from torch import nn
 
-from ..errors import UserError
 from ..gradients.vectors import assign, trainable, weights_of
-from .base import Addon, Gradients
+from ..models.base import batch_norms
+from ..types import Gradients, Positive, Steps
+from .base import Addon
 
 
 class SAM(Addon):
-    """Step by the gradient at the worst weights nearby instead of that at the weights themselves.
+    """Step by the gradient at the worst weights nearby instead of the gradient at the weights themselves.
 
     With d the gradient of the step's loss the worst weights are ``theta + rho theta^2 d / || |theta| d ||`` (adaptive,
     arXiv:2102.11600, eq. 8), or ``theta + rho d / ||d||``. Each step passes twice over its batch, with the same random
-    draws; BatchNorm statistics move in the first pass alone. Penalties of other add-ons have no part in the ascent.
+    draws; BatchNorm statistics move in the first pass only. The ascent ignores the penalties of other add-ons.
+
+    Args:
+        rho: the radius.
+        adaptive: whether the radius of each weight is proportional to its size.
     """
 
     splits_gradients = True
 
-    def __init__(self, rho: float = 2.0, adaptive: bool = True) -> None:
-        if rho <= 0:
-            raise UserError(f"addon.sam.rho={rho} is a radius: it must be above 0")
+    def __init__(self, rho: Positive = 2.0, adaptive: bool = True) -> None:
         self.rho, self.adaptive = rho, adaptive
 
-    def gradients(self, method: L.LightningModule, evaluate: Callable[[], Gradients]) -> Gradients:
+    def gradients(self, method: Steps, evaluate: Callable[[], Gradients]) -> Gradients:
         with torch.random.fork_rng([method.device] if method.device.type == "cuda" else []):
             step = method.combined(evaluate())
         weights = weights_of(method.model)
@@ -45,8 +48,8 @@ class SAM(Addon):
 
 @contextmanager
 def resting_statistics(model: nn.Module) -> Iterator[None]:
-    """BatchNorm normalises as before, but its running statistics do not move."""
-    moving = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    """Keep the running statistics of BatchNorm from moving, while it normalises as before."""
+    moving: list[Any] = [module for module in batch_norms(model) if module.track_running_stats]
     for module in moving:
         module.track_running_stats = False
     try:

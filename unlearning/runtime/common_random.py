@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
 import torch
 from torch import Tensor
 
 
 class CommonRandom:
-    """Random numbers that are the same in all processes of a run, go on after a checkpoint, and differ by ``name``.
+    """A generator that draws the same numbers in all processes of a run, also after a checkpoint is resumed.
 
-    The global generators of the processes part ways, for each draws for its own samples.
+    The global generators do not: each process uses its own for its own samples, so their states differ.
+
+    Args:
+        name: generators of different names draw different numbers.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.state: Tensor | None = None  # of a checkpoint
+        self.restored: Tensor | None = None  # the state that a checkpoint held
         self.generator: torch.Generator | None = None
 
     def on(self, device: torch.device) -> torch.Generator:
-        """The generator, seeded by the run's seed and the name when it is first used."""
+        """The generator on a device, seeded from the run's seed and the name when it is first used."""
         if self.generator is None:
             seed = (torch.initial_seed() + zlib.crc32(self.name.encode())) % 2**63
             self.generator = torch.Generator(device).manual_seed(seed)
-            if self.state is not None:
-                self.generator.set_state(self.state.cpu())
+            if self.restored is not None:
+                self.generator.set_state(self.restored.cpu())
         return self.generator
 
-    def state_dict(self) -> dict[str, Tensor]:
-        return {} if self.generator is None else {"random": self.generator.get_state()}
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the generator, to be merged into that of its owner; empty before the first use."""
+        state = self.restored if self.generator is None else self.generator.get_state()
+        return {} if state is None else {"random": state}
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self.state = state.get("random")
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore a state made by ``state_dict``, before the first use of the generator."""
+        self.restored = state_dict.get("random")
