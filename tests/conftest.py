@@ -1,46 +1,36 @@
 """Fixtures made from the real configuration: tests compose what users compose."""
 
-import functools
 import os
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # many small processes: more threads only get in each other's way
 
-import lightning as L
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import open_dict
 from torch import nn
+from unlearning.records.log import quiet
 
-from unlearning import cli
-from unlearning.config import build
-from unlearning.config.schema import GROUPS, ROOT, plain, register
-from unlearning.data.datamodule import UnlearningData
+from unlearning.config.compose import composed
+from unlearning.config.paths import CONF
 from unlearning.data.datasets import Dataset
-from unlearning.methods.base import OneShot
-from unlearning.scenarios.base import assemble
-from unlearning.types import Task
+from unlearning.engine.compute import Compute
+from unlearning.engine.fitting import fit
+from unlearning.methods.base import Method
+from unlearning.methods.one_shot import OneShot
+from unlearning.scenarios.base import Problem, assemble
+from unlearning.types import Networks
+
+__all__ = ["composed"]
+ROOT = Path(__file__).resolve().parents[1]
 
 torch.set_num_threads(1)
-cli.quiet()
+quiet()
 
 
 def names(group: str) -> list[str]:
     """The choices of a configuration group."""
-    return sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
-
-
-def composed(*overrides: str) -> tuple[dict, dict[str, str]]:
-    """(configuration, choices) as the command line would compose them."""
-    register()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("config", list(overrides), return_hydra_config=True)
-    choices = {group: config.hydra.runtime.choices.get(group) or "" for group in GROUPS}
-    with open_dict(config):
-        del config["hydra"]
-    return plain(config), choices
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +43,11 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def places(shared: Path, tmp_path: Path) -> list[str]:
     """Overrides that keep a test's files in its own folder, with the session's store."""
     return [f"paths.root={tmp_path}", f"paths.store={shared}/store", f"paths.data={tmp_path}/data"]
+
+
+def compute(steps: int = -1, **settings: object) -> Compute:
+    """A trainer's settings on the CPU; ``steps`` limits the optimiser's steps."""
+    return Compute({"_target_": "lightning.Trainer", "accelerator": "cpu", "max_steps": steps, **settings})
 
 
 class Tiny:
@@ -81,33 +76,31 @@ class Tiny:
         """(2,) the weights as they are now."""
         return self.model[1].weight.detach().flatten().clone()
 
-    def task(self) -> Task:
-        sizes = {name: len(self.split.sets[name]) for name in ("forget", "retain", "train")}
-        ends = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
+    @property
+    def problem(self) -> Problem:
+        """The data and what of them is to be forgotten."""
+        return Problem.of(self.data, self.split)
+
+    def networks(self) -> Networks:
+        """Makers of networks like ``model``."""
 
         def fresh() -> nn.Module:
             return nn.Sequential(nn.Flatten(), nn.Linear(1, 2, bias=False))
 
-        return Task(2, (), sizes, (1, 1, 1), *ends, augmented=False, fresh_model=fresh, starting_model=fresh)
+        return Networks(fresh, fresh)
 
-    def fit(self, method: L.LightningModule, steps: int = -1) -> None:
-        data = UnlearningData(self.data, self.split, self.task())
-        config = {"trainer": {"_target_": "lightning.Trainer", "accelerator": "cpu", "max_steps": steps}}
-        build.trainer(config, method.passes, []).fit(method, datamodule=data)
+    def fit(self, method: Method, steps: int = -1, seed: int = 3) -> None:
+        """Let a method change ``model``, for at most so many steps of the optimiser."""
+        fit(method, self.problem, compute(steps), seed, self.networks())
 
     def edit(self, method: OneShot, seed: int = 3) -> np.ndarray:
-        """As the pipeline does: the look at the data, then the edit.
+        """Let a one-shot method change ``model``.
 
         (2,) the first standard normal numbers that the edit can have drawn.
         """
-        self.fit(method)
-        method.look = functools.partial(method.trainer.datamodule.batches_for, method)
+        self.fit(method, seed=seed)
         torch.manual_seed(seed)
-        noise = torch.randn(2, 1).flatten().numpy()
-        torch.manual_seed(seed)
-        with torch.no_grad():
-            method.edit()
-        return noise
+        return torch.randn(2, 1).flatten().numpy()
 
 
 @pytest.fixture

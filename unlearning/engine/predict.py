@@ -1,11 +1,15 @@
-"""Logits of samples, each once: all but the metrics that need weights are functions of them."""
+"""Predict every sample once; metrics are computed from these logits."""
+
+from __future__ import annotations
 
 import lightning as L
 import torch
 from torch import Tensor, nn
 
 from ..data.datamodule import UnlearningData
+from ..scenarios.base import Problem
 from ..types import Batch
+from .compute import Compute
 
 
 class Predictor(L.LightningModule):
@@ -29,14 +33,17 @@ class Predictor(L.LightningModule):
 
     def gathered(self, tensor: Tensor) -> Tensor:
         """The tensors of all processes, stacked, on the CPU."""
-        return self.all_gather(tensor.to(self.device)).cpu()
+        return self.all_gather(tensor.to(self.device)).cpu()  # type: ignore[union-attr]
 
 
-def predict(network: nn.Module, trainer: L.Trainer, data: UnlearningData) -> Tensor:
-    """(len(data.predicted), C) float32 logits of these samples, un-augmented, in eval mode.
+def predict(network: nn.Module, problem: Problem, compute: Compute, ids: Tensor | None = None) -> Tensor:
+    """(len(ids), C) float32 logits of the samples ``ids``, all where it is None: un-augmented, in eval mode.
 
-    The trainer's precision and processes are those of training; its precision may round the network's weights.
+    Precision and processes are those of training; the precision may round the network's weights.
     """
-    predictor = Predictor(network.eval(), len(data.dataset.labels), data.task.num_classes)
-    trainer.predict(predictor, datamodule=data, return_predictions=False)
+    data = UnlearningData(
+        problem.data, problem.split, problem.task, predict_batch_size=compute.predict_batch_size, predicted=ids
+    )
+    predictor = Predictor(network.eval(), len(problem.data.labels), problem.task.num_classes)
+    compute.trainer().predict(predictor, datamodule=data, return_predictions=False)
     return predictor.logits[data.predicted]

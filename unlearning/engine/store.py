@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -21,10 +22,11 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..runtime.distributed import lead
+from .key import Key, canonical
 
 log = logging.getLogger("unlearning")
 
-Facts = dict[str, float | str]
+Facts = dict[str, Any]  # what JSON can hold
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -49,25 +51,24 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
 
-    def get_or_create(self, kind: str, key: Mapping, make: Callable[[], tuple[dict[str, Tensor], Facts]]) -> Entry:
+    def get_or_create(
+        self, kind: str, key: Key, make: Callable[[], tuple[dict[str, Tensor], Facts]], again: bool = False
+    ) -> Entry:
         """The entry of ``key``; ``make() -> (tensors, facts)`` is called if there is none, or none that is whole.
+
+        ``again`` replaces an entry that is there.
 
         Only rank 0 holds the lock, decides and writes; on a miss every rank calls ``make``, since training is
         collective. Raises :class:`UserError` where the entry cannot be written.
         """
-        path = self.root / kind / f"{digest(key)}.safetensors"
+        path = self.root / kind / f"{key.digest}.safetensors"
         with ExitStack() as held:
-            cached = lead(lambda: _find(path, held))
+            cached = lead(lambda: find(path, held)) and not again
             if not cached:
                 tensors, facts = make()
-                lead(lambda: write_atomic(path, _pack(tensors, key, facts), "set paths.store=DIR"))
-        tensors, facts = _load(path)
+                lead(lambda: write_atomic(path, pack(tensors, key, facts), "set paths.store=DIR"))
+        tensors, facts = load(path)
         return Entry(tensors, facts, cached, path)
-
-
-def digest(key: Mapping) -> str:
-    """SHA-256 of the canonical JSON of ``key``: nested dicts, lists, strings, numbers, booleans and None."""
-    return hashlib.sha256(_canonical(key).encode()).hexdigest()
 
 
 def write_atomic(path: Path, data: bytes, hint: str) -> None:
@@ -77,7 +78,7 @@ def write_atomic(path: Path, data: bytes, hint: str) -> None:
     (``set paths.store=DIR``).
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    with _explained(path, hint):
+    with explained(path, hint):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(temporary, "xb") as file:
@@ -96,7 +97,7 @@ def exclusive(path: Path, hint: str) -> Iterator[None]:
     The lock is the hidden file ``.<name>.lock`` beside it, which stays; a process that dies lets go of it.
     """
     lock = FileLock(path.with_name(f".{path.name}.lock"))
-    with _explained(path, hint):
+    with explained(path, hint):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(blocking=False)
@@ -110,8 +111,8 @@ def exclusive(path: Path, hint: str) -> Iterator[None]:
 
 
 @contextmanager
-def _explained(path: Path, hint: str) -> Iterator[None]:
-    """A failing disk, as the one line that the user needs."""
+def explained(path: Path, hint: str) -> Iterator[None]:
+    """Turn an OSError into a one-line UserError."""
     try:
         yield
     except OSError as error:
@@ -120,36 +121,36 @@ def _explained(path: Path, hint: str) -> Iterator[None]:
         raise UserError(f"{error.strerror or error} while writing {path}: {hint}") from error
 
 
-def _find(path: Path, held: ExitStack) -> bool:
-    """Whether there is a whole entry at ``path``; if there is none, the right to make it is ``held`` on return."""
-    with suppress(FileNotFoundError, _CorruptError):
-        return bool(_load(path))
+def find(path: Path, held: ExitStack) -> bool:
+    """Whether there is a whole entry at ``path``; if not, the caller's ``held`` now owns the lock for creating it."""
+    with suppress(FileNotFoundError, CorruptError):
+        return bool(load(path))
     held.enter_context(exclusive(path, "set paths.store=DIR"))
     for stale in path.parent.glob(f".{path.name}.*.tmp"):  # of a process that was killed as it wrote
         stale.unlink()
     try:
-        return bool(_load(path))  # another process may have made it while this one waited
+        return bool(load(path))  # another process may have made it while this one waited
     except FileNotFoundError:
         return False
-    except _CorruptError as error:
+    except CorruptError as error:
         log.warning("%s is corrupt (%s): making it again", path, error)
         return False
 
 
-class _CorruptError(Exception):
+class CorruptError(Exception):
     """A file that is not what was written."""
 
 
-def _pack(tensors: Mapping[str, Tensor], key: Mapping, facts: Facts) -> bytes:
+def pack(tensors: Mapping[str, Tensor], key: Key, facts: Facts) -> bytes:
     """The bytes of an entry's file."""
     # copies, since safetensors refuses tensors that share memory, as tied weights and views do
     whole = {n: t.detach().to("cpu", copy=True, memory_format=torch.contiguous_format) for n, t in tensors.items()}
-    metadata = {"key": _canonical(key), "facts": _canonical(facts)}
-    return safetensors.torch.save(whole, metadata | {"sha256": _checksum(whole, metadata)})
+    metadata = {"key": canonical(key.parts), "facts": canonical(facts)}
+    return safetensors.torch.save(whole, metadata | {"sha256": checksum(whole, metadata)})
 
 
-def _load(path: Path) -> tuple[dict[str, Tensor], Facts]:
-    """Tensors and facts of an entry. Raises FileNotFoundError, _CorruptError with the reason, or UserError."""
+def load(path: Path) -> tuple[dict[str, Tensor], Facts]:
+    """Tensors and facts of an entry. Raises FileNotFoundError, CorruptError with the reason, or UserError."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -159,21 +160,17 @@ def _load(path: Path) -> tuple[dict[str, Tensor], Facts]:
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror or error}): set paths.store=DIR") from error
     except safetensors.SafetensorError as error:
-        raise _CorruptError(error) from error
+        raise CorruptError(error) from error
     claimed = metadata.pop("sha256", None)
-    if claimed != _checksum(tensors, metadata):
-        raise _CorruptError("its checksum does not match")
+    if claimed != checksum(tensors, metadata):
+        raise CorruptError("its checksum does not match")
     return tensors, json.loads(metadata["facts"])
 
 
-def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+def checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     """SHA-256 over the metadata and each tensor's name, dtype, shape and bytes."""
-    checksum = hashlib.sha256(_canonical(metadata).encode())
+    checksum = hashlib.sha256(canonical(metadata).encode())
     for name, tensor in sorted(tensors.items()):
-        checksum.update(_canonical([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        checksum.update(canonical([name, str(tensor.dtype), list(tensor.shape)]).encode())
         checksum.update(tensor.reshape(-1).view(torch.uint8).numpy())
     return checksum.hexdigest()
-
-
-def _canonical(value: object) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))

@@ -1,8 +1,9 @@
-"""What a scenario is."""
+"""What is to be forgotten: a scenario turns a data set into a problem."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,7 +11,69 @@ from torch import Tensor
 from ..data.datasets import Dataset
 from ..data.trigger import Attack
 from ..errors import UserError
-from ..types import Split
+from ..types import Split, Task
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The data that the original model learns, what of them is to be forgotten, and what methods may know of both."""
+
+    data: Dataset
+    split: Split
+    attack: Attack | None  # the trigger that the data were poisoned with
+    task: Task
+
+    @classmethod
+    def of(cls, data: Dataset, split: Split, attack: Attack | None = None) -> Problem:
+        """The problem of a data set and its split; the facts for methods follow from these."""
+        low, high = data.bounds
+        task = Task(
+            num_classes=len(data.classes),
+            forget_classes=split.forget_classes,
+            named_classes=split.named_classes,
+            sizes={name: len(split.sets[name]) for name in ("forget", "retain", "train")},
+            input_shape=data.input_shape,
+            low=low,
+            high=high,
+            augmented=bool(data.crop or data.flip or data.rotation),
+        )
+        return cls(data, split, attack, task)
+
+    def learning(self, ids: Tensor) -> Problem:
+        """The problem whose retain set is ``ids`` and whose forget set is empty: what plain training is given."""
+        split = replace(self.split, train=ids, retain=ids, forget=ids[:0])
+        return Problem.of(self.data, split, self.attack)
+
+    def thinned(self, limit: int) -> Problem:
+        """The problem with at most ``limit`` samples of each index set, evenly spaced: for trials."""
+        split = self.split
+        forget, retain, validation, test = (
+            every(limit, ids) for ids in (split.forget, split.retain, split.validation, split.test)
+        )
+        train = torch.cat([forget, retain]).sort().values
+        thinner = replace(
+            split,
+            train=train,
+            forget=forget,
+            retain=retain,
+            validation=validation,
+            test=test,
+            test_forget=split.test_forget[torch.isin(split.test_forget, test)],
+            test_retain=split.test_retain[torch.isin(split.test_retain, test)],
+            manipulated=split.manipulated[torch.isin(split.manipulated, train)],
+        )
+        return Problem.of(self.data, thinner, self.attack)
+
+
+class Scenario:
+    """What happened to the data, if anything, and what of it is to be forgotten."""
+
+    def prepare(self, raw: Dataset) -> Problem:
+        """The problem that this scenario makes of a data set: what is manipulated and what is forgotten, at once.
+
+        Raises ``UserError`` where the data set does not have what the scenario names.
+        """
+        raise NotImplementedError
 
 
 def assemble(dataset: Dataset, forget: Tensor, like_forget: Tensor, forget_classes: Sequence[int] = ()) -> Split:
@@ -18,9 +81,11 @@ def assemble(dataset: Dataset, forget: Tensor, like_forget: Tensor, forget_class
     forget = forget.sort().values
     retain = dataset.train[~torch.isin(dataset.train, forget)]
     if len(forget) == 0:
-        raise UserError("the forget set is empty: name a class that has training samples, or a larger count")
+        raise UserError(
+            "the forget set is empty: name a class that has training samples, or a larger count", key="scenario"
+        )
     if len(retain) == 0:
-        raise UserError("the forget set is the whole training set: nothing is left to retain")
+        raise UserError("the forget set is the whole training set: nothing is left to retain", key="scenario")
     test = dataset.test
     return Split(
         train=dataset.train,
@@ -34,17 +99,6 @@ def assemble(dataset: Dataset, forget: Tensor, like_forget: Tensor, forget_class
     )
 
 
-class Scenario:
-    """What happened to the data, if anything, and what of it is to be forgotten."""
-
-    def manipulated(self, dataset: Dataset) -> Dataset:
-        """The data that the original model learns: as they are, unless the scenario relabels or spoils them."""
-        return dataset
-
-    def split(self, dataset: Dataset) -> Split:
-        """The index sets; the same for the data as they were and as they were manipulated."""
-        raise NotImplementedError
-
-    def attack(self, dataset: Dataset) -> Attack | None:
-        """The trigger that the scenario taught the model, if it did."""
-        return None
+def every(limit: int, ids: Tensor) -> Tensor:
+    """At most ``limit`` of the ids, evenly spaced."""
+    return ids if len(ids) <= limit else ids[torch.linspace(0, len(ids) - 1, limit).long()]

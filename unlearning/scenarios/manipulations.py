@@ -9,15 +9,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 
 from ..data.datasets import Dataset
 from ..data.trigger import Attack, Corner, Trigger, corner_square
 from ..errors import UserError
-from ..types import Split
-from .base import Scenario, assemble
+from ..types import Count, CountOrNone, Fraction
+from .base import Problem, Scenario, assemble
 from .forgetting import draw, wanted_count
 
 
@@ -29,8 +31,7 @@ class Manipulation(Scenario):
 
     Args:
         seed: of the draw of S_m and of what is done to it.
-        count, fraction: how many samples are manipulated, of those that may be; a tenth if neither is given. With a
-            count of 0 the data stay as they are, and there is nothing to forget.
+        count, fraction: how many samples are manipulated, of those that may be; a tenth if neither is given.
         known: the known part of S_m, gamma, in (0, 1].
         known_count: instead, how many are known.
         known_seed: of the draw of the known part; ``seed`` where it is None.
@@ -41,18 +42,18 @@ class Manipulation(Scenario):
     def __init__(
         self,
         seed: int,
-        count: int | None = None,
-        fraction: float | None = None,
-        known: float = 1.0,
-        known_count: int | None = None,
+        count: Count | None = None,
+        fraction: Fraction | None = None,
+        known: Fraction = 1.0,
+        known_count: Count | None = None,
         known_seed: int | None = None,
     ) -> None:
-        if not 0 < known <= 1:
-            raise UserError(f"scenario.known={known} must lie in (0, 1]: the known part of the manipulated samples")
         if known_count is not None and known != 1:
             raise UserError(
                 f"scenario.known={known} and scenario.known_count={known_count} are both given: choose one "
-                "(known=1 or known_count=null)"
+                "(known=1 or known_count=null)",
+                key="scenario.known",
+                kind="conflict",
             )
         self.seed, self.count = seed, count
         self.fraction = self.usual_fraction if count is None and fraction is None else fraction
@@ -66,8 +67,8 @@ class Manipulation(Scenario):
         raise NotImplementedError
 
     def drawn(self, dataset: Dataset) -> Tensor:
-        """Ids of S_m, the same for the data as they were and as they were manipulated."""
-        return draw(self.pool(dataset), self.count, self.fraction, self.seed, dataset.name)
+        """Ids of S_m."""
+        return draw(self.pool(dataset), self.count, self.fraction, self.seed)
 
     def pool(self, dataset: Dataset) -> Tensor:
         """Ids of the samples that S_m is drawn from."""
@@ -77,26 +78,26 @@ class Manipulation(Scenario):
         """(N,) bool: which samples are of the kind that was manipulated, where that is a part of the classes."""
         return torch.zeros(len(dataset.labels), dtype=torch.bool)
 
+    def attack(self, dataset: Dataset) -> Attack | None:
+        """The trigger that the manipulated data teach a model, if they do."""
+        return None
+
     # What follows
 
-    def manipulated(self, dataset: Dataset) -> Dataset:
-        return dataset if self.count == 0 else self.spoiled(dataset, self.drawn(dataset).sort().values)
-
-    def split(self, dataset: Dataset) -> Split:
-        if self.count == 0:
-            raise UserError("scenario.count=0 manipulates no sample, so there is nothing to forget: take 1 or more")
-        manipulated = self.drawn(dataset).sort().values
-        forget = self.known_of(manipulated)
-        return replace(assemble(dataset, forget, self.like_manipulated(dataset)), manipulated=manipulated)
+    def prepare(self, raw: Dataset) -> Problem:
+        manipulated = self.drawn(raw).sort().values
+        split = assemble(raw, self.known_of(manipulated), self.like_manipulated(raw))
+        return Problem.of(self.spoiled(raw, manipulated), replace(split, manipulated=manipulated), self.attack(raw))
 
     def known_of(self, manipulated: Tensor) -> Tensor:
         """The ids, of those given, that are known to be manipulated."""
         count = round(self.known * len(manipulated)) if self.known_count is None else self.known_count
         if not 1 <= count <= len(manipulated):
-            wanted = f"known={self.known}" if self.known_count is None else f"known_count={self.known_count}"
+            option = "known" if self.known_count is None else "known_count"
             raise UserError(
-                f"scenario.{wanted} makes {count} of the {len(manipulated)} manipulated samples known: it must be "
-                "from 1 to all of them"
+                f"scenario.{option}={getattr(self, option)} makes {count} of the {len(manipulated)} manipulated "
+                "samples known: it must be from 1 to all of them",
+                key=f"scenario.{option}",
             )
         order = torch.randperm(len(manipulated), generator=random_numbers(self.known_seed, "known"))
         return manipulated[order[:count]]
@@ -122,7 +123,9 @@ class LabelShuffle(Manipulation):
 
     def spoiled(self, dataset: Dataset, ids: Tensor) -> Dataset:
         if len(ids) == 1:
-            raise UserError("the labels of one sample cannot be shuffled: scenario.count must be at least 2")
+            raise UserError(
+                "the labels of one sample cannot be shuffled: scenario.count must be at least 2", key="scenario.count"
+            )
         order = torch.randperm(len(ids), generator=random_numbers(self.seed, "labels"))
         return relabelled(dataset, ids, dataset.labels[ids[order]])
 
@@ -143,11 +146,15 @@ class Confusion(Manipulation):
     def __init__(self, seed: int, classes: Sequence[int | str], **options: object) -> None:
         super().__init__(seed, **options)
         if len(classes) != 2:
-            raise UserError(f"scenario.classes={list(classes)} must name the two classes that are confused")
+            raise UserError(
+                f"scenario.classes={list(classes)} must name the two classes that are confused",
+                key="scenario.classes",
+            )
         if self.count is not None and self.count % 2:
             raise UserError(
                 f"scenario.count={self.count} must be even: half of the confused samples are of each class, "
-                f"so take {self.count - 1} or {self.count + 1}"
+                f"so take {self.count - 1} or {self.count + 1}",
+                key="scenario.count",
             )
         self.classes = classes
 
@@ -155,23 +162,26 @@ class Confusion(Manipulation):
         """The numbers of the two classes."""
         first, second = map(dataset.class_number, self.classes)
         if first == second:
-            raise UserError(f"scenario.classes={list(self.classes)} is one class twice: name two")
+            raise UserError(
+                f"scenario.classes={list(self.classes)} is one class twice: name two", key="scenario.classes"
+            )
         return first, second
 
     def drawn(self, dataset: Dataset) -> Tensor:
-        labels = dataset.true_labels[dataset.train]
+        labels = dataset.labels[dataset.train]
         pools = [dataset.train[labels == number] for number in self.pair(dataset)]
-        count = wanted_count(sum(map(len, pools)), self.count, self.fraction, dataset.name)
+        count = wanted_count(sum(map(len, pools)), self.count, self.fraction)
         for pool, name in zip(pools, self.classes, strict=True):
             if not 1 <= count // 2 <= len(pool):
                 raise UserError(
                     f"a confusion of {count} samples takes {count // 2} of class {name}, which has {len(pool)} in "
-                    f"training: scenario.count must be from 2 to {2 * min(map(len, pools))}"
+                    f"training: scenario.count must be from 2 to {2 * min(map(len, pools))}",
+                    key="scenario.count",
                 )
-        return torch.cat([draw(pool, count // 2, None, self.seed, dataset.name) for pool in pools])
+        return torch.cat([draw(pool, count // 2, None, self.seed) for pool in pools])
 
     def like_manipulated(self, dataset: Dataset) -> Tensor:
-        return torch.isin(dataset.true_labels, torch.tensor(self.pair(dataset)))
+        return torch.isin(dataset.labels, torch.tensor(self.pair(dataset)))
 
     def spoiled(self, dataset: Dataset, ids: Tensor) -> Dataset:
         return relabelled(dataset, ids, sum(self.pair(dataset)) - dataset.labels[ids])
@@ -199,23 +209,18 @@ class Poison(Manipulation):
         seed: int,
         target: int | str = 0,
         exclude_target: bool = False,
-        patch: int = 3,
+        patch: Count = 3,
         corner: Corner = "bottom_right",
-        margin: int = 0,
-        value: int | None = None,
+        margin: CountOrNone = 0,
+        value: Annotated[int, Ge(0), Le(255)] | None = None,
         **options: object,
     ) -> None:
         super().__init__(seed, **options)
-        if not (patch >= 1 and margin >= 0 and (value is None or 0 <= value <= 255)):
-            raise UserError(
-                f"scenario.patch={patch}, margin={margin}, value={value}: patch must be 1 or more, margin 0 or more "
-                "and value from 0 to 255, or null"
-            )
         self.target, self.exclude_target = target, exclude_target
         self.patch, self.corner, self.margin, self.value = patch, corner, margin, value
 
     def pool(self, dataset: Dataset) -> Tensor:
-        labels = dataset.true_labels[dataset.train]
+        labels = dataset.labels[dataset.train]
         return dataset.train[labels != dataset.class_number(self.target)] if self.exclude_target else dataset.train
 
     def trigger(self, dataset: Dataset) -> Trigger:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..data.datasets import Dataset
 from ..errors import UserError
 from ..types import Split
-from .base import Scenario
+from .base import Problem, Scenario
 
 CLASSES = ("forget_classes", "named_classes")  # what a split holds besides index sets
 
@@ -47,22 +47,27 @@ class SavedSplit(Scenario):
             with safe_open(Path(self.file).expanduser(), "pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
         except (OSError, SafetensorError):
-            raise UserError(f"scenario.file={self.file} cannot be read: {self.wanted}") from None
+            raise UserError(
+                f"scenario.file={self.file} cannot be read: name the split.safetensors of a finished run",
+                key="scenario.file",
+                kind="file",
+            ) from None
 
-    wanted = "name the split.safetensors of a finished run"
-
-    def manipulated(self, dataset: Dataset) -> Dataset:
+    def prepare(self, raw: Dataset) -> Problem:
         sets, facts = self.content
         if "data" not in facts:
-            raise UserError(f"scenario.file={self.file} holds no split with the digest of its data: {self.wanted}")
-        same = replace(dataset, **{name: sets[name] for name in ("train", "validation", "test")})
+            raise UserError(
+                f"scenario.file={self.file} does not hold a split with the digest of its data: name the "
+                "split.safetensors of a finished run",
+                key="scenario.file",
+                kind="file",
+            )
+        same = replace(raw, **{name: sets[name] for name in ("train", "validation", "test")})
         if same.digest != facts["data"]:
             raise UserError(
-                f"scenario.file={self.file} is a split of other data than {dataset.name} as it is configured here: "
-                "take dataset= and its options from the run that saved it; a scenario that changes data is not redone"
+                f"scenario.file={self.file} is a split of other data than {raw.name} as it is configured here: take "
+                "dataset= and its options from the run that saved it; a scenario that changes data is not redone",
+                key="scenario.file",
+                kind="conflict",
             )
-        return same
-
-    def split(self, dataset: Dataset) -> Split:
-        sets, facts = self.content
-        return Split(**sets, **{name: tuple(json.loads(facts[name])) for name in CLASSES})
+        return Problem.of(same, Split(**sets, **{name: tuple(json.loads(facts[name])) for name in CLASSES}))

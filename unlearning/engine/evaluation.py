@@ -1,0 +1,81 @@
+"""From predictions to the rows of a table: metrics of every model, and the gaps to the retrained one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..data.datasets import Dataset
+from ..data.transform import Transform
+from ..metrics.base import Evidence, Metric, directions_of, gaps
+from ..metrics.base import evaluate as evaluate_metrics
+from ..scenarios.base import Problem
+
+Curves = dict[str, list[tuple[int, float]]]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the table."""
+
+    network: nn.Module
+    logits: Tensor  # (N, C) by sample id
+    cost: Mapping[str, float]  # what making it cost; empty where that is not known
+    triggered: Tensor | None = None  # as in ``Evidence``
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run found."""
+
+    rows: dict[str, dict[str, float]]  # metrics by model
+    gaps: dict[str, float]  # of the unlearned to the retrained model
+    cost: Mapping[str, float]  # of the unlearning
+    access: Mapping[str, str]  # what the method and its add-ons may see, by stream
+    directions: Mapping[str, str]  # how each metric is read
+    failed: Mapping[str, str]  # why a metric has no value, by model and metric
+    sizes: Mapping[str, int]  # samples in each index set
+    data: Mapping[str, str]  # digests of data and split
+    weights: str  # digest of the unlearned weights
+    notes: list[str]  # sentences that a reader must know
+    curves: Curves  # of the unlearning
+    evidence: Mapping[str, Evidence]  # by model: for figures and files
+    dataset: Dataset
+
+
+def evaluate(
+    problem: Problem, metrics: Mapping[str, Metric], models: Mapping[str, Model], untrained: Tensor | None = None
+) -> dict[str, Any]:
+    """The fields ``rows``, ``gaps``, ``directions``, ``failed`` and ``evidence`` of a result.
+
+    Args:
+        models: by name: ``original`` and ``unlearned``, ``retrained`` and ``clean`` where there are such.
+        untrained: (N, C) logits of a network with random weights, if a metric needs them.
+    """
+    transform = Transform(problem.data)
+    common = Evidence(
+        logits=models["original"].logits,
+        labels=problem.data.labels,
+        split=problem.split,
+        classes=problem.data.classes,
+        original=models["original"].logits,
+        retrained=models["retrained"].logits if "retrained" in models else None,
+        untrained=untrained,
+        images=lambda ids: transform(problem.data.inputs[ids], ids=ids),
+        true_labels=problem.data.true_labels,
+        attack=problem.attack,
+    )
+    evidence = {name: common.of(model.logits, model.network, model.triggered) for name, model in models.items()}
+    rows: dict[str, dict[str, float]] = {}
+    failed: dict[str, str] = {}
+    for name, one in evidence.items():
+        rows[name], errors = evaluate_metrics(metrics, one)
+        failed |= {f"{name}: {metric}": why for metric, why in errors.items()}
+    directions = directions_of(metrics, sorted({metric for row in rows.values() for metric in row}))
+    found = gaps(metrics, rows["unlearned"], rows["retrained"]) if "retrained" in rows else {}
+    for name, model in models.items():
+        rows[name] |= {f"cost/{what}": model.cost[f"cost/{what}"] for what in ("seconds", "passes") if model.cost}
+    return {"rows": rows, "gaps": found, "directions": directions, "failed": failed, "evidence": evidence}

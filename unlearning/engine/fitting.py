@@ -1,0 +1,127 @@
+"""Fit a method to a problem: the only place that does, whatever its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from ..data.datamodule import UnlearningData
+from ..errors import UserError
+from ..methods.base import Method
+from ..methods.one_shot import OneShot
+from ..runtime.cost import Meter
+from ..runtime.distributed import lead
+from ..runtime.progress import Progress
+from ..scenarios.base import Problem
+from ..types import Networks
+from .compute import Compute
+
+Costs = dict[str, float]
+Observed = tuple[dict[str, Tensor], Costs]  # observations by name, and what making them cost
+
+
+class Cache(Protocol):
+    """Where observations are kept: returns what is there, or what ``make`` makes."""
+
+    def __call__(self, make: Callable[[], Observed]) -> Observed: ...
+
+
+def make_now(make: Callable[[], Observed]) -> Observed:
+    """The cache that keeps nothing."""
+    return make()
+
+
+def fit(
+    method: Method,
+    problem: Problem,
+    compute: Compute,
+    seed: int,
+    networks: Networks | None = None,
+    title: str = "Unlearning",
+    cached: Cache = make_now,
+) -> Costs:
+    """Let a method change its model, which ends on the CPU in eval mode; returns what that cost.
+
+    A one-shot method looks at its streams, edits the weights, and lets its repair train them. The same method, problem,
+    seed and settings give the same weights, whether or not the observations came from a cache.
+
+    Args:
+        seed: of all random draws.
+        networks: makers of networks of the original's architecture, for methods that need some.
+        title: of the progress bar.
+        cached: where a one-shot method's observations are looked up and kept.
+
+    Raises ``UserError`` for a method that diverged.
+    """
+    L.seed_everything(seed, verbose=False)
+    data = UnlearningData(
+        problem.data, problem.split, problem.task, networks, predict_batch_size=compute.predict_batch_size
+    )
+    method.data = data
+    if isinstance(method, OneShot):
+        cost = fit_one_shot(method, compute, seed, cached)
+    else:
+        run(method, compute, title)
+        cost = method.meter.metrics()
+    settle(method.model)
+    return cost
+
+
+def run(method: Method, compute: Compute, title: str) -> None:
+    """Lightning's fit."""
+    compute.trainer(method.passes, [Progress(title)]).fit(method, datamodule=method.data)
+
+
+def fit_one_shot(method: OneShot, compute: Compute, seed: int, cached: Cache) -> Costs:
+    """Observe, edit, repair: one account of the costs and curves of all three."""
+
+    def observe() -> Observed:
+        run(method, compute, "Observing")
+        return method.observations, method.meter.metrics()
+
+    observations, cost = cached(observe) if method.streams else ({}, None)
+    run_now = method.meter.forward + method.meter.backward
+    if cost is not None:
+        method.meter = Meter.resumed(cost, "observe")
+    L.seed_everything(seed, verbose=False)  # the same from here on, whether or not the data were looked at now
+    edit(method, compute, observations)
+    if method.repair is not None:
+        method.repair.data, method.repair.meter, method.repair.curves = method.data, method.meter, method.curves
+        run(method.repair, compute, "Repairing")
+    found = method.meter.metrics()
+    return found if cost is None else found | {"cost/passes_run": run_now + found["cost/passes"] - cost["cost/passes"]}
+
+
+def edit(method: OneShot, compute: Compute, observations: dict[str, Tensor]) -> None:
+    """Let a one-shot method change its weights, on the device and in the precision of the trainer."""
+    strategy = compute.trainer().strategy
+    device = strategy.root_device
+    strategy.precision_plugin.convert_module(method).to(device)
+    method.model.eval()
+    method.observations = {name: tensor.to(device) for name, tensor in observations.items()}
+    method.count_passes()
+    with method.meter.running(), torch.no_grad():
+        method.edit()
+    method.cpu()
+
+
+def settle(model: nn.Module) -> None:
+    """Give all processes the same weights, in eval mode: BatchNorm's averages differ by process."""
+    model.load_state_dict(lead(lambda: state_of(model)))
+    model.eval()
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise UserError(
+                f"the training diverged: {name} holds values that are not finite; a smaller learning rate "
+                "(optimizer.lr) is the usual remedy",
+                kind="diverged",
+            )
+
+
+def state_of(network: nn.Module) -> dict[str, Tensor]:
+    """A network's parameters and buffers, detached and on the CPU."""
+    return {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}

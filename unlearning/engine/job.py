@@ -1,0 +1,68 @@
+"""A request as objects: the one place where a configuration is taken apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..config.build import Spec, specs
+from ..methods.base import Method
+from ..metrics.base import Metric
+from ..scenarios.base import Problem, Scenario
+from .compute import Compute
+from .lab import Lab
+from .store import Store
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one run works with."""
+
+    problem: Problem
+    lab: Lab
+    recipe: Spec  # makes the original and the retrained model
+    method: Spec
+    addons: Mapping[str, Spec]
+    metrics: Mapping[str, Metric]
+    seed: int  # of the unlearning
+    pretrain_seed: int
+    retrained: bool  # whether there is a retrained model to compare with
+    again: bool  # whether to unlearn even if the store has the result
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Job:
+        """The job of a configuration. Raises ``UserError`` for whatever in it cannot work."""
+        pretrain = Spec("pretrain", config["pretrain"])
+        scenario: Scenario = Spec("scenario", config["scenario"]).build()
+        problem = scenario.prepare(Spec("dataset", config["dataset"]).build())
+        if config["trial"] is not None:
+            problem = problem.thinned(config["trial"])
+        lab = Lab(
+            store=Store(Path(config["paths"]["store"])),
+            model=Spec("model", config["model"]),
+            compute=Compute(config["trainer"]),
+            seed=pretrain.node["seed"],
+            checkpoint=pretrain.node["checkpoint"],
+        )
+        return cls(
+            problem=problem,
+            lab=lab,
+            recipe=pretrain.without("seed", "checkpoint"),
+            method=Spec("method", config["method"]),
+            addons=specs(config["addon"], "addon"),
+            metrics={name: spec.build() for name, spec in specs(config["evaluation"], "evaluation").items()},
+            seed=config["seed"],
+            pretrain_seed=pretrain.node["seed"],
+            retrained=config["retrained"],
+            again=config["force"],
+        )
+
+    def checked(self) -> Method:
+        """The method around an untrained network. Raises ``UserError`` if it cannot serve the problem."""
+        return self.lab.method(self.problem, self.method, self.addons, self.lab.network(self.problem))
+
+    def needs(self, what: str) -> bool:
+        """Whether a metric needs something: ``untrained``, ``attack``."""
+        return any(what in metric.needs for metric in self.metrics.values())

@@ -1,0 +1,222 @@
+"""Train, unlearn, predict: functions of their arguments, each result made once and kept in the store."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from ..config.build import Spec
+from ..errors import UserError
+from ..methods.base import Method
+from ..methods.one_shot import OneShot
+from ..models.checkpoints import load_checkpoint
+from ..runtime.digests import ids_digest, state_digest
+from ..scenarios.base import Problem
+from ..types import Networks
+from .compute import Compute
+from .evaluation import Curves
+from .fitting import Observed, fit, state_of
+from .key import Key, file_name, flat, key_of
+from .predict import predict
+from .store import Store
+
+FIT = f"{__package__}.fitting.fit"  # where the code begins that decides what training and unlearning make
+PREDICT = f"{__package__}.predict.predict"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network, what making it cost, and the curves of its making."""
+
+    network: nn.Module
+    cost: Mapping[str, float]
+    curves: Curves
+
+
+@dataclass(frozen=True)
+class Lab:
+    """What all models of a run share.
+
+    Args:
+        store: keeps what is made.
+        model: the architecture: takes ``input_shape`` and ``num_classes``.
+        compute: the trainer's settings.
+        seed: of the original's training, from which its initial weights follow.
+        checkpoint: file of the user's own original model, if there is one.
+    """
+
+    store: Store
+    model: Spec
+    compute: Compute
+    seed: int
+    checkpoint: str | None = None
+
+    # Networks
+
+    def network(self, problem: Problem, pretrained: bool = True) -> nn.Module:
+        """A new network, in channels-last memory (the faster layout for small convolutions).
+
+        ``pretrained=False`` initialises it at random, whatever published weights the architecture would start from.
+        """
+        spec = self.model
+        if not pretrained and "pretrained" in spec.node:
+            spec = spec.having(pretrained=False)
+        network: nn.Module = spec.build(input_shape=problem.data.input_shape, num_classes=len(problem.data.classes))
+        return network.to(memory_format=torch.channels_last)
+
+    def networks(self, problem: Problem) -> Networks:
+        """Makers of networks for methods."""
+
+        def original_start() -> nn.Module:
+            with torch.random.fork_rng():
+                torch.manual_seed(self.seed)
+                return self.network(problem)
+
+        return Networks(
+            fresh=lambda: self.network(problem, pretrained=False),
+            starting=lambda: self.network(problem),
+            original_start=None if self.checkpoint else original_start,
+        )
+
+    def own_model(self, problem: Problem) -> Trained:
+        """The user's own original model, from ``checkpoint``."""
+        assert self.checkpoint is not None
+        network = self.network(problem)
+        load_checkpoint(network, self.checkpoint)
+        return Trained(network, {}, {})
+
+    # Making models
+
+    def train(self, problem: Problem, recipe: Spec, ids: Tensor, seed: int, name: str = "model") -> Trained:
+        """The model that a recipe makes of the samples ``ids``; ``name`` is for the progress bar and messages."""
+        network = self.network(problem)
+        learning = problem.learning(ids)
+        key = key_of(
+            {"model": self.model.node, "pretrain": recipe.node, "seed": seed, "trainer": self.compute.numerics},
+            [FIT],
+            data={"samples": problem.data.digest, "ids": ids_digest(ids)},
+        )
+
+        def make() -> tuple[dict[str, Tensor], dict[str, Any]]:
+            method: Method = recipe.build(model=copy.deepcopy(network))
+            method.check(learning.task)
+            return self.fitted(method, learning, seed, f"Training: {name}")
+
+        return self.restored(network, "models", key, make)
+
+    def unlearn(
+        self,
+        problem: Problem,
+        method: Spec,
+        addons: Mapping[str, Spec],
+        start: nn.Module,
+        seed: int,
+        again: bool = False,
+    ) -> Trained:
+        """The model that a method makes of the network ``start``, which stays as it is.
+
+        ``again`` makes it even if the store has it.
+        """
+        weights = state_digest(start.state_dict())
+        nodes = {name: spec.node for name, spec in addons.items()}
+        shared = {"model": self.model.node, "seed": seed, "trainer": self.compute.numerics}
+        data = {"samples": problem.data.digest, "split": problem.split.digest}
+        key = key_of(
+            shared | {"method": method.node, "addon": nodes, "pretrain.seed": self.seed},
+            [FIT],
+            data=data,
+            weights={"start": weights},
+        )
+
+        def make() -> tuple[dict[str, Tensor], dict[str, Any]]:
+            unlearning = self.method(problem, method, addons, copy.deepcopy(start))
+
+            def cached(observe: Callable[[], Observed]) -> Observed:
+                assert isinstance(unlearning, OneShot)
+                observed = key_of(
+                    shared | {"observation": unlearning.observation_key()},
+                    [FIT, unlearning.observer()],
+                    data=data,
+                    weights={"start": weights},
+                )
+                entry = self.store.get_or_create("observations", observed, observe)
+                return entry.tensors, dict(entry.facts)
+
+            return self.fitted(unlearning, problem, seed, "Unlearning", cached)
+
+        return self.restored(copy.deepcopy(start), "unlearned", key, make, again)
+
+    def method(self, problem: Problem, method: Spec, addons: Mapping[str, Spec], network: nn.Module) -> Method:
+        """A method with its add-ons around a network, if it can serve the problem. Raises ``UserError`` if not."""
+        given = {"addons": [spec.build() for spec in addons.values()]} if addons else {}
+        found: Method = method.build(model=network, **given)
+        found.check(problem.task)
+        for addon in found.addons:
+            addon.check(found)
+        self.compute.check(found)
+        return found
+
+    def fitted(self, method: Method, problem: Problem, seed: int, name: str, *cached: Any) -> tuple[dict, dict]:
+        """The tensors and facts of a store's entry: weights, cost and curves."""
+        cost = fit(method, problem, self.compute, seed, self.networks(problem), name, *cached)
+        curves = {f"curve {name}": torch.stack(values).float() for name, values in method.curves.items()}
+        weights = {f"weight {name}": tensor for name, tensor in state_of(method.model).items()}
+        return weights | curves, cost
+
+    def restored(
+        self, network: nn.Module, kind: str, key: Key, make: Callable[[], tuple], again: bool = False
+    ) -> Trained:
+        """The store's entry of that key, made if it is missing, as a model."""
+        entry = self.store.get_or_create(kind, key, make, again)
+        weights, curves = (
+            {name.partition(" ")[2]: tensor for name, tensor in entry.tensors.items() if name.startswith(f"{part} ")}
+            for part in ("weight", "curve")
+        )
+        floats = [tensor.dtype for tensor in weights.values() if tensor.is_floating_point()]
+        network = network.to(floats[0]) if floats else network
+        network.load_state_dict(weights)
+        found = {f"unlearn/{name}": list(enumerate(values.tolist())) for name, values in curves.items()}
+        return Trained(network.eval(), dict(entry.facts), found)
+
+    # Predictions
+
+    def predict(self, problem: Problem, network: nn.Module, ids: Tensor | None = None) -> Tensor:
+        """(len(ids), C) logits of a network on the samples ``ids``, all where it is None.
+
+        Raises ``UserError`` where they are not finite.
+        """
+        data = {"samples": problem.data.digest} | ({} if ids is None else {"ids": ids_digest(ids)})
+        key = key_of(
+            {"model": self.model.node, "trainer": self.compute.numerics},
+            [PREDICT],
+            data=data,
+            weights={"network": state_digest(network.state_dict())},  # before predicting, which may round the weights
+        )
+
+        def make() -> tuple[dict[str, Tensor], dict[str, Any]]:
+            logits = predict(network, problem, self.compute, ids)
+            if not logits.isfinite().all():
+                raise UserError("the model's predictions are not finite: it is not a usable model", kind="diverged")
+            return {"logits": logits}, {}
+
+        return self.store.get_or_create("predictions", key, make).tensors["logits"]
+
+    def triggered(self, problem: Problem, network: nn.Module) -> Tensor | None:
+        """A network's logits on the test images with the trigger; None where the scenario plants none."""
+        if problem.attack is None:
+            return None
+        test = problem.split.test
+        attacked = replace(problem, data=problem.data.with_trigger(problem.attack.trigger, test))
+        return self.predict(attacked, network, test)
+
+    def untrained(self, problem: Problem) -> Tensor:
+        """The logits of a network with random weights, the same for all runs that share data, model and seed."""
+        L.seed_everything(self.seed, verbose=False)
+        return self.predict(problem, self.network(problem, pretrained=False))

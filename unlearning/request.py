@@ -1,0 +1,83 @@
+"""One run as a value: what was asked for, and what follows from that without computing anything. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from .config.groups import GROUPS, NODES, addon_names, label
+from .engine.key import Key, key_of, numerics
+from .errors import UserError
+
+DECIDES = (*(name for name in NODES if GROUPS[name].decides), "seed", "split", "retrained", "trial")
+RUN = f"{__package__}.pipeline.run"  # where the code of every run begins
+
+
+@dataclass(frozen=True)
+class Request:
+    """A run that is wanted.
+
+    Args:
+        config: the resolved configuration, plain dicts and lists (see ``config.schema.plain``).
+        choices: the choice in each group.
+        overrides: the settings of the command line.
+        sweep: names the sweep that the run belongs to.
+        rows: the rows of the settings' tables that applied (see ``config.tables``).
+    """
+
+    config: Mapping[str, Any]
+    choices: Mapping[str, str]
+    overrides: Sequence[str] = ()
+    sweep: str | None = None
+    rows: Sequence[Mapping[str, Any]] = field(default_factory=list)
+
+    @property
+    def command(self) -> str:
+        """The command line that makes the run, wherever its files are."""
+        kept = [o for o in self.overrides if not o.startswith(("force=", "verbose=", "paths.", "tracking"))]
+        return shlex.join(["python", "run.py", *kept])
+
+    @property
+    def label(self) -> str:
+        """The method and its add-ons as tables name them."""
+        return label(dict(self.choices))
+
+    @cached_property
+    def key(self) -> Key:
+        """What decides the result: settings, content of the files they name, code, libraries.
+
+        Where things are, the device and the tracking server are left out.
+        """
+        config = self.config
+        settings = {name: config[name] for name in DECIDES} | {"trainer": numerics(config["trainer"])}
+        root = config["dataset"].get("root")
+        if root and Path(root).expanduser() == Path(config["paths"]["data"]):  # a library's data, known by their name
+            settings["dataset"] = {name: value for name, value in config["dataset"].items() if name != "root"}
+        return key_of(settings, [RUN])
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder: a readable name that is unique for its key."""
+        choices, trial = self.choices, "trial-" if self.config["trial"] is not None else ""
+        name = f"{trial}{choices['dataset']}-{choices['scenario']}-{self.label}-s{self.config['seed']}"
+        return Path(self.config["paths"]["runs"]) / f"{name}-{self.key.digest[:12]}"
+
+    def check(self) -> None:
+        """Raise ``UserError`` for an add-on that is named twice: Hydra would merge the two without a word."""
+        for override in self.overrides:
+            key, _, value = override.partition("=")
+            names = addon_names(value) if key == "addon" else []
+            if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+                raise UserError(
+                    f"{override} names {twice[0]} twice, and an add-on acts once: name each once", key="addon"
+                )
+
+
+def in_first_process() -> bool:
+    """Whether this process is the one that writes to the screen."""
+    return os.environ.get("RANK", "0") == "0"

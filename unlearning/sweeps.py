@@ -1,0 +1,206 @@
+"""Many runs of one command line: its jobs, what each leaves behind, and the table over all of them."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import traceback
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from .config.build import Spec
+from .config.compose import composed as compose_job
+from .config.compose import resolved
+from .config.groups import NODES
+from .config.hydra import launched
+from .config.messages import COMPOSITION_ERRORS, explained
+from .config.tables import applied
+from .errors import UserError
+from .records.folder import is_finished, is_tracked
+from .report.command import show_runs
+from .report.run_table import one_line
+from .request import Request
+from .runtime.threads import JOBS, cores
+
+SWEEP = "UNLEARNING_SWEEP"  # names the sweep for its jobs, wherever a launcher runs them
+
+
+def is_sweep(arguments: Sequence[str]) -> bool:
+    """Whether a command line asks for a sweep."""
+    return bool({"-m", "--multirun"} & set(arguments))
+
+
+def run_sweep(arguments: Sequence[str], root: Path | None) -> int:
+    """Run every job of a sweep; the exit code is 0 only if all succeeded.
+
+    Raises ``UserError``, before any run, for a job that does not compose.
+    """
+    os.environ[SWEEP] = uuid.uuid4().hex[:12]
+    try:
+        launched(job, [for_each_job(argument) for argument in arguments], root)
+    except UserError as error:
+        failing = first_that_fails(arguments, root)
+        if failing is None:
+            raise
+        overrides, reason = failing
+        raise UserError(
+            f"no run was started, because of {' '.join(overrides)}: {reason}",
+            key=reason.key or error.key,
+            kind=reason.kind,
+        ) from None
+    except OSError as error:  # what fails in a job is caught there
+        raise UserError(f"cannot write the sweep's records ({error}): set paths.runs=DIR", kind="storage") from None
+    except SystemExit as ended:  # the summary's
+        return int(ended.code or 0)
+    return 0
+
+
+def for_each_job(argument: str) -> str:
+    """An argument of a sweep; a setting within a group as a sweep over its one value, so that only the jobs get it.
+
+    Hydra composes a configuration for the sweep itself from what is not swept. A group that is swept has its default
+    choice there, which need not have the keys of the others.
+    """
+    try:
+        override = OverridesParser.create().parse_override(argument)
+    except COMPOSITION_ERRORS:  # Hydra complains about it
+        return argument
+    group, dot, _ = str(override.key_or_group).partition(".")
+    inside = dot and group in NODES and group != "tracking"  # whose settings the summary needs
+    if not inside or override.is_sweep_override() or override.is_delete():
+        return argument
+    key, _, value = argument.partition("=")
+    return f"{key}=choice({value})"
+
+
+def first_that_fails(arguments: Sequence[str], root: Path | None) -> tuple[list[str], UserError] | None:
+    """The overrides of the first job that does not compose, and why: Hydra does not report which one it was."""
+    from hydra_plugins.unlearning.alternatives import jobs_of
+
+    with suppress(*COMPOSITION_ERRORS, UserError):
+        for overrides in jobs_of([argument for argument in arguments if not argument.startswith("-")]):
+            try:
+                compose_job(*overrides, root=root)
+            except UserError as error:
+                return overrides, error
+    return None
+
+
+def request_of(composed: DictConfig, sweep: str | None = None) -> Request:
+    """What a composed configuration asks for. Raises ``UserError`` for what cannot be asked for."""
+    state = HydraConfig.get()
+    if (wanted := state.launcher.get("n_jobs")) is not None:  # jobs side by side share the cores
+        os.environ[JOBS] = str(wanted if wanted > 0 else cores())
+    config, choices = resolved(composed, state.runtime.choices)
+    overrides = list(state.overrides.task)
+    request = Request(config, choices, overrides, sweep, applied(choices))
+    request.check()
+    return request
+
+
+def execute(request: Request) -> Path:
+    """The folder of the run, done before or done now; torch is imported only if there is something to do."""
+    folder = request.folder
+    if is_finished(folder) and not request.config["force"] and is_tracked(request):
+        return folder
+    first = "unlearning.pipeline" not in sys.modules
+    if (
+        first
+    ):  # importing torch makes a million permanent objects: without this, collecting garbage is a quarter of a run
+        gc.disable()
+    import torch
+
+    from .pipeline import run
+    from .runtime.memory import keep_freed
+
+    if first:
+        gc.freeze()
+        gc.enable()
+    keep_freed()
+    torch.set_num_threads(request.config["trainer"]["threads"])
+    return run(request)
+
+
+def job(composed: DictConfig) -> None:
+    """One job of a sweep: run it and leave a line about it; the sweep goes on past a failure."""
+    state, sweep = HydraConfig.get(), os.environ[SWEEP]
+    overrides = list(state.overrides.task)
+    name = f"{state.job.num + 1}. {' '.join(overrides)}"
+    outcome: dict[str, Any] = {"job": state.job.num}
+    try:
+        folder = execute(request_of(composed, sweep))
+        say(f"{name}: {one_line(json.loads((folder / 'results.json').read_text()))}")
+        outcome |= {"run": str(folder)}
+    except Exception as error:  # the failure is listed at the end and decides the exit code
+        if not isinstance(error, (UserError, *COMPOSITION_ERRORS)):
+            traceback.print_exc()
+        known = error if isinstance(error, UserError) else explained(error)
+        reason = (
+            str(known) if isinstance(error, (UserError, *COMPOSITION_ERRORS)) else f"{type(error).__name__}: {error}"
+        )
+        say(f"{name}: FAILED: {reason}")
+        outcome |= {"failed": reason, "overrides": overrides}
+    record = records_folder(composed.paths.runs, sweep) / f"{state.job.num}.json"
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(json.dumps(outcome))
+
+
+def say(line: str) -> None:
+    """Print a line about a job of a sweep, which goes on where nobody can see it."""
+    with suppress(OSError):
+        print(line, flush=True)
+
+
+def records_folder(runs: str, sweep: str) -> Path:
+    """Where the jobs of a sweep record how they ended."""
+    return Path(runs) / ".hydra" / sweep
+
+
+class SweepSummary(Callback):
+    """At the end of a sweep: the table over its runs, and the failures; exit code 1 if there were any."""
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        sweep = os.environ.get(SWEEP, "")
+        try:
+            failed = self.summarize(records_folder(str(config.paths.runs), sweep))
+            if failed:
+                with suppress(UserError, *COMPOSITION_ERRORS):  # where tracking is what failed, each job has said so
+                    Spec("tracking", resolved_node(config, "tracking")).build().fail_sweep(sweep)
+        except Exception as error:  # Hydra would make a warning of it, and the exit code 0
+            if not isinstance(error, (OSError, UserError)):
+                traceback.print_exc()
+            print(f"error: no summary of the sweep: {type(error).__name__}: {error}", file=sys.stderr)
+            raise SystemExit(1) from error
+        if failed:
+            raise SystemExit(1)
+
+    def summarize(self, folder: Path) -> bool:
+        """Print the tables over the runs of the jobs that ``folder`` tells of; whether any job failed."""
+        outcomes = sorted((json.loads(f.read_text()) for f in folder.glob("*.json")), key=lambda one: one["job"])
+        failed = [outcome for outcome in outcomes if "failed" in outcome]
+        try:
+            show_runs([Path(outcome["run"]) for outcome in outcomes if "run" in outcome])
+        finally:
+            if failed:
+                print(f"{len(failed)} of {len(outcomes)} runs failed:")
+            for outcome in failed:
+                print(f"  {' '.join(outcome['overrides'])}: {outcome['failed']}")
+            sys.stdout.flush()
+        return bool(failed)
+
+
+def resolved_node(config: DictConfig, name: str) -> Any:
+    """A node of a composed configuration as plain values."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(config[name], resolve=True)
