@@ -1,5 +1,7 @@
 """Image folders, decoded once into one array on disk."""
 
+from __future__ import annotations
+
 import hashlib
 import logging
 import os
@@ -28,11 +30,12 @@ def list_images(folder: Path) -> list[tuple[str, Path]]:
 
 
 def decoded(files: list[Path], top: Path, size: int, cache: Path) -> np.ndarray:
-    """(N, size, size, 3) uint8 pixels of ``files``, mapped from ``cache``; decoded first if they are not there.
+    """The pixels of ``files``, (N, size, size, 3) uint8, mapped from a file in ``cache``, which is made if necessary.
 
-    The cache is keyed by the files' names below ``top``, sizes in bytes and times of change. An array whose checksum
-    does not match is decoded again, with a warning. Processes that want the same array decode it once. Raises
-    ``UserError`` where ``cache`` cannot be written and for a file that is no image.
+    The cache is keyed by the files' names below ``top``, their sizes in bytes and their modification times. An array
+    whose checksum does not match is decoded again, with a warning. Processes that need the same array decode it once.
+
+    Raises ``UserError`` where ``cache`` cannot be written, and for a file that is not an image.
     """
     listing = [(f.relative_to(top).as_posix(), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
     key = hashlib.sha256(repr((size, listing)).encode()).hexdigest()
@@ -51,8 +54,10 @@ def decoded(files: list[Path], top: Path, size: int, cache: Path) -> np.ndarray:
                 finally:
                     temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise UserError(f"cannot write decoded images to {cache} ({error}): set paths.store=DIR") from None
-    return np.load(array, mmap_mode="c")  # copy on write: torch wants a writable array, the file stays as it is
+        raise UserError(
+            f"cannot write decoded images to {cache} ({error}): set paths.store=DIR", key="paths.store", kind="storage"
+        ) from None
+    return np.load(array, mmap_mode="c")  # copy on write: torch requires a writable array, and the file must not change
 
 
 def decode_all(files: list[Path], size: int, path: Path) -> None:
@@ -68,11 +73,13 @@ def decode_all(files: list[Path], size: int, path: Path) -> None:
 
 
 def decode(size: int, file: Path) -> np.ndarray:
-    """(size, size, 3) uint8: the shorter side resized to ``size``, then the centre cropped."""
+    """One image as (size, size, 3) uint8: the shorter side resized to ``size``, then the centre cropped."""
     from PIL import Image, ImageOps
 
     try:
         with Image.open(file) as image:
             return np.asarray(ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BILINEAR))
-    except OSError as error:  # Pillow's own error for what is no image is one, too
-        raise UserError(f"{file} is not a readable image ({error}): replace or remove it") from None
+    except OSError as error:  # Pillow's error for a file that is not an image is an OSError, too
+        raise UserError(
+            f"{file} is not a readable image ({error}): replace or remove it", key="dataset.root", kind="file"
+        ) from None

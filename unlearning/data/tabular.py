@@ -1,4 +1,6 @@
-"""Tabular data: one row a sample, its columns as features."""
+"""Tabular data: each row is a sample, and its columns are features."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +13,7 @@ import torch
 from ..errors import UserError, nearest
 from .datasets import Dataset, hold_out
 
-MOST_WORDS = 100  # a column with more different words is a name or a text rather than a category
+MOST_WORDS = 100  # a column with more different words holds names or texts rather than categories
 
 
 def csv(
@@ -24,32 +26,52 @@ def csv(
 ) -> Dataset:
     """Your own table: the CSV file ``root`` with a header line and the classes in the column ``label``.
 
-    Columns of numbers are features; of words, one feature for each word (one-hot); those in ``drop`` are left out.
-    Validation and test rows are held out by class.
+    A column of numbers is a feature; a column of words becomes one feature for each word (one-hot).
+
+    Args:
+        root: the file.
+        label: the column with the classes.
+        seed: of the draw of the validation and test rows, by class.
+        validation, test: the fractions of rows that are held out.
+        drop: columns to leave out.
+
+    Raises ``UserError`` for a file that is not CSV, and for columns that do not exist or cannot be features.
     """
     file = Path(root).expanduser()
     try:
         table = pd.read_csv(file)
-    except (OSError, ValueError) as error:  # pandas' own errors for what is no CSV are ValueErrors
-        raise UserError(f"{file} cannot be read as CSV ({error}): set dataset.root=FILE") from None
+    except (OSError, ValueError) as error:  # pandas raises ValueErrors for a file that is not CSV
+        raise UserError(
+            f"{file} cannot be read as CSV ({error}): set dataset.root=FILE", key="dataset.root", kind="file"
+        ) from None
     for option, columns in (("label", [label]), ("drop", drop)):
         for column in columns:
             if column not in table:
-                raise UserError(f"dataset.{option}: {file} has no column {column!r}: {nearest(column, table)}")
+                raise UserError(
+                    f"dataset.{option}: {file} has no column {column!r}: {nearest(column, table)}",
+                    key=f"dataset.{option}",
+                    kind="choice",
+                )
     table = table.drop(columns=list(drop))
     if gaps := [column for column in table if table[column].isna().any()]:
-        raise UserError(f"column {gaps[0]!r} of {file} has empty cells: fill them, or set dataset.drop=[{gaps[0]}]")
+        raise UserError(
+            f"column {gaps[0]!r} of {file} has empty cells: fill them, or set dataset.drop=[{gaps[0]}]",
+            key="dataset.drop",
+        )
     classes, labels = np.unique(table.pop(label), return_inverse=True)
     words = table.select_dtypes(exclude=["number", "bool"])
     if texts := [column for column in words if words[column].nunique() > MOST_WORDS]:
         raise UserError(
             f"column {texts[0]!r} of {file} holds {words[texts[0]].nunique()} different words, too many for "
-            f"categories: set dataset.drop=[{texts[0]}]"
+            f"categories: set dataset.drop=[{texts[0]}]",
+            key="dataset.drop",
         )
     if len(classes) < 2 or table.shape[1] == 0:
         raise UserError(
-            f"{file} needs at least two classes in {label!r} and a column beside it, and has {len(classes)} and "
-            f"{table.shape[1]}"
+            f"{file} needs at least two classes in {label!r} and another column, and has {len(classes)} and "
+            f"{table.shape[1]}",
+            key="dataset.root",
+            kind="file",
         )
     features = pd.get_dummies(table, columns=list(words)).to_numpy(np.float32)
     return tabular(file.stem, features, labels, [str(c) for c in classes], seed, validation, test)
@@ -75,11 +97,11 @@ def tabular(
     validation: float,
     test: float,
 ) -> Dataset:
-    """The data set of (N, F) features and (N,) class numbers: split by class, normalised by the training rows."""
+    """The data set of (N, F) features and (N,) class numbers, split by class and normalised by the training rows."""
     inputs, numbers = torch.tensor(features), torch.tensor(labels)
     rest, held = hold_out(torch.arange(len(numbers)), numbers, test, seed, "test")
     train, val = hold_out(rest, numbers, validation, seed, "validation")
     std, mean = torch.std_mean(inputs[train], dim=0, correction=0)
-    std[std == 0] = 1.0  # a column that is the same everywhere tells nothing, and becomes 0
+    std[std == 0] = 1.0  # a constant column carries no information, and becomes 0
     statistics = tuple(mean.tolist()), tuple(std.tolist())
     return Dataset(name, (inputs - mean) / std, numbers, tuple(classes), train, val, held, *statistics)

@@ -9,45 +9,47 @@ from .datasets import Dataset
 
 
 class Transform:
-    """uint8 (B, H, W, C) to normalised float (B, C, H, W) in channels-last memory, augmented sample by sample.
+    """Stored samples (B, ...) to what a network sees, on whichever device the batch is.
 
-    With the ``ids`` of the samples, those that carry the data set's trigger get it, last. Runs on whichever device the
-    batch is on.
+    uint8 images (B, H, W, C) become normalised float images (B, C, H, W) in channels-last memory, augmented sample by
+    sample where asked for. Float samples pass unchanged. Where the ``ids`` of the samples are given, those that carry
+    the data set's trigger get it, after everything else.
     """
 
     def __init__(self, dataset: Dataset) -> None:
-        mean, std = torch.tensor(dataset.mean), torch.tensor(dataset.std)
-        self.scale, self.shift = 1 / (255 * std), -mean / std
-        self.crop, self.flip, self.rotation = dataset.crop, dataset.flip, dataset.rotation
-        self.trigger, self.triggered = dataset.trigger, dataset.triggered
+        self.dataset, self.triggered = dataset, dataset.triggered
+        if dataset.has_pixels:
+            mean, std = torch.tensor(dataset.mean), torch.tensor(dataset.std)
+            self.scale, self.shift = 1 / (255 * std), -mean / std
 
-    def __call__(self, images: Tensor, augment: bool = False, ids: Tensor | None = None) -> Tensor:
-        if images.dtype != torch.uint8:
-            return images
-        if augment and (self.crop or self.flip or self.rotation):
-            images = self.augmented(images)
-        # A factor for each value of an image: with one for each channel the inner loop would be three steps long.
+    def __call__(self, samples: Tensor, augment: bool = False, ids: Tensor | None = None) -> Tensor:
+        if self.dataset.has_pixels:
+            samples = self.normalised(self.augmented(samples) if augment and self.dataset.augmented else samples)
+        if self.dataset.trigger is None or self.triggered is None or ids is None:
+            return samples
+        self.triggered = self.triggered.to(ids.device)  # moved once: it stays there
+        return self.dataset.trigger.stamped(samples, self.triggered[ids])
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """uint8 images (B, H, W, C) as float images (B, C, H, W) of the data set's mean and standard deviation."""
+        # One factor for each value of an image: with one for each channel, the inner loop would have three steps.
         scale, shift = (f.to(images.device).expand(images.shape[1:]).contiguous() for f in (self.scale, self.shift))
-        found = torch.addcmul(shift, images.float(), scale).permute(0, 3, 1, 2)
-        if self.trigger is None or ids is None:
-            return found
-        self.triggered = self.triggered.to(ids.device)  # once, since it stays there
-        return self.trigger.stamped(found, self.triggered[ids])
+        return torch.addcmul(shift, images.float(), scale).permute(0, 3, 1, 2)
 
     def augmented(self, images: Tensor) -> Tensor:
-        """Each image padded with zeros, cropped at its own offset, flipped by its own coin and turned by its own angle.
+        """Pad each image with zeros, crop it at a random offset, flip it at random, and rotate it by a random angle.
 
-        All in one gather; pixels that a rotation brings in from outside are zero.
+        Each image has its own draws. All is done in one gather; pixels that a rotation brings in from outside are zero.
         """
         b, h, w, c = images.shape
-        device, p = images.device, self.crop
+        device, p, rotation = images.device, self.dataset.crop, self.dataset.rotation
         padded = nn.functional.pad(images, (0, 0, p, p, p, p))
         top, left = torch.randint(0, 2 * p + 1, (2, b, 1, 1), device=device)
-        flip = torch.rand(b, 1, 1, device=device) < (0.5 if self.flip else 0.0)
+        flip = torch.rand(b, 1, 1, device=device) < (0.5 if self.dataset.flip else 0.0)
         rows, columns = torch.arange(h, device=device)[:, None], torch.arange(w, device=device)
         outside = None
-        if self.rotation:
-            degrees = (2 * torch.rand(b, 1, 1, device=device) - 1) * self.rotation
+        if rotation:
+            degrees = (2 * torch.rand(b, 1, 1, device=device) - 1) * rotation
             rows, columns, outside = rotated(h, w, degrees)
         columns = torch.where(flip, w - 1 - columns, columns)
         image = torch.arange(b, device=device)[:, None, None]
@@ -57,10 +59,16 @@ class Transform:
 
 
 def rotated(height: int, width: int, degrees: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The nearest pixel that a rotation brings to each place: its row, its column, and whether it is outside.
+    """The pixel that a rotation brings to each place: its row, its column, and whether it lies outside the image.
 
-    ``degrees`` (B, 1, 1) are counter-clockwise, about the centre; each result is (B, height, width), and what is
-    outside is given as the nearest pixel of the edge.
+    Pixels outside are given as the nearest pixel of the edge.
+
+    Args:
+        height, width: of the image.
+        degrees: (B, 1, 1), counter-clockwise about the centre.
+
+    Returns:
+        Three tensors (B, height, width).
     """
     angles = degrees.deg2rad()
     y = torch.arange(height, device=degrees.device)[:, None] - (height - 1) / 2

@@ -25,7 +25,6 @@ from ..errors import UserError
 from ..runtime.cost import Meter
 from ..types import Batch
 from .layer_rules import has_rule
-from .products import labels_of
 from .vectors import Vectors
 
 BATCH_SIZE = 128  # samples whose gradients of a layer are held at a time
@@ -126,7 +125,7 @@ class Block:
 
 def in_memory(batches: Iterable[Batch]) -> TensorDataset:
     """The images and labels of all batches in one data set, since the library passes over them several times."""
-    images, labels = zip(*((batch.images.float().cpu(), labels_of(batch).cpu()) for batch in batches), strict=True)
+    images, labels = zip(*((batch.images.float().cpu(), batch.targets.cpu()) for batch in batches), strict=True)
     return TensorDataset(torch.cat(images), torch.cat(labels))
 
 

@@ -24,12 +24,11 @@ def directional_derivatives(model: nn.Module, batch: Batch, vector: Tensor) -> T
         batch: with labels.
         vector: (P,) over the trainable parameters, as :func:`~unlearning.gradients.vectors.flatten` makes it.
     """
-    labels = labels_of(batch)
     weights = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
     along = dict(zip(weights, parts(vector, list(weights.values())), strict=True))
 
     def losses(values: dict[str, Tensor]) -> Tensor:
-        return F.cross_entropy(functional_call(model, values, (batch.images,)), labels, reduction="none")
+        return F.cross_entropy(functional_call(model, values, (batch.images,)), batch.targets, reduction="none")
 
     with plain_attention():
         return jvp(losses, (weights,), (along,))[1]
@@ -41,13 +40,8 @@ def inner_products(model: nn.Module, batch: Batch, vectors: Vectors) -> Tensor:
     They take one forward and one backward pass, whatever the number K of vectors.
     """
     backward = SampleBackward(model, batch.images)
-    found = backward.along(backward.residuals(labels_of(batch)))
+    found = backward.along(backward.residuals(batch.targets))
     return functools.reduce(
         torch.add, (each.products(vectors[each.parameter]) for each in found if each.parameter in vectors)
     )
 
-
-def labels_of(batch: Batch) -> Tensor:
-    """The labels of a batch from a feed that has them."""
-    assert batch.labels is not None
-    return batch.labels

@@ -1,0 +1,90 @@
+"""Folders of the user's own images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from ..errors import UserError
+from ..types import Count, CountOrNone, Positive
+from .datasets import Dataset, Degrees, Superclasses, hold_out
+from .decoding import decoded, list_images
+
+
+def image_folder(
+    name: str,
+    root: str,
+    cache: str,
+    seed: int,
+    size: Count,
+    mean: Sequence[float],
+    std: Sequence[Positive],
+    validation: float = 0.1,
+    test: float = 0.2,
+    crop: CountOrNone = 0,
+    flip: bool = False,
+    rotation: Degrees = 0.0,
+    limit: Count | None = None,
+    superclasses: Superclasses | None = None,
+) -> Dataset:
+    """Your own images: ``root/train/<class>/*`` and ``root/test/<class>/*``, or just ``root/<class>/*``.
+
+    Args:
+        name: a name for messages.
+        root: the folder.
+        cache: the folder in which the decoded images are kept; later runs map that file into memory.
+        seed: of the draw of the validation and test samples.
+        size: every image is decoded once, in parallel, to ``size`` x ``size`` RGB.
+        mean, std: of the pixels in [0, 1], by channel.
+        validation: the fraction of the training images that is held out.
+        test: the fraction of all images that is held out where there is no test folder.
+        crop, flip, rotation: augmentation, as in :class:`~unlearning.data.datasets.Dataset`.
+        limit: use only this number of images of each class, the first ones by name, in each part.
+        superclasses: maps names to lists of folders.
+
+    Raises ``UserError`` where there are no such folders, or fewer than two of them hold images.
+    """
+    top = Path(root).expanduser()
+    parts = [p for p in ("train", "test") if (top / p).is_dir()]
+    if parts == ["test"] or not top.is_dir():
+        raise UserError(
+            f"no images under {top}: put them in {top}/train/<class>/ and {top}/test/<class>/, or just {top}/<class>/",
+            key="dataset.root",
+            kind="file",
+        )
+    listing = [list_images(top / p if parts else top) for p in parts or [""]]
+    classes = sorted({c for rows in listing for c, _ in rows})
+    if len(classes) < 2:
+        raise UserError(
+            f"{top} needs at least two class folders that hold images, and has {classes or 'none'}",
+            key="dataset.root",
+            kind="file",
+        )
+    if limit is not None:
+        listing = [[row for c in classes for row in [r for r in part if r[0] == c][:limit]] for part in listing]
+    rows = [row for part in listing for row in part]
+    inputs = torch.from_numpy(decoded([f for _, f in rows], top, size, Path(cache)))
+    labels = torch.tensor([classes.index(c) for c, _ in rows])
+    ids = torch.arange(len(rows))
+    if len(parts) == 2:
+        rest, held = ids[: len(listing[0])], ids[len(listing[0]) :]
+    else:
+        rest, held = hold_out(ids, labels, test, seed, "test")
+    train, val = hold_out(rest, labels, validation, seed, "validation")
+    return Dataset(
+        name,
+        inputs,
+        labels,
+        tuple(classes),
+        train,
+        val,
+        held,
+        tuple(mean),
+        tuple(std),
+        crop,
+        flip,
+        rotation,
+        superclasses,
+    )
