@@ -65,7 +65,7 @@ def run_one(arguments: Sequence[str], root: Path | None) -> int:
     """One run and its table."""
     from omegaconf import DictConfig
 
-    from .config.hydra import launched
+    from .config.launch import launched
     from .request import Request, in_first_process
     from .sweeps import execute, request_of
 

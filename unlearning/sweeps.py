@@ -22,7 +22,7 @@ from .config.build import Spec
 from .config.compose import composed as compose_job
 from .config.compose import resolved
 from .config.groups import NODES
-from .config.hydra import launched
+from .config.launch import launched
 from .config.messages import COMPOSITION_ERRORS, explained
 from .config.tables import applied
 from .errors import UserError

@@ -10,7 +10,6 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, open_dict
 
-from ..errors import UserError
 from .groups import GROUPS
 from .messages import COMPOSITION_ERRORS, explained
 from .paths import CONF

@@ -52,17 +52,17 @@ def evaluate(
     """The fields ``rows``, ``gaps``, ``directions``, ``failed`` and ``evidence`` of a result.
 
     Args:
-        models: by name: ``original`` and ``unlearned``, ``retrained`` and ``clean`` where there are such.
+        models: by name: ``unlearned``; ``original``, ``retrained`` and ``clean`` where there are such.
         untrained: (N, C) logits of a network with random weights, if a metric needs them.
     """
-    transform = Transform(problem.data)
+    transform, logits = Transform(problem.data), {name: model.logits for name, model in models.items()}
     common = Evidence(
-        logits=models["original"].logits,
+        logits=models["unlearned"].logits,
         labels=problem.data.labels,
         split=problem.split,
         classes=problem.data.classes,
-        original=models["original"].logits,
-        retrained=models["retrained"].logits if "retrained" in models else None,
+        original=logits.get("original"),
+        retrained=logits.get("retrained"),
         untrained=untrained,
         images=lambda ids: transform(problem.data.inputs[ids], ids=ids),
         true_labels=problem.data.true_labels,

@@ -125,3 +125,8 @@ def settle(model: nn.Module) -> None:
 def state_of(network: nn.Module) -> dict[str, Tensor]:
     """A network's parameters and buffers, detached and on the CPU."""
     return {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+
+
+def curves_of(method: Method) -> dict[str, list[tuple[int, float]]]:
+    """(step, value) of what a method recorded at each step, by name."""
+    return {name: list(enumerate(torch.stack(v).float().tolist())) for name, v in method.curves.items()}

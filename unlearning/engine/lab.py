@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -23,7 +22,7 @@ from ..types import Networks
 from .compute import Compute
 from .evaluation import Curves
 from .fitting import Observed, fit, state_of
-from .key import Key, file_name, flat, key_of
+from .key import Key, key_of
 from .predict import predict
 from .store import Store
 
