@@ -1,10 +1,17 @@
-"""Digests of what lies on disk."""
+"""Digests of files, of index sets and of weights. Imports no torch at module level: keys must be quick to work out."""
+
+from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def file_digest(path: Path) -> str:
@@ -13,13 +20,30 @@ def file_digest(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
+        raise UserError(f"cannot read {path}: {error.strerror}", kind="file") from None
 
 
 def content_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, or over the names, sizes (bytes) and times of change of the files below a folder."""
+    """SHA-256 of a file's bytes; of a folder, over the names, sizes (bytes) and modification times of its files."""
     if path.is_file():
         return file_digest(path)
     stats = sorted((p.relative_to(path).as_posix(), p.stat()) for p in path.rglob("*") if p.is_file())
     listing = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+
+
+def ids_digest(ids: Tensor) -> str:
+    """SHA-256 of an index set, whose order counts."""
+    return hashlib.sha256(ids.contiguous().numpy()).hexdigest()
+
+
+def state_digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of a state dict: the names, types, shapes and bytes of its tensors."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        tensor = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,36 @@
+"""How the numbers of a run are written and read: the words that all tables share. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from ..metrics.directions import MEAN_OVER, Direction
+
+ARROWS: dict[Direction, str] = {"up": "↑", "down": "↓", "to-retrained": "→"}
+LEGEND = "↑ higher is better · ↓ lower is better · → closer to the retrained model is better"
+TAUGHT = (
+    "unknown manipulated samples are in the retain set: retain/acc and the gaps go by the labels as taught, "
+    "corrective/... by the right ones"
+)
+
+
+def mean_gap(names: Iterable[str]) -> str:
+    """What ``gap/mean`` is, in one line, where these metrics are in it."""
+    there = set(names)
+    return f"gap/mean: mean absolute gap over {', '.join(name for name in MEAN_OVER if name in there)}"
+
+
+def number(metric: str, value: float | None) -> str:
+    """A value as tables show it; empty where there is none."""
+    if value is None:
+        return ""
+    if metric == "cost/seconds":
+        return f"{value:.2f}"
+    return f"{value:,.0f}" if metric.startswith("cost/") else f"{value:.3f}"
+
+
+def sights(access: Mapping[str, str]) -> str:
+    """The data that a method and its add-ons may see: ``forget set (inputs, labels), retain set (inputs)``."""
+    sets = {"train": "training set"}
+    seen = (f"{sets.get(name, f'{name} set')} ({what.replace(' and ', ', ')})" for name, what in access.items())
+    return ", ".join(seen) or "none"

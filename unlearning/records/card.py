@@ -1,0 +1,71 @@
+"""The card of an unlearned model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..config.groups import label
+from ..config.legend import mean_gap, number, sights
+from ..engine.key import flat
+from .names import WEIGHTS
+
+
+def model_card(results: Mapping[str, Any]) -> str:
+    """Tell the recipient of the weights what was forgotten, how and how well; of the content of ``results.json``."""
+    config, sizes = results["config"], results["sizes"]
+    choices = config["choices"]
+    scenario = {k: v for k, v in config["scenario"].items() if k != "_target_" and v is not None}
+    lines = [
+        f"# {choices['model']} on {choices['dataset']}, unlearned by {label(choices)}",
+        "",
+        f"* Forgotten: {sizes['forget']:,} of {sizes['train']:,} training samples",
+        f"* Scenario `{choices['scenario']}`: {scenario}",
+        f"* Data access of the method: {sights(results['access'])}",
+        f"* Data digest `{results['data']['dataset']}`, split digest `{results['data']['split']}`",
+        f"* Weights `{WEIGHTS}`, SHA-256 over its tensors `{results['weights']}`",
+        f"* Made by `{results['command']}` with {results['threads']} threads",
+        f"* Code {results['git'] or 'not under version control'}; {results['versions']}",
+        f"* Run key `{results['run_key']}`",
+        *(f"* Note: {note}" for note in results["notes"]),
+        "",
+        *settings(results["settings"]),
+        *metrics(results),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def settings(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The rows of the settings' tables that applied, with their reasons; a later one overrides an earlier one."""
+    lines = []
+    for row in rows:
+        where = ", ".join(f"{name}={text(value)}" for name, value in (row.get("when") or {}).items()) or "always"
+        values = ", ".join(f"{name}={text(value)}" for name, value in flat(row.get("set") or {}).items())
+        lines.append(table_row(str(row["table"]), values, where, str(row["why"])))
+    heads = [table_row("table", "sets", "when", "why"), "|---|---|---|---|"]
+    note = "Settings from the tables, in the order in which they apply; the command line overrides them:"
+    return [note, "", *heads, *lines, ""] if lines else []
+
+
+def metrics(results: Mapping[str, Any]) -> list[str]:
+    """The metrics of the unlearned model, and the signed gaps to the retrained one."""
+    gaps = results["gaps"]
+    lines = [table_row("metric", "unlearned", "gap to retrained"), "|---|---|---|"]
+    for name, value in results["rows"]["unlearned"].items():
+        gap = gaps.get(f"gap/{name}")
+        lines.append(table_row(name, number(name, value), "" if gap is None else f"{gap:+.3f}"))
+    lines += [table_row(name, f"failed: {why}", "") for name, why in results["failed"].items()]
+    if "gap/mean" in gaps:
+        over = mean_gap(name.removeprefix("gap/") for name in gaps)
+        lines += [table_row("gap/mean", "", f"{gaps['gap/mean']:.3f}"), "", over]
+    return lines
+
+
+def table_row(*cells: str) -> str:
+    """A row of a Markdown table."""
+    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
+
+
+def text(value: Any) -> str:
+    """A value as one writes it on the command line."""
+    return "[" + ",".join(map(text, value)) + "]" if isinstance(value, list | tuple) else str(value)

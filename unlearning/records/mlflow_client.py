@@ -1,0 +1,94 @@
+"""Calls of MLflow's client, and the names that it permits. MLflow is imported when it is needed: it takes seconds."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeVar
+
+from .tracked import Status, TrackedRun
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+V = TypeVar("V")
+
+NAME_LENGTH = 240  # characters; MLflow's limit is 250, and ``named`` may add some
+DIGEST_LENGTH = 36  # MLflow's limit
+SWEEP_TAG = "unlearning.sweep"
+
+
+def imported_mlflow() -> ModuleType:
+    """Import MLflow with telemetry and console output off; variables that the user has set are left alone."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # MLflow's own 7 take minutes to give up
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    import mlflow
+
+    # After the import, which sets up MLflow's logger. All errors reach the caller as exceptions as well.
+    for logger in ("mlflow", "alembic", "urllib3.connectionpool"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
+    return mlflow
+
+
+def fill(client: MlflowClient, run_id: str, run: TrackedRun, ended: int) -> None:
+    """Log what a run holds, in as many requests as it takes; MLflow cuts long values."""
+    from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
+
+    points = [*((key, [(0, value)]) for key, value in run.metrics.items()), *run.curves.items()]
+    client.log_batch(
+        run_id,
+        [Metric(key, float(y), ended, step) for key, curve in named(points) for step, y in curve],
+        [Param(key, str(value)) for key, value in named(run.params.items())],
+        [RunTag(key, str(value)) for key, value in named(run.tags.items())],
+    )
+    split = Dataset("split", run.dataset_digest[:DIGEST_LENGTH], source_type="local", source="{}")
+    client.log_inputs(run_id, [DatasetInput(split)])
+    for path in run.artifacts:
+        client.log_artifact(run_id, str(path))
+
+
+def find_parent(client: MlflowClient, experiment: str, sweep: str) -> str | None:
+    """The id of the parent run of a sweep; None where there is none."""
+    found = client.search_runs([experiment], f"tags.`{SWEEP_TAG}` = '{digest(sweep)}'", max_results=1)
+    return str(found[0].info.run_id) if found else None
+
+
+def end(client: MlflowClient, run: str, parent: str | None, status: Status, ended: int) -> None:
+    """End a run and its parent, which so ends with its last child and is failed if any of them is."""
+    client.set_terminated(run, status, ended)
+    if parent:
+        before = client.get_run(parent).info.status
+        client.set_terminated(parent, "FAILED" if "FAILED" in (status, before) else "FINISHED", ended)
+
+
+def named(items: Iterable[tuple[str, V]]) -> Iterator[tuple[str, V]]:
+    """The same items under names that MLflow permits, each still unique: C+ and C# become C_ and C__."""
+    taken: set[str] = set()
+    for name, value in items:
+        name = permitted(name)
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        yield name, value
+
+
+def permitted(name: str) -> str:
+    """A name as MLflow and file systems permit it: no special characters, no empty or dotted parts."""
+    parts = re.sub(r"[^\w.\- /]", "_", name).split("/")
+    return "/".join(part for part in parts if part not in ("", ".", ".."))[:NAME_LENGTH].rstrip("/") or "_"
+
+
+def digest(sweep: str) -> str:
+    """A digest of a sweep's name, which needs no escaping of quotes in a filter."""
+    return hashlib.sha256(sweep.encode()).hexdigest()
+
+
+def milliseconds(seconds: float) -> int:
+    """A time in MLflow's unit."""
+    return int(seconds * 1000)

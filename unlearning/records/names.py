@@ -1,0 +1,14 @@
+"""The names of the files in the folder of a run. Imports nothing."""
+
+DONE = "DONE"  # the results are whole
+FAILED = "FAILED"  # holds the reason
+TRACKED = "TRACKED"  # where the run has been logged, one line per destination
+
+PROVENANCE = "provenance.json"
+LOG = "log.txt"
+RESULTS = "results.json"
+CURVES = "curves.json"
+CARD = "MODEL_CARD.md"
+SPLIT = "split.safetensors"
+PREDICTIONS = "predictions.safetensors"
+WEIGHTS = "unlearned.safetensors"

@@ -1,0 +1,107 @@
+"""What a tracker such as MLflow is told about a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..config.groups import GROUPS, NODES
+from ..engine.key import flat
+from .names import CARD, FAILED, LOG, PROVENANCE, RESULTS, SPLIT, WEIGHTS
+
+if TYPE_CHECKING:
+    from ..request import Request
+
+Status = Literal["FINISHED", "FAILED"]
+Curves = Mapping[str, Sequence[tuple[int, float]]]
+
+FINISHED_FILES = (RESULTS, "*.png", SPLIT, WEIGHTS, CARD, LOG)
+FAILED_FILES = (FAILED, PROVENANCE, LOG)
+MANY = "class_acc/"  # a chart for each class would hide the others
+COMPARED = (*(name for name in NODES if GROUPS[name].decides and name != "evaluation"), "split")
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """What a tracker is told about one run.
+
+    Args:
+        name: how tables of runs call it.
+        params: settings by dotted name.
+        tags: further facts by name.
+        metrics: final values, logged at step 0.
+        curves: (step, value) points by name.
+        artifacts: files and folders to keep with the run.
+        dataset_digest: digest of the split.
+        status: how the run ended.
+        sweep: names the sweep that the run belongs to, whose runs become children of one parent run.
+        started: seconds since the epoch.
+    """
+
+    name: str
+    params: Mapping[str, object]
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    curves: Curves
+    artifacts: Sequence[Path]
+    dataset_digest: str
+    status: Status
+    sweep: str | None
+    started: float
+
+
+def finished(request: Request, results: Mapping[str, Any], curves: Curves, started: float) -> TrackedRun:
+    """A run that has ``results``, as they stand in ``results.json``."""
+    finals = results["rows"]["unlearned"] | results["gaps"] | results["cost"]
+    others = {row: values for row, values in results["rows"].items() if row != "unlearned"}
+    finals |= {f"{row}/{name}": value for row, values in others.items() for name, value in values.items()}
+    metrics = {name: value for name, value in finals.items() if MANY not in name}
+    files = files_of(request.folder, FINISHED_FILES)
+    return described(request, results, metrics, curves, files, "FINISHED", started)
+
+
+def failed(request: Request, provenance: Mapping[str, Any], reason: str, started: float) -> TrackedRun:
+    """A run that failed for a ``reason``."""
+    facts = {**provenance, "reason": reason}
+    return described(request, facts, {}, {}, files_of(request.folder, FAILED_FILES), "FAILED", started)
+
+
+def described(
+    request: Request,
+    facts: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    curves: Curves,
+    files: Sequence[Path],
+    status: Status,
+    started: float,
+) -> TrackedRun:
+    """A run with its name, its settings and the tags that lead back to it."""
+    tags = {"run_key": request.key.digest, "command": request.command, "git": facts.get("git") or "none"}
+    return TrackedRun(
+        name=f"{request.label} {request.choices['dataset']} s{request.config['seed']}",
+        params=comparable(request),
+        tags=tags | ({"reason": facts["reason"]} if "reason" in facts else {}),
+        metrics=metrics,
+        curves=curves,
+        artifacts=files,
+        dataset_digest=facts.get("data", {}).get("split", ""),
+        status=status,
+        sweep=request.sweep,
+        started=started,
+    )
+
+
+def files_of(folder: Path, patterns: Sequence[str]) -> list[Path]:
+    """The files of a folder that match any of the patterns, in their order."""
+    return [file for pattern in patterns for file in sorted(folder.glob(pattern))]
+
+
+def comparable(request: Request) -> dict[str, Any]:
+    """The parameters worth comparing between runs: choices, seeds, and settings by dotted name."""
+    found: dict[str, Any] = {name: choice for name, choice in request.choices.items() if choice}
+    found["seed"] = request.config["seed"]
+    for group in filter(request.config.get, COMPARED):  # without add-ons there is nothing to compare
+        found |= flat(request.config[group], f"{group}.")
+    return {name: value for name, value in found.items() if not name.endswith(("_target_", "_partial_"))}
