@@ -26,4 +26,4 @@ def js_divergence(p_logits: Tensor, q_logits: Tensor) -> Tensor:
     log_p, log_q = p_logits.log_softmax(-1), q_logits.log_softmax(-1)
     log_m = torch.logaddexp(log_p, log_q) - math.log(2)
     divergence = (log_p.exp() * (log_p - log_m) + log_q.exp() * (log_q - log_m)).sum(-1) / 2
-    return divergence.clamp_min(0)  # rounding may leave a hair below zero
+    return divergence.clamp_min(0)  # rounding may leave a value slightly below zero

@@ -153,8 +153,8 @@ class UnlearningData(L.LightningDataModule):
     def train_dataloader(self) -> CombinedLoader | DataLoader:
         feed = self.method.phase.feed
         loaders: dict[str, Any] = {name: self.loader(name, feed) for name in feed.streams}
-        if not loaders:  # a method that makes its own inputs: its batches are step numbers
-            return DataLoader(range(feed.steps or 0), batch_size=None)  # type: ignore[arg-type]
+        if not loaders:  # a method that makes its own inputs: its batches are numbers, which the processes share
+            return DataLoader(range((feed.steps or 0) * self.processes), batch_size=None)  # type: ignore[arg-type]
         if feed.steps is not None:
             return CombinedLoader({"step": range(feed.steps)} | loaders, "max_size_cycle")
         return CombinedLoader(loaders, feed.pairing)
@@ -216,7 +216,7 @@ class UnlearningData(L.LightningDataModule):
             who = type(asker or method).__name__
             raise ValueError(f"{who} declares the streams {tuple(declared)} and asks for {name!r}")
         labels = method.feed.labels if asker is None else asker.sees_labels
-        found = self.batches(name, method.device, labels, method.feed.retain_share, shuffle, augment, batch_size)
+        found = self.batches(name, method.device, labels, method.phase.feed.retain_share, shuffle, augment, batch_size)
         return (batch._replace(images=batch.images.to(method.dtype)) for batch in found)  # as the trainer would
 
     def predict_dataloader(self) -> DataLoader:

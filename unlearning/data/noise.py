@@ -11,8 +11,8 @@ Noise = Literal["gaussian", "uniform", "salt_and_pepper"]
 def perturbed(images: Tensor, sigma: float, noise: Noise = "gaussian") -> Tensor:
     """The images (B, ...) with noise, inside the range of the batch.
 
-    ``sigma N(0, 1)`` or ``sigma U(-1, 1)`` is added to every value and the sum clamped, or a share ``sigma`` of the
-    values becomes one end of the range or the other.
+    Gaussian noise adds ``sigma N(0, 1)`` to every value and uniform noise ``sigma U(-1, 1)``, and the sum is clamped to
+    the range. Salt-and-pepper noise sets a fraction ``sigma`` of the values to one end of the range or the other.
     """
     low, high = images.min(), images.max()
     if noise == "salt_and_pepper":

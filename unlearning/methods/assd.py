@@ -1,31 +1,30 @@
 """Adaptive selective synaptic dampening (Schoepf et al., 2024, arXiv:2402.10098)."""
 
 from math import log
+from typing import Any
 
 from torch import Tensor, nn
 
-from ..errors import UserError
 from ..gradients.importance import percentile, sorted_ratios
+from ..types import Percentage
 from .dampening import Dampening
 
 
 class ASSD(Dampening):
-    """SSD that chooses its own ``alpha``, from the share of the data that is to be forgotten.
+    """SSD that chooses ``alpha`` from the share of the data to be forgotten.
 
-    ``alpha`` is the p-th percentile of ``I_f / I_ref`` over all weights (those without importance to the reference left
-    out) with ``p = 100 - ln(1 + 100 |D_f| / |D|)``; ``lam`` is 1, so a weight that matters to the forget set alone
-    becomes 0. The reference is the retain set.
+    ``alpha`` is the p-th percentile of ``I_f / I_ref`` over all weights, except those without importance to the
+    reference, with ``p = 100 - ln(1 + 100 |D_f| / |D|)``. ``lam`` is 1, so a weight that matters to the forget set
+    alone becomes 0. The reference is the retain set.
 
     Args:
         model: as in ``Method``.
-        percentile: p, in [0, 100]; the formula where it is None.
-        options: of ``Dampening``.
+        percentile: p; by default (None) it follows the formula.
+        options: those of ``Dampening``.
     """
 
-    def __init__(self, model: nn.Module, percentile: float | None = None, **options: object) -> None:
+    def __init__(self, model: nn.Module, percentile: Percentage | None = None, **options: Any) -> None:
         super().__init__(model, **options)
-        if percentile is not None and not 0 <= percentile <= 100:
-            raise UserError(f"method.percentile={percentile} must lie in [0, 100], or be null to follow the forget set")
         self.percentile = percentile
 
     def threshold(self, forget: Tensor, reference: Tensor) -> Tensor:

@@ -1,10 +1,13 @@
 """Bad teacher, or blindspot, unlearning (Chundawat et al., AAAI 2023, arXiv:2205.08096)."""
 
+from dataclasses import replace
+from typing import Any
+
 from torch import Tensor, nn
 
-from ..errors import UserError
+from ..data.feed import Feed
 from ..losses import distillation
-from ..types import Batch
+from ..types import Batch, Fraction, Positive
 from .base import Method
 from .teacher import Teacher
 
@@ -12,42 +15,37 @@ from .teacher import Teacher
 class BadTeacher(Method):
     """Imitate a network that knows nothing on forget data, and the original on retain data.
 
-    ``L = T^2 KL(softmax(teacher / T) || softmax(f / T))``, mean over batches of the forget set and a random part of the
-    retain set together. The teacher of a forget sample is a freshly initialised network of the same architecture, that
-    of a retain sample the original; each evaluates its own samples alone. No labels are needed.
+    The loss is ``T^2 KL(softmax(teacher / T) || softmax(f / T))``, a mean over batches that mix the forget set with a
+    random part of the retain set. The teacher of a forget sample is a freshly initialised network of the same
+    architecture; that of a retain sample is the original. Each evaluates its own samples only. No labels are needed.
 
     Args:
-        model: as in ``Method``; so are the options.
+        model: as in ``Method``, like the other options.
         temperature: T.
         retain_share: the part of the retain set that is used.
     """
 
-    streams = ("train",)
-    sees_labels = False
+    feed = Feed(streams=("train",), labels=False)
 
     def __init__(
-        self, model: nn.Module, temperature: float = 1.0, retain_share: float = 0.3, **options: object
+        self, model: nn.Module, temperature: Positive = 1.0, retain_share: Fraction = 0.3, **options: Any
     ) -> None:
         super().__init__(model, **options)
-        if temperature <= 0 or not 0 < retain_share <= 1:
-            raise UserError(
-                f"method.temperature={temperature}, retain_share={retain_share}: the temperature must be above 0 and "
-                "the share in (0, 1]"
-            )
-        self.temperature, self.retain_share = temperature, retain_share
+        self.feed = replace(self.feed, retain_share=retain_share)
+        self.temperature = temperature
         self.competent = Teacher(model)
 
     def setup(self, stage: str) -> None:
-        self.incompetent = Teacher(self.task.fresh_model())  # a checkpoint brings its own
+        self.incompetent = Teacher(self.networks.fresh())  # a checkpoint brings its own weights for it
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
         self.competent.remember = self.incompetent.remember = not self.task.augmented
 
     def train_loss(self, batch: Batch) -> Tensor:
-        logits = self.model(batch.images)
+        logits: Tensor = self.model(batch.images)
         targets = logits.detach().clone()
         for teacher, own in ((self.incompetent, batch.forget), (self.competent, ~batch.forget)):
             if own.any():
-                targets[own] = teacher(Batch(*(None if part is None else part[own] for part in batch)))
+                targets[own] = teacher(batch.select(own))
         return distillation(logits, targets, self.temperature)

@@ -114,7 +114,9 @@ class Method(Stepper):
         name = type(self).__name__
         if self.needs_forget_classes and not task.forget_classes:
             raise UserError(
-                f"{name} forgets whole classes only: use scenario=class without a count", key="scenario", kind="conflict"
+                f"{name} forgets whole classes only: use scenario=class without a count",
+                key="scenario",
+                kind="conflict",
             )
         for stream in ("forget", "retain"):
             written = getattr(type(self), f"{stream}_loss") is not getattr(Method, f"{stream}_loss")

@@ -1,5 +1,7 @@
 """CF-k, catastrophic forgetting of the last k layers (Goel et al., 2022, arXiv:2201.06640)."""
 
+from typing import Any
+
 from torch import nn
 
 from ..errors import UserError
@@ -10,12 +12,12 @@ from .finetune import FineTune
 class CFk(FineTune):
     """Fine-tune the last k blocks on the retain set; the blocks before them stay as they are.
 
-    A block is what ``models.base.group`` finds in the module tree: a convolution or linear layer with the normalisation
-    that follows it, a residual block, a transformer block, the head. In frozen blocks the parameters get no gradient,
-    and BatchNorm layers use their running statistics and do not move them.
+    The blocks are those that ``models.base.group`` finds in the module tree: a convolution or linear layer with the
+    normalisation that follows it, a residual block, a transformer block, the head. In frozen blocks the parameters get
+    no gradient, and BatchNorm layers use their running statistics and do not change them.
 
-    The corrective benchmark (Goel et al., 2024, arXiv:2402.14015) counts convolutions and linear layers, and only a
-    ViT's blocks whole. What it calls k is here:
+    The corrective benchmark (Goel et al., 2024, arXiv:2402.14015) counts convolutions and linear layers, and counts
+    whole blocks only in a ViT. Its k corresponds to this k as follows:
 
     ========== ======================== ==================================================
     model      its k                    this k
@@ -27,16 +29,21 @@ class CFk(FineTune):
     ========== ======================== ==================================================
 
     Args:
-        model: as in ``Method``; so are the options.
-        k: how many blocks are trained; -1 for all.
+        model: as in ``Method``, like the other options.
+        k: the number of blocks that are trained; -1 for all.
+
+    Raises ``UserError`` for a k above the number of blocks of the model.
     """
 
-    def __init__(self, model: nn.Module, k: int = -1, **options: object) -> None:
+    def __init__(self, model: nn.Module, k: int = -1, **options: Any) -> None:
         super().__init__(model, **options)
         count = len(blocks_of(model))
         if k != -1 and not 1 <= k <= count:
-            raise UserError(f"method.k={k} must be from 1 to {count}, the blocks of the model, or -1 for all")
-        self.first = 0 if k == -1 else count - k  # of the blocks that are trained
+            raise UserError(
+                f"method.k={k} must be from 1 to {count}, the number of blocks of the model, or -1 for all",
+                key="method.k",
+            )
+        self.first = 0 if k == -1 else count - k  # index of the first block that is trained
         for block in self.frozen:
             block.requires_grad_(False)
 

@@ -1,4 +1,6 @@
-"""CT: transposed kernels, as the feasible updates paper (arXiv:2511.02435) has them among its baselines."""
+"""CT: transposed kernels, in the form that the feasible updates paper (arXiv:2511.02435) has among its baselines."""
+
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,20 +12,27 @@ from .finetune import FineTune
 class ConvTranspose(FineTune):
     """Transpose the kernels of all convolutions, ``W[o, i, h, w] <- W[o, i, w, h]``, then fine-tune on the retain set.
 
-    So the weights keep their distribution and lose what they had learned. Kernels that are not square stay as they are;
-    a model without a square kernel larger than 1 x 1 is refused. Two weights change places only where no add-on holds
-    either of them.
+    The weights keep their distribution and lose their function. Kernels that are not square stay as they are. A model
+    without a square kernel larger than 1 x 1 is refused. Two weights are exchanged only if no add-on holds either of
+    them.
+
+    Raises ``UserError`` for a model without such a kernel.
     """
 
-    def __init__(self, model: nn.Module, **options: object) -> None:
+    def __init__(self, model: nn.Module, **options: Any) -> None:
         super().__init__(model, **options)
         if not self.kernels():
-            raise UserError("conv_transpose transposes square kernels, and the model has none: try msg or finetune")
+            raise UserError(
+                "conv_transpose transposes square kernels, and the model has none: try msg or finetune",
+                key="model",
+                kind="conflict",
+            )
 
     def kernels(self) -> list[nn.Parameter]:
-        """The weights of the convolutions that have something to transpose."""
+        """The kernels that have something to transpose."""
         layers = [m for m in self.model.modules() if isinstance(m, nn.Conv2d)]
-        return [m.weight for m in layers if m.kernel_size[0] == m.kernel_size[1] > 1 and m.weight.requires_grad]
+        square = [m for m in layers if m.kernel_size[0] == m.kernel_size[1] > 1]
+        return [p for m in square for p in m.parameters() if p is m.weight and p.requires_grad]
 
     def on_train_start(self) -> None:
         if not self.resumed:
@@ -31,7 +40,7 @@ class ConvTranspose(FineTune):
 
     @torch.no_grad()
     def transpose(self) -> None:
-        """Let the weights of each kernel change places."""
+        """Transpose each kernel where it is free."""
         free = self.free()
         for kernel in self.kernels():
             kernel.copy_(torch.where(free[kernel] & free[kernel].mT, kernel.mT, kernel))

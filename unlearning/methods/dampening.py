@@ -1,62 +1,71 @@
-"""Synaptic dampening: what SSD and its descendants share."""
+"""Synaptic dampening: the part that SSD and its descendants share."""
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from ..data.feed import Order
 from ..errors import UserError
 from ..gradients.importance import MEASURES, dampened
-from ..gradients.samples import SampleBackward
+from ..gradients.per_sample import SampleBackward
 from ..gradients.vectors import assign, flatten, trainable
 from ..types import Batch
-from .base import OneShot
+from .one_shot import OneShot
 
 
 class Dampening(OneShot):
     """Dampen the weights that matter much more to the forget set than to a reference set.
 
     Each weight with ``I_f > alpha I_ref`` becomes ``w min(lam I_ref / I_f, 1)``. A method of this family is an
-    importance I (``measure``) and a way to choose ``alpha``; those with the same importance share one look at the data.
-    With g the gradient of a sample's cross-entropy, or of the (squared) norm of its logits, the importance of a set is
+    importance I (``measure``) and a way to choose ``alpha``; methods with the same importance share one look at the
+    data. With g the gradient of a sample's cross-entropy, or of the (squared) norm of its logits, the importance of a
+    set is
 
     * ``batch``: the mean over batches of ``(mean of g over the batch)^2``, or of its absolute value for the norms. It
-      depends on the batch size and on the order: in batches of one class gradients agree, in mixed ones they cancel.
-      So alpha suits one such setting.
-    * ``per_sample``: the mean over samples of ``g^2``, which depends on neither; for cross-entropy.
+      depends on the batch size and on the order: gradients agree in batches of one class and cancel in mixed ones. An
+      alpha therefore suits one such setting only.
+    * ``per_sample``: the mean over samples of ``g^2``, which depends on neither; for cross-entropy only.
 
     BatchNorm statistics are untouched.
 
     Args:
-        model: as in ``Method``; so are the options.
+        model: as in ``Method``, like the other options.
         reference: the whole training set, or the retain set.
         importance: ``batch`` or ``per_sample``.
-        order: in which ``batch`` takes the samples: shuffled, or sorted by class as many data sets are on disk.
+        order: the order in which ``batch`` takes the samples: shuffled, or sorted by class as many data sets are on
+            disk.
+
+    Raises ``UserError`` for an importance by sample of a norm.
     """
 
     measure: Literal["cross_entropy", "squared_norm", "norm"] = "cross_entropy"
     lam = 1.0
-    observes_with = ("measure", "importance", "order")
+    observes_with = ("measure", "importance")
 
     def __init__(
         self,
         model: nn.Module,
         reference: Literal["train", "retain"] = "retain",
         importance: Literal["batch", "per_sample"] = "batch",
-        order: Literal["shuffled", "by_class"] = "shuffled",
-        **options: object,
+        order: Order = "shuffled",
+        **options: Any,
     ) -> None:
         super().__init__(model, **options)
-        self.reference, self.importance, self.order = reference, importance, order
+        self.reference, self.importance = reference, importance
         if importance == "per_sample" and self.measure != "cross_entropy":
             raise UserError(
                 f"method.importance=per_sample squares gradients of the cross-entropy; {type(self).__name__} measures "
-                "the norm of the logits: choose method.importance=batch"
+                "the norm of the logits: choose method.importance=batch",
+                key="method.importance",
+                kind="conflict",
             )
         # By sample, the importance of all data is the mean of those of its parts: a pass over each part is enough.
-        self.streams = ("forget", "retain" if importance == "per_sample" else reference)
+        other = "retain" if importance == "per_sample" else reference
+        self.feed = replace(self.feed, streams=("forget", other), order=order)
 
     def threshold(self, forget: Tensor, reference: Tensor) -> float | Tensor:
         """``alpha`` for importances of the forget and of the reference set, vectors over the weights."""
@@ -69,7 +78,7 @@ class Dampening(OneShot):
 
     # The look at the data
 
-    def observation_key(self) -> dict[str, object]:
+    def observation_key(self) -> dict[str, Any]:
         key = super().observation_key()
         if self.importance == "per_sample":  # however the samples are batched
             del key["batch_sizes"], key["order"]
@@ -97,7 +106,7 @@ class Dampening(OneShot):
         sums = {g.parameter: g.sum_of_squares() for g in backward.along(directions)}
         return flatten(sums[p] for p in trainable(self.model))
 
-    # What it told
+    # What the observations say
 
     def importances(self) -> tuple[Tensor, Tensor]:
         """Importance for the forget set and for the reference set, vectors over the weights."""
@@ -110,6 +119,6 @@ class Dampening(OneShot):
 
     @property
     def forget_share(self) -> float:
-        """The part of the training set that is the forget set."""
+        """The fraction of the training set that is the forget set."""
         forget, other = (self.observations[f"{stream}_samples"].item() for stream in self.streams)
         return forget / (other if self.streams[1] == "train" else forget + other)

@@ -5,18 +5,18 @@ from .cf_k import CFk
 
 
 class EUk(CFk):
-    """Put the last k blocks back to where the original's training began, then train them on the retain set.
+    """Reset the last k blocks to where the original's training began, then train them on the retain set.
 
-    Of these blocks every parameter and buffer is initialised again, by the run's seed (published weights come back as
-    they were published); that is the original's own initialisation where ``pretrain.seed`` is that seed. The blocks
-    before them stay as the original has them. With k = -1 this is retraining from scratch, which takes as many epochs
-    as training the original did. See ``CFk`` for what a block is, and for the k of the corrective benchmark.
+    Every parameter and buffer of these blocks is initialised again, by the run's seed (published weights return to
+    their published values). This is the original's own initialisation if ``pretrain.seed`` is that seed. The blocks
+    before them stay as they are. With k = -1 this is retraining from scratch, which takes as many epochs as training
+    the original did. See ``CFk`` for what a block is, and for the k of the corrective benchmark.
     """
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
         if self.resumed:
             return
-        fresh = blocks_of(self.task.starting_model())[self.first :]
+        fresh = blocks_of(self.networks.starting())[self.first :]
         for block, new in zip(blocks_of(self.model)[self.first :], fresh, strict=True):
             block.load_state_dict(new.state_dict())

@@ -5,25 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import UserError, require_at_least
+from ..data.feed import Feed
+from ..errors import UserError
 from ..losses import distillation
 from ..runtime.distributed import several
-from ..types import Task
+from ..types import Count, Fraction, NonNegative, Positive, Several, Task
 from .base import Method
 from .teacher import Teacher
 
 
 class Generator(nn.Module):
-    """Noise (B, z) to images (B, C, H, W), each channel normalised to mean 0 and variance 1 over the batch.
+    """Map noise (B, z) to images (B, C, H, W), each channel normalised to mean 0 and variance 1 over the batch.
 
-    A linear layer to a quarter of the size, then twice: double the size, convolution, BatchNorm, LeakyReLU
-    (Micaelli & Storkey, NeurIPS 2019, arXiv:1905.09768, appendix).
+    A linear layer makes maps of a quarter of the image's size. Two stages follow, each of which doubles the size and
+    applies a convolution, BatchNorm and LeakyReLU (Micaelli & Storkey, NeurIPS 2019, arXiv:1905.09768, appendix).
     """
 
     def __init__(self, z: int, shape: tuple[int, int, int]) -> None:
@@ -46,20 +48,19 @@ class Generator(nn.Module):
 
 
 def mapped(network: nn.Module) -> list[nn.Module]:
-    """The modules whose outputs are a network's feature maps: the last one called of each of ``network.blocks``."""
+    """The modules whose outputs are a network's feature maps: the last module called in each of ``network.blocks``."""
     found = []
-    for block in getattr(network, "blocks", [])[:-1]:  # the last is the classifier
-        while type(block) in (
-            nn.Sequential,
-            nn.ModuleList,
-        ):  # grouped for counting alone: these are not called themselves
-            block = block[-1]
+    blocks = cast(list[nn.Module], getattr(network, "blocks", []))
+    for block in blocks[:-1]:  # the last is the classifier
+        # A plain container only groups layers for counting; it is not called itself.
+        while type(block) in (nn.Sequential, nn.ModuleList):
+            *_, block = block.children()
         found.append(block)
     return found
 
 
 class Energy(torch.autograd.Function):
-    """``sum_c A_c^2``, (B, H, W), of maps A (B, C, H, W), there and back in one pass over A each."""
+    """``sum_c A_c^2``, (B, H, W), of maps A (B, C, H, W); forward and backward take one pass over A each."""
 
     @staticmethod
     def forward(ctx: Any, maps: Tensor) -> Tensor:
@@ -74,10 +75,10 @@ class Energy(torch.autograd.Function):
 
 @contextmanager
 def attention_maps(network: nn.Module) -> Iterator[list[Tensor]]:
-    """The list, filled by a forward pass inside, of attention maps (B, H W): ``sum_c A_c^2``, scaled to norm 1.
+    """A list that a forward pass inside the context fills with attention maps ``sum_c A_c^2``, scaled to norm 1.
 
-    One for each block that puts out maps A (B, C, H, W) of more than one pixel (Zagoruyko & Komodakis, ICLR 2017,
-    arXiv:1612.03928, eq. 1 and 2). A network without ``blocks`` has none.
+    There is one map (B, H W) for each block that puts out maps A (B, C, H, W) of more than one pixel (Zagoruyko &
+    Komodakis, ICLR 2017, arXiv:1612.03928, eq. 1 and 2). A network without ``blocks`` has none.
     """
     maps: list[Tensor] = []
 
@@ -94,51 +95,44 @@ def attention_maps(network: nn.Module) -> Iterator[list[Tensor]]:
 
 
 class GKT(Method):
-    """Distil the original into a new network on generated images that the original does not take for a forgotten class.
+    """Distil the original into a new network, on generated images that it does not take for a forgotten class.
 
-    A step is one pseudo-batch: a draw of noise z; ``generator_steps`` of a generator that maximises
+    A step of the run is one pseudo-batch: a draw of noise z; then ``generator_steps`` of a generator that maximises
     ``KL(teacher || student)``; then ``student_steps`` of the student, from random weights, that minimises
     ``KL(teacher || student) + attention_weight sum_l mean (Q_l(teacher) - Q_l(student))^2`` with Q from
-    ``attention_maps``. The gate: an image with a teacher's probability of a forgotten class above ``threshold`` is
-    dropped; the share of each pseudo-batch that passes is the curve ``gate_share``. A student that learned from nothing
-    has forgotten nothing either, so a run of which not one pseudo-batch passed ends with a ``UserError``. The teacher
-    sees the images of the student's steps once. It knows the numbers of the classes and no data.
+    ``attention_maps``. The gate drops an image if the teacher's probability of a forgotten class is above
+    ``threshold``; the curve ``gate_share`` is the fraction of each pseudo-batch that passes. A student that learned
+    from nothing has forgotten nothing either, so a run of which no pseudo-batch passed ends with a ``UserError``. The
+    teacher sees the images of the student's steps once. The method knows the numbers of the classes and sees no data.
 
     Args:
-        model: as in ``Method``; so are the options. One ``epoch`` is ``pseudo_batches``.
+        model: as in ``Method``, like the other options. One of ``epochs`` is ``pseudo_batches``.
         z: size of the generator's input.
         pseudo_batches, generator_steps, student_steps: see above.
-        generator_rate: of the generator's Adam.
+        generator_rate: learning rate of the generator's Adam.
         attention_weight, threshold: see above.
+        batch_size: images of a pseudo-batch; BatchNorm cannot train on one alone.
     """
 
-    streams = ()
-    sees_labels = False
+    feed = Feed(streams=(), labels=False)
     needs_forget_classes = True
 
     def __init__(
         self,
         model: nn.Module,
-        z: int = 128,
-        pseudo_batches: int = 1000,
-        generator_steps: int = 2,
-        student_steps: int = 15,
-        generator_rate: float = 1e-3,
-        attention_weight: float = 5.0,
-        threshold: float = 0.01,
-        **options: object,
+        z: Count = 128,
+        pseudo_batches: Count = 1000,
+        generator_steps: Count = 2,
+        student_steps: Count = 15,
+        generator_rate: Positive = 1e-3,
+        attention_weight: NonNegative = 5.0,
+        threshold: Fraction = 0.01,
+        batch_size: Several = 64,
+        **options: Any,
     ) -> None:
-        super().__init__(model, **options)
-        require_at_least(2, batch_size=self.batch_sizes["train"])  # BatchNorm cannot train on a batch of one
-        require_at_least(1, z=z, pseudo_batches=pseudo_batches)
-        require_at_least(1, generator_steps=generator_steps, student_steps=student_steps)
-        require_at_least(0, attention_weight=attention_weight)
-        if not (generator_rate > 0 and 0 < threshold <= 1):
-            raise UserError(
-                f"method.generator_rate={generator_rate}, threshold={threshold}: the rate must be above 0, and the "
-                "threshold, a probability, in (0, 1]"
-            )
-        self.z, self.free_steps, self.generator_rate = z, pseudo_batches, generator_rate
+        super().__init__(model, batch_size=batch_size, **options)
+        self.feed = replace(self.feed, steps=pseudo_batches)
+        self.z, self.generator_rate = z, generator_rate
         self.generator_steps, self.student_steps = generator_steps, student_steps
         self.attention_weight, self.threshold = attention_weight, threshold
         self.teacher = Teacher(model)
@@ -147,18 +141,26 @@ class GKT(Method):
     def check(self, task: Task) -> None:
         super().check(task)
         if len(task.input_shape) != 3:
-            raise UserError(f"gkt generates images, but a sample has the shape {task.input_shape}: try amnesiac")
+            raise UserError(
+                f"gkt generates images, but a sample has the shape {task.input_shape}: try amnesiac",
+                key="method",
+                kind="conflict",
+            )
         if several():
-            raise UserError("gkt trains its generator in one process: set trainer.devices=1")
+            raise UserError(
+                "gkt trains its generator in one process: set trainer.devices=1", key="trainer.devices", kind="conflict"
+            )
 
     @property
     def steps_per_epoch(self) -> int:
-        return self.free_steps * self.student_steps
+        return self.steps_in(self.feed) * self.student_steps
 
     def setup(self, stage: str) -> None:
-        if stage == "fit":  # before a checkpoint, if the run goes on from one, brings both networks
-            self.model.load_state_dict(self.task.fresh_model().state_dict())
-            self.generator = Generator(self.z, self.task.input_shape).to(memory_format=torch.channels_last)
+        if stage == "fit":  # a checkpoint, if the run goes on from one, brings both networks later
+            self.model.load_state_dict(self.networks.fresh().state_dict())
+            channels, height, width = self.task.input_shape
+            generator = Generator(self.z, (channels, height, width))
+            self.generator = generator.to(memory_format=torch.channels_last)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["generator_optimizer"] = self.generator_optimizer.state_dict()
@@ -175,23 +177,24 @@ class GKT(Method):
         self.forgotten = torch.tensor(self.task.forget_classes, device=self.device)
 
     def gate(self, teacher_logits: Tensor) -> Tensor:
-        """(B,) bool: the image may be learned from."""
+        """Mask (B,) of the images that the student may learn from."""
         return (teacher_logits.softmax(1)[:, self.forgotten] <= self.threshold).all(1)
 
     def generator_loss(self, images: Tensor) -> Tensor | None:
-        """``-KL(teacher || student)`` on the images that pass the gate, None where none does."""
-        teacher = self.teacher.network(images)  # its weights are frozen, the gradient goes on to the images
+        """``-KL(teacher || student)`` on the images that pass the gate; None if fewer than two do."""
+        teacher = self.teacher.network(images)  # its weights are frozen; the gradient flows on to the images
         passed = self.gate(teacher.detach())
         return -distillation(self.model(images[passed]), teacher[passed]) if passed.sum() > 1 else None
 
     def student_loss(self, images: Tensor, teacher: Tensor, teacher_maps: list[Tensor]) -> Tensor:
+        """The loss on images with the teacher's logits and attention maps."""
         with attention_maps(self.model) as maps:
             loss = distillation(self.model(images), teacher)
         pairs = zip(maps, teacher_maps, strict=True)
         return loss + self.attention_weight * sum((own - other).square().mean() for own, other in pairs)
 
-    def training_step(self, step: int, index: int) -> None:
-        noise = torch.randn(self.batch_sizes["train"], self.z, device=self.device)
+    def training_step(self, step: int, index: int) -> None:  # type: ignore[override]
+        noise = torch.randn(self.batch_size("train"), self.z, device=self.device)
         for _ in range(self.generator_steps):
             loss = self.generator_loss(self.generator(noise))
             if loss is not None:
@@ -215,6 +218,7 @@ class GKT(Method):
         super().on_train_end()
         if "train_loss" not in self.curves and not self.resumed:
             raise UserError(
-                f"gkt learned nothing: never did two images of a batch pass method.threshold={self.threshold:g}, so "
-                "it is random; a higher threshold, up to 1, or more method.pseudo_batches are the usual remedies"
+                f"gkt learned nothing: in no batch did two images pass method.threshold={self.threshold:g}, so the "
+                "model is random; a higher threshold, up to 1, or more method.pseudo_batches are the usual remedies",
+                key="method.threshold",
             )

@@ -1,17 +1,19 @@
 """Just-in-Time unlearning (Foster et al., 2024, arXiv:2402.01401)."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from ..data.feed import Feed
 from ..data.noise import Noise, perturbed
 from ..errors import UserError
 from ..runtime.distributed import number_of_processes
-from ..types import Batch
+from ..types import Batch, Count, Positive
 from .base import Method
 
-# Images at once: it bounds the memory, and larger batches fall out of a CPU's cache (3,200 take 3 times as long).
+# Images in one pass. The bound limits the memory, and larger batches fall out of a CPU's cache: 3,200 images at once
+# take 3 times as long.
 STACK = 256
 
 
@@ -19,35 +21,36 @@ class JiT(Method):
     """Flatten the model around the forget images by minimising its local Lipschitz estimate.
 
     ``L = sum_b (1/n) sum_k |f(x_b) - sg f(x_b^k)| / |x_b - x_b^k|`` with ``x_b^k = clamp(x_b + sigma N(0, 1))`` to the
-    range of the batch and no gradient through the perturbed copies. It sees forget images only: no labels, no retain
-    data. Gradients that are kept from batch to batch, as the authors' code keeps them, are SGD with momentum 1.
+    range of the batch and no gradient through the perturbed copies. The method sees forget images only: no labels and
+    no retain data. The authors' code keeps gradients from batch to batch; SGD with momentum 1 does the same.
 
     Args:
-        model: as in ``Method``; so are the options.
+        model: as in ``Method``, like the other options.
         sigma: size of the perturbation; see ``perturbed``.
         copies: n, perturbed copies of each image.
         noise: ``gaussian``, ``uniform`` or ``salt_and_pepper``.
-        reduction: ``mean`` takes the mean over the batch, so that the learning rate does not scale with its size.
+        reduction: ``sum`` or ``mean`` over the batch; with ``mean`` the learning rate does not depend on its size.
+
+    Raises ``UserError`` for salt-and-pepper noise of a sigma above 1: it is the fraction of the pixels.
     """
 
-    streams = ("forget",)
-    sees_labels = False
-    augment = False
+    feed = Feed(streams=("forget",), labels=False, augment=False)
 
     def __init__(
         self,
         model: nn.Module,
-        sigma: float = 0.5,
-        copies: int = 25,
+        sigma: Positive = 0.5,
+        copies: Count = 25,
         noise: Noise = "gaussian",
         reduction: Literal["sum", "mean"] = "sum",
-        **options: object,
+        **options: Any,
     ) -> None:
         super().__init__(model, **options)
-        if sigma <= 0 or copies < 1 or (noise == "salt_and_pepper" and sigma > 1):
+        if noise == "salt_and_pepper" and sigma > 1:
             raise UserError(
-                f"method.sigma={sigma}, copies={copies}: sigma must be above 0 (at most 1 for salt_and_pepper, whose "
-                "share of pixels it is) and copies at least 1"
+                f"method.sigma={sigma} is the fraction of the pixels that salt_and_pepper changes: it must be at most "
+                "1",
+                key="method.sigma",
             )
         self.sigma, self.copies, self.noise, self.reduction = sigma, copies, noise, reduction
 
@@ -63,11 +66,12 @@ class JiT(Method):
                 noisy = perturbed(clean, self.sigma, self.noise)
                 distances = (clean - noisy).flatten(1).norm(dim=1).unflatten(0, (n, -1))
                 targets = self.model(noisy).unflatten(0, (n, -1))
-            # A copy that the noise left as it was tells nothing, but its logits need not be bit-equal: the batch is
-            # another one. It counts as 0, and so does its gradient.
+            # A copy that the noise left unchanged carries no information, but its logits may differ in the last bits
+            # because it is in another batch. Both its term and its gradient count as 0.
             moved = distances > 0
             gaps = torch.where(moved[..., None], logits - targets, 0.0)
             total = total + (gaps.norm(dim=2) / distances.where(moved, 1.0)).sum()  # over (n, B)
         estimate = total / self.copies
-        # Processes share a batch and average their gradients: the sum over the batch is so many times that average.
+        # Processes share a batch and average their gradients, so the sum over the batch is that average times their
+        # number.
         return estimate * number_of_processes() if self.reduction == "sum" else estimate / len(images)

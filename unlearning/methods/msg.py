@@ -1,37 +1,36 @@
-"""MSG, in the form in which the feasible updates paper (arXiv:2511.02435) has it among its baselines."""
+"""MSG, in the form that the feasible updates paper (arXiv:2511.02435) has among its baselines."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
 
-from ..errors import UserError
+from ..data.feed import Feed
 from ..gradients.importance import percentile
 from ..gradients.vectors import trainable
 from ..runtime.common_random import CommonRandom
-from ..types import Batch
+from ..types import Batch, Fraction
 from .finetune import FineTune
 
 
 class MSG(FineTune):
     """Disturb the weights that matter least to both forget and retain data, then fine-tune on the retain set.
 
-    ``A = sum_b min(|g_r|, |g_f|)`` over pairs b of a forget and a retain batch, g being the gradients of their
+    ``A = sum_b min(|g_r|, |g_f|)`` over pairs b of a forget and a retain batch, where g are the gradients of their
     cross-entropy, in eval mode. In each tensor the weights with A at or below its ``share`` quantile are multiplied by
     N(0, 1). There are as many pairs as the smaller of the two sets has batches of the size that steps draw. Weights
     that an add-on holds stay as they are, and the quantile is that of the others.
 
     Args:
-        model: as in ``Method``; so are the options.
-        share: of the weights that are disturbed, in each tensor; of those that are free to change.
+        model: as in ``Method``, like the other options.
+        share: the fraction of the free weights that is disturbed, in each tensor.
     """
 
-    looks = ("forget",)
+    feed = Feed(streams=("retain",), looks=("forget",))
 
-    def __init__(self, model: nn.Module, share: float = 0.3, **options: object) -> None:
+    def __init__(self, model: nn.Module, share: Fraction = 0.3, **options: Any) -> None:
         super().__init__(model, **options)
-        if not 0 < share <= 1:
-            raise UserError(f"method.share={share} is the share of weights that are disturbed: it must lie in (0, 1]")
         self.share = share
 
     def on_train_start(self) -> None:
@@ -39,9 +38,11 @@ class MSG(FineTune):
             self.disturb()
 
     def drawn_batches(self, stream: str) -> Iterator[Batch]:
-        """A pass over a stream in batches as steps draw them, in random order (so of all classes), un-augmented."""
-        size = self.batch_sizes[stream]
-        return self.trainer.datamodule.batches_for(self, stream, shuffle=self.shuffler(), batch_size=size)
+        """One pass over a stream in batches of the size that steps draw, in random order, un-augmented.
+
+        The order is random so that batches mix the classes.
+        """
+        return self.look(stream, shuffle=self.shuffler(), batch_size=self.batch_size(stream))
 
     def disturb(self) -> None:
         """Multiply the weights that matter least by normal numbers."""

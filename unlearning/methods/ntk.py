@@ -1,68 +1,62 @@
 """NTK forgetting (Golatkar et al., ECCV 2020, arXiv:2003.02960)."""
 
+from dataclasses import replace
 from math import ceil
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import UserError
-from ..gradients.samples import SampleBackward
+from ..gradients.per_sample import SampleBackward
 from ..gradients.vectors import assign, flatten, trainable
-from ..types import Batch, Task
-from .base import OneShot
+from ..types import Batch, Fraction, NonNegative, Positive, Task
+from .one_shot import OneShot
 
 
 class NTK(OneShot):
-    """Go where the weights would be, had the linearised model been trained without the forget set.
+    """Move to where the weights would be, had the linearised model been trained without the forget set.
 
     Around the original weights w* the logits are ``f(x, w) = f(x, w*) + J(x) (w - w*)``. Training on n samples S with
     the squared error to the one-hot labels y and weight decay then ends, in closed form, at ``w(S) = -J^T Theta^-1 r``
-    with ``Theta = J J^T + n weight_decay I`` (J J^T is the neural tangent kernel) and ``r = f(S, w = 0) - y``, f being
-    linearised: ``r = f(S, w*) - y - J w*``. The step from w* is ``scale (w(D_r) - w(D))``, towards what was retained:
-    for a linear model that was trained so it ends at the retrained weights, and wherever w* is a minimum of that loss,
-    w(D) is w* and the step is the Gauss-Newton step to the minimum without the forget set.
+    with ``Theta = J J^T + n weight_decay I`` (J J^T is the neural tangent kernel) and ``r = f(S, w = 0) - y`` for the
+    linearised f: ``r = f(S, w*) - y - J w*``. The step from w* is ``scale (w(D_r) - w(D))``, where D_r is the retain
+    set. For a linear model that was trained in this way it ends at the retrained weights. Wherever w* is a minimum of
+    that loss, w(D) is w* and the step is the Gauss-Newton step to the minimum without the forget set.
 
-    For others ``scale = 1 + 2 |<d, e>| / |d|^2``, ``d = w(D_r) - w(D)``, ``e = w* - w(D)``: d is the shorter of the two
-    parallel sides of an isosceles trapezium, the longer goes from w* to the new weights, and each leg, e and its mirror
-    image, leans outwards by ``|<d, e>| / |d|``. Whichever way e leans, it counts as outwards, so the step is never
-    shortened: the farther the model is from linear, the larger the scale.
+    For other models ``scale = 1 + 2 |<d, e>| / |d|^2``, ``d = w(D_r) - w(D)``, ``e = w* - w(D)``: d is the shorter of
+    the two parallel sides of an isosceles trapezium, the longer one goes from w* to the new weights, and each leg, e
+    and its mirror image, leans outwards by ``|<d, e>| / |d|``. The inner product is taken in absolute value, so the
+    step is never shortened: the farther the model is from linear, the larger the scale.
 
     Args:
-        model: as in ``Method``; so are the options.
+        model: as in ``Method``, like the other options.
         weight_decay: of the linearised problem, per sample.
-        scale: of the step; the trapezium's where it is None.
-        retain_share: the random part of the retain set that stands for all of it.
-        memory_gib: what the Jacobian, a number for every weight and logit of a sample, and its kernel may take.
+        scale: of the step; by default (None) that of the trapezium.
+        retain_share: the random part of the retain set that represents all of it.
+        memory_gib: the limit of memory for the Jacobian, with a number for every weight and logit of a sample, and for
+            its kernel.
     """
 
-    streams = ("retain", "forget")
+    feed = replace(OneShot.feed, streams=("retain", "forget"))
 
     def __init__(
         self,
         model: nn.Module,
-        weight_decay: float = 0.1,
-        scale: float | None = None,
-        retain_share: float = 1.0,
-        memory_gib: float = 4.0,
-        **options: object,
+        weight_decay: Positive = 0.1,
+        scale: Positive | None = None,
+        retain_share: Fraction = 1.0,
+        memory_gib: NonNegative = 4.0,
+        **options: Any,
     ) -> None:
         super().__init__(model, **options)
-        if not (weight_decay > 0 and 0 < retain_share <= 1):
-            raise UserError(
-                f"method.weight_decay={weight_decay}, retain_share={retain_share}: weight_decay must be positive "
-                "and retain_share lie in (0, 1]"
-            )
-        if scale is not None and not scale > 0:
-            raise UserError(f"method.scale={scale} must be above 0, or null for the trapezium's")
-        self.weight_decay, self.scale = weight_decay, scale
-        self.retain_share, self.memory_gib = retain_share, memory_gib
-
-    observes_with = ("retain_share",)
+        self.feed = replace(self.feed, retain_share=retain_share)
+        self.weight_decay, self.scale, self.memory_gib = weight_decay, scale, memory_gib
 
     def check(self, task: Task) -> None:
         super().check(task)
-        samples = task.sizes["forget"] + max(1, round(self.retain_share * task.sizes["retain"]))
+        samples = task.sizes["forget"] + max(1, round(self.feed.retain_share * task.sizes["retain"]))
         columns = sum(p.numel() for p in trainable(self.model))
         rows = samples * task.num_classes
         numbers = rows * columns + 3 * min(rows, columns) ** 2  # the Jacobian; a kernel, a system and its root
@@ -71,11 +65,12 @@ class NTK(OneShot):
             raise UserError(
                 f"ntk needs {gib:.1f} GiB for the derivatives of {samples} samples x {task.num_classes} logits by "
                 f"{columns} weights, more than method.memory_gib={self.memory_gib:g}: take a smaller model "
-                "(model=mlp), a part of the retain set (method.retain_share=0.1), or raise the limit"
+                "(model=mlp), a part of the retain set (method.retain_share=0.1), or raise the limit",
+                key="method.memory_gib",
             )
 
     def observe(self, stream: str, batch: Batch) -> None:
-        """Count samples: the Jacobian, which is too large to keep, is had in ``edit``."""
+        """Only count samples; the Jacobian is too large to cache and is computed in ``edit``."""
         self.add("samples", torch.tensor(float(len(batch.ids)), device=self.device))
 
     def edit(self) -> None:
@@ -92,24 +87,27 @@ class NTK(OneShot):
         assign(weights, original + scale * step)
 
     def linearised(self, original: Tensor) -> tuple[Tensor, Tensor, int]:
-        """J, (n, C, P), and r = f(w = 0) - y, (n, C), of all samples, and how many of them, the first, are retained."""
+        """J (n, C, P) and r = f(w = 0) - y, (n, C), of all samples, and the number of those that are retained.
+
+        The retained samples come first. ``original`` (P,) is w*.
+        """
         samples, counts = int(self.observations["samples"]), dict.fromkeys(self.streams, 0)
         classes = self.model(next(iter(self.look("forget"))).images[:1]).shape[1]
         jacobian, residual = original.new_empty(samples, classes, len(original)), original.new_empty(samples, classes)
         for stream in self.streams:
             for batch in self.look(stream):
                 start = sum(counts.values())
-                counts[stream] += len(batch.labels)
-                here = slice(start, start + len(batch.labels))
+                counts[stream] += len(batch.images)
+                here = slice(start, start + len(batch.images))
                 logits = jacobian_of(self.model, batch.images, jacobian[here])[1]
-                residual[here] = logits - F.one_hot(batch.labels, classes) - jacobian[here] @ original
+                residual[here] = logits - F.one_hot(batch.targets, classes) - jacobian[here] @ original
         return jacobian, residual, counts["retain"]
 
 
 def jacobian_of(model: nn.Module, images: Tensor, jacobian: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """(B, C, P) derivatives of a batch's logits by the trainable weights, and the (B, C) logits.
+    """The derivatives (B, C, P) of a batch's logits by the trainable weights, and the logits (B, C).
 
-    The derivatives are written into ``jacobian``, if it is given.
+    The derivatives are written into ``jacobian`` if it is given.
     """
     backward = SampleBackward(model, images)
     logits = backward.logits.detach()
@@ -123,7 +121,7 @@ def jacobian_of(model: nn.Module, images: Tensor, jacobian: Tensor | None = None
 
 
 def grams(jacobian: Tensor, first: int) -> tuple[Tensor, Tensor]:
-    """``gram`` of the ``first`` rows and of all; what they share is computed once."""
+    """``gram`` of the ``first`` rows and of all rows; their common part is computed once."""
     part = jacobian[:first]
     if is_tall(part):
         found = gram(part)
@@ -133,17 +131,25 @@ def grams(jacobian: Tensor, first: int) -> tuple[Tensor, Tensor]:
 
 
 def gram(jacobian: Tensor) -> Tensor:
-    """The products of the rows, or of the columns where there are fewer of these; see ``lower_gram``."""
+    """The products of the rows, or of the columns if there are fewer columns; see ``lower_gram``."""
     return lower_gram(jacobian.T if is_tall(jacobian) else jacobian)
 
 
 def is_tall(matrix: Tensor) -> bool:
-    """Whether it has more rows than columns."""
+    """Whether a matrix has more rows than columns."""
     return matrix.shape[0] > matrix.shape[1]
 
 
 def ridge(jacobian: Tensor, residual: Tensor, gram: Tensor, penalty: float) -> Tensor:
-    """(P,) the w with the least ``|jacobian w + residual|^2 + penalty |w|^2``, by the smaller of two equal systems."""
+    """The w (P,) with the least ``|jacobian w + residual|^2 + penalty |w|^2``.
+
+    It is found by the smaller of two equivalent systems.
+
+    Args:
+        jacobian: (R, P).
+        residual: (R,).
+        gram: of the jacobian.
+    """
     tall = is_tall(jacobian)
     system = gram.clone()
     system.diagonal().add_(penalty)
@@ -153,7 +159,7 @@ def ridge(jacobian: Tensor, residual: Tensor, gram: Tensor, penalty: float) -> T
 
 
 def lower_gram(rows: Tensor, blocks: int = 8) -> Tensor:
-    """``rows @ rows.T`` up to the diagonal, and little above it: all that a Cholesky factorisation reads."""
+    """``rows @ rows.T`` up to the diagonal, and a little above it: all that a Cholesky factorisation reads."""
     size, step = len(rows), ceil(len(rows) / blocks)
     gram = rows.new_zeros(size, size)
     for start in range(0, size, step):
@@ -163,5 +169,5 @@ def lower_gram(rows: Tensor, blocks: int = 8) -> Tensor:
 
 
 def trapezium(step: Tensor, error: Tensor) -> float:
-    """The longer of the parallel sides over the shorter, ``step``; the legs are as long and as steep as ``error``."""
+    """The ratio of the longer parallel side to the shorter one, ``step``; ``error`` is a leg of the trapezium."""
     return 1 + 2 * float((step @ error).abs() / (step @ step).clamp_min(torch.finfo(step.dtype).tiny))

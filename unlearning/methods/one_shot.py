@@ -56,7 +56,12 @@ class OneShot(Method):
     def observation_key(self) -> dict[str, Any]:
         """What besides model, data and seed decides the observations."""
         sizes = {stream: self.feed.batch_sizes[stream] for stream in self.streams}
-        feed = {"streams": list(self.streams), "batch_sizes": sizes, "order": self.feed.order}
+        feed = {
+            "streams": list(self.streams),
+            "batch_sizes": sizes,
+            "order": self.feed.order,
+            "retain_share": self.feed.retain_share,
+        }
         return feed | {name: getattr(self, name) for name in self.observes_with}
 
     @classmethod

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from ..errors import UserError
 from ..gradients.importance import dampened, percentile, sorted_ratios
 from ..gradients.vectors import assign, flatten, trainable
+from ..types import AboveOne, Count, Probability
 from .assd import percentile_for
 from .dampening import Dampening
 
@@ -18,39 +18,35 @@ log = logging.getLogger("unlearning")
 
 
 class Potion(Dampening):
-    """Dampen as XLF for an ever larger forget set, until the model gets few enough of the real one right.
+    """Dampen as XLF for an ever larger forget set, until few enough samples of the real one are still right.
 
-    PTN search (poison trigger neutralisation): from ``s = |D_f| / |D| / 25`` on, the original weights are dampened with
-    the percentile ``p = 100 - ln(1 + 100 s)`` and ``lam = 1``, and s grows by ``growth``, until the accuracy on the
-    forget set is at most ``rho`` times the original's. It is the accuracy under the labels that the data carry: for
-    poisoned samples those of the poison. Importances are computed once; a try costs forward passes over the forget
-    set, as many as it takes to find that too many samples are still right.
+    PTN search (poison trigger neutralisation): starting from ``s = |D_f| / |D| / 25``, the original weights are
+    dampened with the percentile ``p = 100 - ln(1 + 100 s)`` and ``lam = 1``, and s grows by ``growth``, until the
+    accuracy on the forget set is at most ``rho`` times the original's. The accuracy is with respect to the labels of
+    the data; for poisoned samples these are the labels of the poison. Importances are computed once. A try costs
+    forward passes over the forget set, which end as soon as too many samples are still right.
 
     Args:
         model: as in ``Method``.
-        rho: the share of the forget accuracy that may stay.
-        growth: factor of s from try to try, above 1.
-        tries: at most; the last is kept, with a warning.
-        measure: the importance: of XLF (``norm``), as the paper proposes, ALFSSD (``squared_norm``), or ASSD
+        rho: the fraction of the forget accuracy that may remain.
+        growth: factor of s from one try to the next.
+        tries: the largest number of tries; the last one is kept, with a warning.
+        measure: the importance: that of XLF (``norm``), as the paper proposes, of ALFSSD (``squared_norm``), or of ASSD
             (``cross_entropy``).
-        options: of ``Dampening``.
+        options: those of ``Dampening``.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        rho: float = 0.2,
-        growth: float = 1.1,
-        tries: int = 500,
+        rho: Probability = 0.2,
+        growth: AboveOne = 1.1,
+        tries: Count = 500,
         measure: Literal["cross_entropy", "squared_norm", "norm"] = "norm",
-        **options: object,
+        **options: Any,
     ) -> None:
         self.measure = measure
         super().__init__(model, **options)
-        if not (0 <= rho <= 1 and growth > 1 and tries >= 1):
-            raise UserError(
-                f"method.rho={rho}, growth={growth}, tries={tries}: rho must lie in [0, 1], growth above 1, tries >= 1"
-            )
         self.rho, self.growth, self.tries = rho, growth, tries
 
     def edit(self) -> None:
@@ -61,7 +57,7 @@ class Potion(Dampening):
         allowed = self.rho * self.correct() + 1e-9  # .29 of 100 is 28.999999999999996 in floating point
         share = self.forget_share / 25
         for _ in range(self.tries):
-            percent = max(percentile_for(share), 0.0)  # all weights that matter to the forget set
+            percent = max(percentile_for(share), 0.0)  # 0: all weights that matter to the forget set
             assign(weights, dampened(original, forget, reference, percentile(ratios, percent), self.lam))
             self.curves["percentile"].append(torch.tensor(percent))
             if self.correct(at_most=allowed) <= allowed:
@@ -77,7 +73,7 @@ class Potion(Dampening):
         )
 
     def correct(self, at_most: float = float("inf")) -> int:
-        """How many forget samples the model gets right; counting ends once there are more than ``at_most``."""
+        """Number of forget samples that the model gets right; counting ends once there are more than ``at_most``."""
         right = 0
         for batch in self.look("forget"):
             right += int((self.model(batch.images).argmax(1) == batch.labels).sum())

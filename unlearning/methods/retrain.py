@@ -1,30 +1,30 @@
-"""Training from scratch: how original and retrained models come to be, and the gold standard as a method."""
+"""Training from scratch: how original and retrained models are made, and the gold standard as a method."""
 
-from typing import Literal
+from typing import Any
 
 import torch
 from torch import nn
 
+from ..data.feed import Feed
 from .base import Method
 
 
 class Retrain(Method):
     """Re-initialise every parameter and buffer, then train with cross-entropy on the retain set.
 
-    As a method it differs from the retrained reference model in its random draws alone, so its gaps are the noise floor
-    of the others'. With ``stream="train"`` it trains on everything: this is how original models are made.
+    As a method it differs from the retrained reference model only in its random draws, so its gaps are the noise floor
+    of the other methods' gaps. Original models are made in the same way, with all training samples retained.
 
     Args:
-        model: as in ``Method``; so are the options.
-        stream: what it trains on.
-        redraw: added to the random seed, which the reference model has, too.
+        model: as in ``Method``, like the other options.
+        redraw: added to the random seed, which the reference model also has.
     """
 
-    def __init__(
-        self, model: nn.Module, stream: Literal["retain", "train"] = "retain", redraw: int = 0, **options: object
-    ) -> None:
+    feed = Feed(streams=("retain",))
+
+    def __init__(self, model: nn.Module, redraw: int = 0, **options: Any) -> None:
         super().__init__(model, **options)
-        self.streams, self.redraw = (stream,), redraw
+        self.redraw = redraw
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
@@ -32,4 +32,4 @@ class Retrain(Method):
             return
         if self.redraw:
             torch.manual_seed(torch.initial_seed() + self.redraw)
-        self.model.load_state_dict(self.task.starting_model().state_dict())
+        self.model.load_state_dict(self.networks.starting().state_dict())

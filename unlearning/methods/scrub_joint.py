@@ -1,10 +1,11 @@
 """The bi-objective form of SCRUB (Kurmanji et al., NeurIPS 2023, arXiv:2302.09880)."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
-from ..errors import UserError, require_at_least
 from ..losses import distillation
-from ..types import Batch
+from ..types import Batch, NonNegative, Positive
 from .base import Method
 from .teacher import Teacher
 
@@ -14,28 +15,30 @@ class ScrubJoint(Method):
 
     ``L_forget = -KL_T(teacher || student)`` and ``L_retain = gamma CE + alpha KL_T(teacher || student)``, weighted by
     ``forget_weight`` and ``retain_weight``. ``KL_T`` softens both by the temperature T and is multiplied by T^2. The
-    teacher is the original model, frozen. ``scrub`` takes the two in alternating passes, as its authors do.
+    teacher is the original model, frozen. ``scrub`` applies the two losses in alternating passes, as its authors do.
 
     Args:
-        model: as in ``Method``; so are the options.
+        model: as in ``Method``, like the other options.
         alpha: weight of the divergence on retain data.
         gamma: weight of the cross-entropy on retain data.
         temperature: T.
     """
 
     def __init__(
-        self, model: nn.Module, alpha: float = 1.0, gamma: float = 1.0, temperature: float = 1.0, **options: object
+        self,
+        model: nn.Module,
+        alpha: NonNegative = 1.0,
+        gamma: NonNegative = 1.0,
+        temperature: Positive = 1.0,
+        **options: Any,
     ) -> None:
         super().__init__(model, **options)
-        require_at_least(0, alpha=alpha, gamma=gamma)
-        if temperature <= 0:
-            raise UserError(f"method.temperature={temperature} must be above 0")
         self.alpha, self.gamma, self.temperature = alpha, gamma, temperature
         self.teacher = Teacher(model)
 
     @property
-    def lacks_labels(self) -> str:
-        return "" if self.gamma else "has no cross-entropy with method.gamma=0: set it above 0"
+    def smooths(self) -> bool:
+        return self.gamma > 0
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
@@ -43,7 +46,7 @@ class ScrubJoint(Method):
 
     def logits_and_divergence(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The student's logits on a batch, and ``KL_T(teacher || student)`` in nats."""
-        targets = self.teacher(batch)  # first: later, its activations would come on top of the student's graph
+        targets = self.teacher(batch)  # first, while the student's graph does not yet take memory
         logits = self.model(batch.images)
         return logits, distillation(logits, targets, self.temperature)
 

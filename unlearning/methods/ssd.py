@@ -1,10 +1,10 @@
 """Selective Synaptic Dampening (Foster et al., AAAI 2024, arXiv:2308.07707)."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from ..errors import UserError
+from ..types import NonNegative, Positive
 from .dampening import Dampening
 
 
@@ -14,19 +14,24 @@ class SSD(Dampening):
     The reference is the whole training set (the paper) or the retain set. See ``Dampening`` for the importances. The
     forget set is a part of the training set, so per sample ``I_D >= I_f |D_f| / |D|``: against the training set no
     alpha above ``|D| / |D_f|`` selects any weight.
+
+    Args:
+        model: as in ``Method``.
+        alpha: the ratio of importances above which a weight is dampened.
+        lam: factor of the dampened weights; see ``Dampening``.
+        reference: the whole training set, or the retain set.
+        options: those of ``Dampening``.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        alpha: float = 10.0,
-        lam: float = 1.0,
+        alpha: Positive = 10.0,
+        lam: NonNegative = 1.0,
         reference: Literal["train", "retain"] = "train",
-        **options: object,
+        **options: Any,
     ) -> None:
         super().__init__(model, reference=reference, **options)
-        if alpha <= 0 or lam < 0:
-            raise UserError(f"method.alpha={alpha}, lam={lam}: alpha must be above 0 and lam at least 0")
         self.alpha, self.lam = alpha, lam
 
     def threshold(self, forget: Tensor, reference: Tensor) -> float:

@@ -115,7 +115,9 @@ class Stepper(L.LightningModule):
     def networks(self) -> Networks:
         """Makers of networks of the original's architecture."""
         if self.data.networks is None:
-            raise UserError(f"{type(self).__name__} needs networks of the original's architecture, and none can be made")
+            raise UserError(
+                f"{type(self).__name__} needs networks of the original's architecture, and none can be made"
+            )
         return self.data.networks
 
     @property
@@ -124,8 +126,8 @@ class Stepper(L.LightningModule):
         return self.data.processes
 
     def batch_size(self, stream: str) -> int:
-        """The samples of a stream in a batch, over all processes."""
-        return self.feed.batch_sizes[stream]
+        """The samples of a stream in a batch of the current phase, over all processes."""
+        return self.phase.feed.batch_sizes[stream]
 
     def look(
         self,

@@ -1,5 +1,7 @@
 """Frozen networks whose outputs a student imitates or avoids."""
 
+from __future__ import annotations
+
 import copy
 
 import torch
@@ -9,10 +11,14 @@ from ..types import Batch
 
 
 class Teacher(nn.Module):
-    """A frozen deep copy of ``network`` in eval mode, asked for its logits batch by batch.
+    """A frozen deep copy of a network in eval mode, which returns the logits of batches.
 
-    The copy shares no tensor with the student, else their divergence would stay zero for ever. With ``remember`` each
-    sample's logits are computed once and then looked up by id: right wherever images are not augmented.
+    The copy shares no tensor with the student; otherwise their divergence would always be zero.
+
+    Args:
+        network: what is copied.
+        remember: compute each sample's logits once and then look them up by id. This is right only if images are not
+            augmented.
     """
 
     def __init__(self, network: nn.Module, remember: bool = False) -> None:
@@ -21,14 +27,16 @@ class Teacher(nn.Module):
         self.remember = remember
         self.remembered: dict[int, Tensor] = {}
 
-    def train(self, mode: bool = True) -> "Teacher":
-        return self  # stays in eval mode whatever happens to the module that holds it
+    def train(self, mode: bool = True) -> Teacher:
+        """Stay in eval mode, even if the module that holds the teacher is set to training mode."""
+        return self
 
     @torch.no_grad()
     def forward(self, batch: Batch) -> Tensor:
         """(B, num_classes) logits of the batch's images."""
         if not self.remember:
-            return self.network(batch.images)
+            logits: Tensor = self.network(batch.images)
+            return logits
         ids = batch.ids.tolist()
         if not all(i in self.remembered for i in ids):
             self.remembered.update(zip(ids, self.network(batch.images), strict=True))

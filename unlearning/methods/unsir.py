@@ -1,144 +1,102 @@
 """UNSIR: unlearning by selective impair and repair (Tarun et al., 2023, arXiv:2111.08947)."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ..errors import UserError, require_at_least
-from ..types import Batch, Task
-from .base import Method
-
-
-def learned_noise(
-    model: nn.Module, labels: Tensor, shape: tuple[int, ...], steps: int, maximise: bool, rate: float = 0.1
-) -> Tensor:
-    """Inputs (len(labels), *shape) on which the model errs as much, or as little, as can be.
-
-    Beginning at ``N(0, 1)``, Adam minimises ``CE(f(N), labels) + 0.1 mean_b sum N_b^2``, with the cross-entropy negated
-    where the error is maximised (Tarun et al., 2023, eq. 2; Chundawat et al., 2023, arXiv:2201.05629, eq. 3).
-    """
-    noise = torch.randn(len(labels), *shape, device=labels.device, requires_grad=True)
-    optimizer = torch.optim.Adam([noise], rate)
-    for _ in range(steps):
-        error = F.cross_entropy(model(noise), labels)
-        loss = (-error if maximise else error) + 0.1 * noise.square().flatten(1).sum(1).mean()
-        (noise.grad,) = torch.autograd.grad(loss, noise)
-        optimizer.step()
-    return noise.detach()
-
-
-class FromNoise(Method):
-    """A method that begins with learning noise images, to train on; a resumed run goes on with those that it had."""
-
-    noise: Tensor
-    noise_labels: Tensor  # of each image
-
-    def classes_of_noise(self) -> Tensor:
-        """The class of each image to be learned."""
-        raise NotImplementedError
-
-    def learned(self) -> Tensor:
-        """The images of ``noise_labels``, (len(noise_labels), *input_shape), learned from the model in eval mode."""
-        raise NotImplementedError
-
-    def on_train_start(self) -> None:
-        self.noise_labels = self.classes_of_noise().to(self.device)
-        if self.resumed:
-            self.noise = self.noise.to(self.device)
-            return
-        self.model.eval()
-        with self.meter.item("noise"):
-            self.noise = self.learned()
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["noise"] = self.noise
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.noise = checkpoint["noise"]
+from ..addons.base import Addon
+from ..data.feed import Feed, Phase
+from ..errors import UserError
+from ..schedules import Schedule
+from ..types import Batch, Count, CountOrNone, Several, Task
+from .from_noise import FromNoise, learned_noise
+from .step import MakeOptimizer
 
 
 class UNSIR(FromNoise):
-    """Learn noise on which the model errs, train on it as if it were the class to forget, then mend the rest.
+    """Learn noise on which the model errs, train on it as if it were the class to forget, then repair the rest.
 
     1. *Noise*: a batch of images for each named class that maximises the model's error; see ``learned_noise``.
     2. *Impair*: cross-entropy on ``copies`` of the noise, labelled as the named class, and on a random part of the
        retain set, mixed evenly.
-    3. *Repair*: cross-entropy on the same retain samples alone, with the optimiser's state cleared.
+    3. *Repair*: cross-entropy on the same retain samples only, with the optimiser's state cleared.
 
-    It serves requests that name classes and sees no forget image. Where a fine class of a model of super-classes is to
-    be forgotten, the name is that of its super-class, the only one that the model knows: the whole of it is impaired,
+    It serves requests that name classes and sees no forget image. If a fine class of a model of super-classes is to be
+    forgotten, the named class is its super-class, the only one that the model knows: the whole super-class is impaired,
     and its other fine classes, which are retained, repair it.
 
     Args:
-        model: as in ``Method``; so are the options.
+        model: as in ``Method``, like ``optimizer``, ``schedule``, ``batch_norm`` and ``addons``.
         noise_images: noise images of each named class.
         noise_steps: Adam steps on them.
         copies: how often each noise image occurs in a pass.
-        samples_per_class: retain samples used, in the mean over the retained classes.
+        samples_per_class: retain samples used, on average over the retained classes.
         impair_epochs, repair_epochs: passes over the retain samples.
-        batch_size: of impairing, noise and retain samples together: on average, as each pass has all copies.
-        repair_batch_size: of repairing.
+        batch_size: noise images and retain samples together in a step of impairing, on average over a pass: each pass
+            has all copies.
+        repair_batch_size: retain samples in a step of repairing.
     """
 
-    streams = ("retain",)
+    feed = Feed(streams=("retain",))
 
     def __init__(
         self,
         model: nn.Module,
-        noise_images: int = 32,
-        noise_steps: int = 25,
-        copies: int = 80,
-        samples_per_class: int = 500,
-        impair_epochs: int = 1,
-        repair_epochs: int = 1,
-        batch_size: int = 32,
-        repair_batch_size: int = 128,
-        **options: object,
+        noise_images: Count = 32,
+        noise_steps: Count = 25,
+        copies: Count = 80,
+        samples_per_class: Count = 500,
+        impair_epochs: Count = 1,
+        repair_epochs: CountOrNone = 1,
+        batch_size: Several = 32,  # a noise image and a retain sample
+        repair_batch_size: Count = 128,
+        optimizer: MakeOptimizer | None = None,
+        schedule: Schedule | None = None,
+        batch_norm: Literal["train", "eval"] = "train",
+        addons: Sequence[Addon] = (),
     ) -> None:
-        require_at_least(1, noise_images=noise_images, noise_steps=noise_steps, copies=copies)
-        require_at_least(1, samples_per_class=samples_per_class, impair_epochs=impair_epochs)
-        require_at_least(0, repair_epochs=repair_epochs)
-        require_at_least(2, batch_size=batch_size)  # a noise image and a retain sample
-        require_at_least(1, repair_batch_size=repair_batch_size)
-        super().__init__(model, epochs=impair_epochs + repair_epochs, batch_size=repair_batch_size, **options)
+        options: dict[str, Any] = {"batch_norm": batch_norm, "addons": addons, "batch_size": repair_batch_size}
+        super().__init__(model, optimizer, schedule, impair_epochs + repair_epochs, **options)
         self.noise_images, self.noise_steps, self.copies = noise_images, noise_steps, copies
         self.samples_per_class = samples_per_class
-        self.impair_epochs, self.impair_size, self.repair_size = impair_epochs, batch_size, repair_batch_size
-
-    @property
-    def retain_share(self) -> float:
-        wanted = self.samples_per_class * (self.task.num_classes - len(self.task.forget_classes))
-        return min(1.0, wanted / self.task.sizes["retain"])
+        self.impair_epochs, self.repair_epochs, self.impair_size = impair_epochs, repair_epochs, batch_size
 
     def check(self, task: Task) -> None:
         super().check(task)
         if not task.named_classes:
-            raise UserError("unsir learns noise for the classes that a request names: use scenario=class or subclass")
+            raise UserError(
+                "unsir learns noise for the classes that a request names: use scenario=class or subclass",
+                key="scenario",
+                kind="conflict",
+            )
+
+    def phases(self) -> Sequence[Phase]:
+        size = self.task.sizes["retain"]
+        wanted = self.samples_per_class * (self.task.num_classes - len(self.task.forget_classes))
+        repair = replace(self.feed, retain_share=min(1.0, wanted / size))
+        retained = repair.retain_share * size
+        part = round(self.impair_size * retained / (retained + self.noise_rows))
+        part = min(max(part, 1), self.impair_size - 1)
+        impair = replace(repair, batch_sizes={**repair.batch_sizes, "retain": part})
+        return [
+            Phase("impair", impair, self.impair_epochs),
+            Phase("repair", repair, self.repair_epochs, begin=self.clear_optimizer),
+        ]
+
+    def clear_optimizer(self) -> None:
+        """Drop the optimiser's state, such as its momenta."""
+        optimizer: Any = self.optimizers(use_pl_optimizer=False)
+        optimizer.state.clear()
 
     @property
     def noise_rows(self) -> int:
-        """Noise images, all copies of them, of a pass."""
+        """Noise images in a pass, all copies counted."""
         return self.copies * self.noise_images * len(self.task.named_classes)
-
-    def setup(self, stage: str) -> None:
-        retain = self.retain_share * self.task.sizes["retain"]
-        part = round(self.impair_size * retain / (retain + self.noise_rows))
-        self.retain_part = min(max(part, 1), self.impair_size - 1)
-        self.set_batch_size(epoch=0)
-
-    def set_batch_size(self, epoch: int) -> None:
-        """Of the retain stream in the phase of that epoch."""
-        self.batch_sizes["retain"] = self.retain_part if epoch < self.impair_epochs else self.repair_size
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["retain_batch_size"] = self.batch_sizes["retain"]  # of the phase that comes next
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_load_checkpoint(checkpoint)
-        self.batch_sizes["retain"] = checkpoint["retain_batch_size"]
 
     def classes_of_noise(self) -> Tensor:
         return torch.tensor(self.task.named_classes).repeat(self.noise_images)
@@ -149,20 +107,14 @@ class UNSIR(FromNoise):
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
-        self.steps = self.steps_per_epoch
-        if self.current_epoch == self.impair_epochs:
-            self.optimizers(use_pl_optimizer=False).state.clear()
-
-    def on_train_epoch_end(self) -> None:
-        super().on_train_epoch_end()
-        self.set_batch_size(self.current_epoch + 1)
+        self.steps = self.steps_per_epoch  # of impairing; counted once, because it takes a look at the sets
 
     def retain_loss(self, batch: Batch) -> Tensor:
-        images, labels = batch.images, batch.labels
-        if self.current_epoch < self.impair_epochs:
+        images, labels = batch.images, batch.targets
+        if self.phase.name == "impair":
             step, rows = self.trainer.global_step, self.noise_rows
-            # Steps differ by one image, so that a pass has all copies and no more.
-            rows = torch.arange(step * rows // self.steps, (step + 1) * rows // self.steps, device=self.device)
-            rows = rows[self.trainer.global_rank :: self.trainer.world_size] % len(self.noise)  # they share a batch
-            images, labels = torch.cat([images, self.noise[rows]]), torch.cat([labels, self.noise_labels[rows]])
+            # The number of noise images differs by at most one between steps, so that a pass has exactly all copies.
+            own = torch.arange(step * rows // self.steps, (step + 1) * rows // self.steps, device=self.device)
+            own = own[self.trainer.global_rank :: self.trainer.world_size] % len(self.noise)  # processes share a batch
+            images, labels = torch.cat([images, self.noise[own]]), torch.cat([labels, self.noise_labels[own]])
         return self.cross_entropy(self.model(images), labels)

@@ -6,19 +6,22 @@ Alistarh, 2020, arXiv:2004.14340.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import UserError, require_at_least
-from ..gradients.samples import SampleBackward, directional_derivatives
+from ..gradients.per_sample import SampleBackward
+from ..gradients.products import directional_derivatives
 from ..gradients.vectors import assign, flatten, trainable
-from ..types import Batch
-from .base import OneShot
+from ..types import Batch, Count, NonNegative, Positive
 from .ntk import lower_gram
+from .one_shot import OneShot
 
 log = logging.getLogger(__name__)
 DOUBLE_BLOCK = 2**24  # elements of stored gradients that are held in double precision at a time: 128 MiB
@@ -28,50 +31,44 @@ class WoodFisher(OneShot):
     """Take the step that, to first order, leaving the forget set out of the training would have made.
 
     Going from the mean loss over all N samples to that over the N_r retained ones moves the minimum by ``F^-1 v``,
-    ``v = (1/N) sum_f g - (N_f / (N N_r)) sum_r g``, g being a sample's gradient of cross-entropy and F the curvature,
-    for which the empirical Fisher information ``F = damping I + (1/n) sum g g^T`` of n random retain samples stands.
-    The weights become ``w + alpha F^-1 v``.
+    ``v = (1/N) sum_f g - (N_f / (N N_r)) sum_r g``, where g is a sample's gradient of cross-entropy. The curvature F is
+    approximated by the empirical Fisher information ``F = damping I + (1/n) sum g g^T`` of n random retain samples. The
+    weights become ``w + alpha F^-1 v``.
 
-    While the n gradients fit into ``memory_gib`` they are stored, as the rows of G, and Woodbury's identity gives
-    ``F^-1 v = (v - G^T (n damping I + G G^T)^-1 G v) / damping``; else conjugate gradients find it from products
-    ``F u``, which take a forward-mode and a backward pass of the n samples each.
+    While the n gradients fit into ``memory_gib`` they are stored as the rows of G, and Woodbury's identity gives
+    ``F^-1 v = (v - G^T (n damping I + G G^T)^-1 G v) / damping``. Otherwise conjugate gradients find it from products
+    ``F u``, each of which takes a forward-mode and a backward pass of the n samples.
 
     Args:
-        model: as in ``Method``; so are the options, of which ``batch_size`` decides speed and memory alone.
-        alpha: scale of the step; 1 is the theory's.
-        damping: added to the curvature: directions in which it is smaller count as if it were this large.
+        model: as in ``Method``, like the other options; ``batch_size`` affects only speed and memory.
+        alpha: scale of the step; the theory has 1.
+        damping: added to the curvature: directions of a smaller curvature count as if theirs were this large.
         samples: n.
-        memory_gib: what the stored gradients and their products may take.
-        iterations: of conjugate gradients at most.
-        tolerance: the residual, relative to v, at which they stop; curve ``residual``. It is a warning where they do
-            not come so far.
+        memory_gib: the limit of memory for the stored gradients and their products.
+        iterations: the largest number of conjugate-gradient iterations.
+        tolerance: the residual, relative to v, at which they stop (curve ``residual``). A larger residual after the
+            last iteration is logged as a warning.
     """
 
-    streams = ("forget", "retain")
+    feed = replace(OneShot.feed, streams=("forget", "retain"))
 
     def __init__(
         self,
         model: nn.Module,
         alpha: float = 1.0,
-        damping: float = 1e-3,
-        samples: int = 1000,
-        memory_gib: float = 4.0,
-        iterations: int = 100,
-        tolerance: float = 1e-4,
-        **options: object,
+        damping: Positive = 1e-3,
+        samples: Count = 1000,
+        memory_gib: NonNegative = 4.0,
+        iterations: Count = 100,
+        tolerance: Positive = 1e-4,
+        **options: Any,
     ) -> None:
         super().__init__(model, **options)
-        if min(damping, tolerance) <= 0 or min(samples, iterations) < 1:
-            raise UserError(
-                f"method.damping={damping}, tolerance={tolerance}, samples={samples}, iterations={iterations}: the "
-                "first two must be positive, the others 1 or more"
-            )
-        require_at_least(0, memory_gib=memory_gib)
         self.alpha, self.damping, self.samples = alpha, damping, samples
         self.memory_gib, self.iterations, self.tolerance = memory_gib, iterations, tolerance
 
     def observe(self, stream: str, batch: Batch) -> None:
-        loss = F.cross_entropy(self.model(batch.images), batch.labels, reduction="sum")
+        loss = F.cross_entropy(self.model(batch.images), batch.targets, reduction="sum")
         self.add(stream, flatten(torch.autograd.grad(loss, trainable(self.model), materialize_grads=True)))
         self.add(f"{stream} samples", torch.tensor(float(len(batch.ids)), device=self.device))
 
@@ -82,7 +79,7 @@ class WoodFisher(OneShot):
         change = self.observations["forget"] / total - self.observations["retain"] * (forget / (total * retain))
         batches, left = [], self.samples
         for batch in self.look("retain", shuffle=self.shuffler()):
-            batches.append(Batch(*(part[:left] for part in batch)))
+            batches.append(batch.select(slice(left)))
             left -= len(batches[-1].ids)
             if left == 0:
                 break
@@ -110,45 +107,49 @@ class WoodFisher(OneShot):
 
     @staticmethod
     def bytes_of(samples: int, vector: Tensor) -> int:
-        """Memory of as many stored gradients, once by batch and once together, and of a system of their products."""
+        """Bytes for the stored gradients of so many samples and for a system of their products.
+
+        The gradients are held twice for a moment: by batch and together. ``vector`` is one of them.
+        """
         return 2 * samples * len(vector) * vector.element_size() + 8 * 3 * samples**2
 
 
 def gradient_rows(model: nn.Module, batch: Batch) -> Tensor:
-    """(B, P) each sample's gradient of cross-entropy."""
+    """Each sample's gradient of cross-entropy, as one row of (B, P)."""
     backward = SampleBackward(model, batch.images)
-    return backward.rows_along(backward.residuals(batch.labels))
+    return backward.rows_along(backward.residuals(batch.targets))
 
 
 def woodbury(rows: Tensor, vector: Tensor, damping: float) -> Tensor:
-    """(P,) ``(damping I + rows^T rows / n)^-1 vector`` for (n, P) rows, by a system of n equations.
+    """``(damping I + rows^T rows / n)^-1 vector``, (P,), for rows (n, P), by a system of n equations.
 
-    In double precision, whatever that of the rows, and some columns at a time: the system's condition number is that of
-    the curvature, and where damping is small ``vector - rows^T solution`` is a small difference of large numbers.
+    It is computed in double precision, whatever the precision of the rows, and some columns at a time: the system's
+    condition number is that of the curvature, and with little damping ``vector - rows^T solution`` is a small
+    difference of large numbers.
     """
     columns = max(1, DOUBLE_BLOCK // len(rows))
     blocks = list(zip(rows.split(columns, 1), vector.double().split(columns), strict=True))
-    matrix = sum(lower_gram(block.double()) for block, _ in blocks)
+    matrix = functools.reduce(torch.add, (lower_gram(block.double()) for block, _ in blocks))
     matrix.diagonal().add_(len(rows) * damping)
-    right = sum(block.double() @ part for block, part in blocks)
+    right = functools.reduce(torch.add, (block.double() @ part for block, part in blocks))
     solution = torch.cholesky_solve(right[:, None], torch.linalg.cholesky(matrix))[:, 0]
     return torch.cat([(part - block.double().T @ solution) / damping for block, part in blocks]).to(vector)
 
 
 def fisher_product(model: nn.Module, batch: Batch, vector: Tensor) -> Tensor:
-    """(P,) ``sum_b g_b (g_b . vector)`` over the gradients of a batch's samples, none of which is formed."""
+    """``sum_b g_b (g_b . vector)``, (P,), over the gradients of a batch's samples; no single gradient is formed."""
     along = directional_derivatives(model, batch, vector)
     with torch.enable_grad():
-        losses = F.cross_entropy(model(batch.images), batch.labels, reduction="none")
+        losses = F.cross_entropy(model(batch.images), batch.targets, reduction="none")
     return flatten(torch.autograd.grad(losses, trainable(model), along, materialize_grads=True))
 
 
 def conjugate_gradients(
     product: Callable[[Tensor], Tensor], vector: Tensor, iterations: int, tolerance: float
 ) -> tuple[Tensor, list[Tensor]]:
-    """(P,) x with ``product(x) = vector``, for a positive definite product, and the relative residual by iteration.
+    """Solve ``product(x) = vector`` for a positive definite product: x (P,) and the relative residual by iteration.
 
-    x is the iterate of the least residual, the start 0 included: rounding can make later ones worse.
+    Returns the iterate with the smallest residual (possibly the zero start), since rounding can make later ones worse.
     """
     solution, residual = torch.zeros_like(vector), vector.clone()
     direction, square, whole = residual, residual @ residual, vector.norm()
