@@ -1,4 +1,5 @@
-"""Backbones: a factory ``f(input_shape, num_classes, **options)`` makes an ``nn.Module`` with ordered ``blocks``.
+"""Backbones: each is built by ``f(input_shape, num_classes, **options)`` and has ordered ``blocks``.
 
-``input_shape`` is that of one sample, (C, H, W) or (F,); the network maps (B, *input_shape) to logits (B, num_classes).
+``input_shape`` is the shape of one sample, (C, H, W) or (F,). The network maps (B, *input_shape) to logits
+(B, num_classes).
 """

@@ -10,12 +10,12 @@ LAYERS = ((96, 3, 1), (96, 3, 1), (192, 3, 2), (192, 3, 1), (192, 3, 1), (192, 3
 
 
 class AllCNN(Chain):
-    """Eight convolutions (channels, kernel, stride in ``LAYERS``), each with BatchNorm and ReLU; strides, no pooling.
+    """Eight convolutions (channels, kernel, stride in ``LAYERS``), with BatchNorm and ReLU; strides replace pooling.
 
     1.62 M parameters for 3x32x32 and 10 classes. Any image size.
 
-    Source: Springenberg et al., "Striving for simplicity", 2015, table 1 (All-CNN-C), with BatchNorm for dropout and
-    the last 1x1 convolution as a linear layer after the average, as the unlearning papers have it.
+    Source: Springenberg et al., "Striving for simplicity", 2015, table 1 (All-CNN-C), with BatchNorm in place
+    of dropout and the last 1x1 convolution as a linear layer after the average, as in the unlearning papers.
     """
 
     def __init__(self, input_shape: tuple[int, ...], num_classes: int) -> None:

@@ -1,4 +1,4 @@
-"""What the backbones share: the chain of blocks, normalised convolutions, initialisation, checks of the input."""
+"""The parts that the backbones share: a chain of blocks, normalised convolutions, initialisation, input checks."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class Chain(nn.Sequential):
 
     @property
     def blocks(self) -> list[nn.Module]:
-        """The layers that last-k methods count (CF-k, EU-k): together they hold every parameter exactly once."""
+        """The layers that methods on the last k layers count (CF-k, EU-k); together they hold every parameter once."""
         return group(self.children())
 
 
 def group(modules: Iterable[nn.Module]) -> list[nn.Module]:
-    """The modules that have parameters, one a block, with containers opened.
+    """The modules that have parameters, one per block; containers are opened.
 
-    A normalisation, whose parameters are all vectors, joins the layer before it, which it normalises.
+    A normalisation layer, whose parameters are all vectors, joins the layer before it, which it normalises.
     """
     blocks: list[nn.Module] = []
-    for module in _opened(modules):
+    for module in opened(modules):
         ranks = [parameter.ndim for parameter in module.parameters()]
         if blocks and ranks and max(ranks) <= 1:
             blocks[-1] = nn.Sequential(blocks[-1], module)
@@ -40,55 +40,65 @@ def group(modules: Iterable[nn.Module]) -> list[nn.Module]:
 
 
 def blocks_of(network: nn.Module) -> list[nn.Module]:
-    """The blocks from input to head of any network: its own ``blocks``, else its children as :func:`group` has them."""
-    return network.blocks if hasattr(network, "blocks") else group(network.children())
+    """The blocks of any network, from input to head.
+
+    These are its own ``blocks`` if it has them, and otherwise its children as :func:`group` forms them.
+    """
+    own: list[nn.Module] | None = getattr(network, "blocks", None)
+    return group(network.children()) if own is None else own
 
 
-def _opened(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
+def opened(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
+    """The modules, with plain containers replaced by their children."""
     for module in modules:
-        if type(module) in (nn.Sequential, nn.ModuleList):  # not their subclasses, which do something of their own
-            yield from _opened(module.children())
+        if type(module) in (nn.Sequential, nn.ModuleList):  # subclasses may compute something else
+            yield from opened(module.children())
         else:
             yield module
 
 
 def batch_norms(network: nn.Module) -> list[nn.Module]:
-    """The BatchNorm layers of a network: normalisation over a batch, with running statistics."""
+    """The BatchNorm layers of a network, which normalise over a batch and keep running statistics."""
     kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
     return [module for module in network.modules() if isinstance(module, kinds)]
 
 
 def image_shape(input_shape: tuple[int, ...], network: str, side: int = 1) -> tuple[int, int, int]:
-    """(C, H, W) of one sample; a UserError where the samples are no images or are smaller than ``side`` pixels."""
+    """(C, H, W) of one sample.
+
+    Raises ``UserError`` where the samples are not images or have fewer than ``side`` pixels in a direction.
+    """
     if len(input_shape) != 3:
-        raise UserError(f"{network} takes images (C, H, W), but a sample has the shape {tuple(input_shape)}: use mlp")
+        raise UserError(
+            f"{network} takes images (C, H, W), but a sample has the shape {tuple(input_shape)}: use model=mlp",
+            key="model",
+            kind="conflict",
+        )
     channels, height, width = input_shape
     if min(height, width) < side:
-        raise UserError(f"{network} needs images of at least {side}x{side} pixels, these have {height}x{width}")
+        raise UserError(
+            f"{network} needs images of at least {side}x{side} pixels, but these have {height}x{width}",
+            key="model",
+            kind="conflict",
+        )
     return channels, height, width
 
 
-def check_option(name: str, value: object, condition: bool, right: str) -> None:
-    """A UserError that says what an architecture's option must be, unless the condition holds."""
-    if not condition:
-        raise UserError(f"model.{name}={value} does not work: {right}")
-
-
 def conv_norm(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    """A padded convolution and BatchNorm; without bias, which the normalisation would take out again."""
+    """A padded convolution and BatchNorm; without bias, which the normalisation would remove again."""
     convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs))
 
 
 def conv_norm_relu(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    """As :func:`conv_norm`, then ReLU."""
+    """A padded convolution, BatchNorm and ReLU."""
     return conv_norm(inputs, outputs, kernel, stride).append(nn.ReLU())
 
 
 class GlobalPool(nn.Module):
     """The mean or the maximum of every channel's map: (B, C, H, W) to (B, C).
 
-    Written as a reduction, since the gradient of CUDA's adaptive maximum pooling is not deterministic.
+    This is written as a reduction, because the gradient of CUDA's adaptive maximum pooling is not deterministic.
     """
 
     def __init__(self, kind: Literal["mean", "max"] = "mean") -> None:

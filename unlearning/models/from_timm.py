@@ -1,26 +1,34 @@
-"""Any image classifier of the timm library by its name."""
+"""Any image classifier of the timm library, by its name."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import UserError, nearest
-from .base import check_option, group, image_shape
+from ..types import Count
+from .base import group, image_shape
 
 
 class TimmModel(nn.Module):
     """The timm model ``name`` with a new head, and optionally images resized inside the network.
 
-    ``resize`` is the side in pixels to which (B, C, H, W) images are brought by bilinear interpolation; without it they
-    enter at their own size, and a transformer of fixed size is built for that size. ``pretrained`` fetches timm's
-    weights, so two constructions then differ in the head alone; its first layer is adapted to the images' channels.
-    ``blocks`` opens timm's containers of repeated blocks: ViT-B/16 has a stem, 12 blocks and a head; the stages of
-    Swin, which are more than a container, count as one block each.
+    Args:
+        input_shape: (C, H, W) of one image; timm adapts the first layer to its channels.
+        num_classes: the outputs of the head.
+        name: timm's name of the model, with or without a tag of pretrained weights.
+        pretrained: whether to fetch timm's weights. Two constructions then differ in the head only.
+        resize: the side in pixels to which images are brought by bilinear interpolation. Without it they enter at their
+            own size, and a transformer of fixed size is built for that size.
 
-    Raises UserError for a name that timm does not know (it says the nearest), for weights that cannot be had, and for
-    images that the network cannot take.
+    ``blocks`` opens timm's containers of repeated blocks: ViT-B/16 has a stem, 12 blocks and a head. The stages of
+    Swin, which do more than contain blocks, count as one block each.
+
+    Raises ``UserError`` for a name that timm does not have, for weights that cannot be fetched, and for images that the
+    network cannot take.
 
     Source: Wightman, "PyTorch image models", https://github.com/huggingface/pytorch-image-models.
     """
@@ -31,54 +39,59 @@ class TimmModel(nn.Module):
         num_classes: int,
         name: str,
         pretrained: bool = False,
-        resize: int | None = None,
+        resize: Count | None = None,
     ) -> None:
-        check_option("resize", resize, resize is None or resize > 0, "it is a number of pixels, at least 1")
-        import timm  # here, since the import takes seconds and the other networks need none of it
+        import timm  # here, because the import takes seconds and the other networks do not need it
 
         super().__init__()
         channels, height, width = image_shape(input_shape, name)
         self.resize = resize
         if not (timm.is_model(name) and ("." not in name or name in timm.list_models(pretrained=True))):
-            raise UserError(f"timm has no model named {name}: {nearest(name, _names(name))}")
-        known = timm.get_pretrained_cfg(name)
+            raise UserError(
+                f"timm has no model named {name}: {nearest(name, similar(name))}", key="model.name", kind="choice"
+            )
+        known: Any = timm.get_pretrained_cfg(name)
         if pretrained and not known.has_weights:
-            raise UserError(f"timm has no weights for {name}: set model.pretrained=false")
+            raise UserError(f"timm has no weights for {name}: set model.pretrained=false", key="model.pretrained")
         size = (height, width) if resize is None else (resize, resize)
-        options = {"img_size": size} if known.fixed_input_size else {}
+        options: dict[str, Any] = {"img_size": size} if known.fixed_input_size else {}
         try:
             self.network = timm.create_model(
                 name, pretrained=pretrained, num_classes=num_classes, in_chans=channels, **options
             )
-            with torch.no_grad():  # a blank image shows whether the size passes; eval mode keeps the buffers
+            with torch.no_grad():  # a blank image shows whether the size works; eval mode keeps the buffers unchanged
                 self.eval()(torch.zeros(1, *input_shape))
         except OSError as error:
             raise UserError(
                 f"the weights of {name} could not be fetched: allow access to the network, or set "
-                "model.pretrained=false"
+                "model.pretrained=false",
+                key="model.pretrained",
+                kind="file",
             ) from error
         except Exception as error:  # timm's models fail in many ways where an image is too small for them
             raise UserError(
                 f"{name} does not work with images of {size[0]}x{size[1]} pixels; set model.resize, for instance "
-                f"to {known.input_size[-1]} ({' '.join(str(error).split())})"
+                f"to {known.input_size[-1]} ({' '.join(str(error).split())})",
+                key="model.resize",
             ) from error
         self.train()
 
     def forward(self, images: Tensor) -> Tensor:
         if self.resize is not None:
             images = F.interpolate(images, size=(self.resize, self.resize), mode="bilinear")
-        return self.network(images)
+        logits: Tensor = self.network(images)
+        return logits
 
     @property
     def blocks(self) -> list[nn.Module]:
-        """As in :class:`~unlearning.models.base.Chain`; tokens and position embeddings go with the first block."""
+        """As in :class:`~unlearning.models.base.Chain`; tokens and position embeddings belong to the first block."""
         first, *rest = group(self.network.children())
         loose = nn.ParameterList(self.network.parameters(recurse=False))
         return [nn.ModuleList([loose, first]) if len(loose) else first, *rest]
 
 
-def _names(name: str) -> list[str]:
-    """Names that could be meant, of the same family if there is one: timm has over a thousand."""
+def similar(name: str) -> list[str]:
+    """Names that could be meant: those of the same family if there is one, since timm has over a thousand models."""
     import timm
 
     pretrained = "." in name  # only names of weights carry a tag

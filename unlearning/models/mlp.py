@@ -7,14 +7,17 @@ from math import prod
 
 from torch import nn
 
-from .base import Chain, check_option
+from ..types import Count
+from .base import Chain
 
 
 class MLP(Chain):
-    """Linear layers with ReLU between; samples of any shape are flattened. ``hidden`` [] is logistic regression."""
+    """Linear layers with ReLU between them; samples of any shape are flattened.
 
-    def __init__(self, input_shape: tuple[int, ...], num_classes: int, hidden: Sequence[int] = (256, 256)) -> None:
-        check_option("hidden", hidden, min(hidden, default=1) > 0, "each layer has at least 1 unit")
+    With ``hidden=[]`` this is logistic regression.
+    """
+
+    def __init__(self, input_shape: tuple[int, ...], num_classes: int, hidden: Sequence[Count] = (256, 256)) -> None:
         inputs = prod(input_shape)
         layers: dict[str, nn.Module] = {"flatten": nn.Flatten()}
         for index, outputs in enumerate(hidden, start=1):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from .base import Chain, GlobalPool, check_option, image_shape
+from ..types import Count
+from .base import Chain, GlobalPool, image_shape
 from .resnet import Residual
 
 
@@ -12,34 +13,35 @@ class ResNet9(Chain):
     """Eight convolutions (two residual pairs), CELU(.075), global max-pool and a head without bias.
 
     With ``width`` 64: 64 -> 128 (5x5, stride 2) -> pair of 128 -> 256, max-pool -> pair of 256 -> 128 (no padding).
-    Convolutions keep their biases although BatchNorm follows, as in the benchmark. Images of at least 8x8 pixels; under
-    12x12 the last convolution is padded, since its map is then smaller than its kernel.
+    Convolutions keep their biases although BatchNorm follows, as in the benchmark. Images must have at least 8x8
+    pixels; below 12x12 the last convolution is padded, because its map is then smaller than its kernel.
 
     Source: the architecture of Goel et al., "Corrective machine unlearning", 2024.
     """
 
-    def __init__(self, input_shape: tuple[int, ...], num_classes: int, width: int = 64) -> None:
-        check_option("width", width, width > 0, "it is at least 1")
+    def __init__(self, input_shape: tuple[int, ...], num_classes: int, width: Count = 64) -> None:
         channels, *sides = image_shape(input_shape, "resnet9", side=8)
         double, quadruple = 2 * width, 4 * width
         last_map = (min(sides) + 1) // 2 // 2  # after the stride and the max-pool
         super().__init__(
-            conv1=_conv(channels, width),
-            conv2=_conv(width, double, kernel=5, stride=2, padding=2),
-            pair1=_pair(double),
-            conv3=_conv(double, quadruple),
+            conv1=conv(channels, width),
+            conv2=conv(width, double, kernel=5, stride=2, padding=2),
+            pair1=pair(double),
+            conv3=conv(double, quadruple),
             shrink=nn.MaxPool2d(2),
-            pair2=_pair(quadruple),
-            conv4=_conv(quadruple, double, padding=0 if last_map >= 3 else 1),
+            pair2=pair(quadruple),
+            conv4=conv(quadruple, double, padding=0 if last_map >= 3 else 1),
             pool=GlobalPool("max"),
             head=nn.Linear(double, num_classes, bias=False),
         )
 
 
-def _pair(channels: int) -> Residual:
-    return Residual(nn.Sequential(_conv(channels, channels), _conv(channels, channels)), nn.Identity(), nn.Identity())
+def pair(channels: int) -> Residual:
+    """Two convolutions and an identity around them."""
+    return Residual(nn.Sequential(conv(channels, channels), conv(channels, channels)), nn.Identity(), nn.Identity())
 
 
-def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, padding: int = 1) -> nn.Sequential:
+def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, padding: int = 1) -> nn.Sequential:
+    """A convolution, BatchNorm and CELU."""
     convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding)
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.CELU(0.075))

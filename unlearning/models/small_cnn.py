@@ -8,7 +8,7 @@ from .base import Chain, GlobalPool, conv_norm_relu, image_shape
 class SmallCNN(Chain):
     """Three convolutions with BatchNorm and ReLU (32, 64, 64 channels), one max-pool, a linear head.
 
-    56,554 parameters for digits (1x8x8, 10 classes). Images of at least 4x4 pixels.
+    56,554 parameters for digits (1x8x8, 10 classes). Images must have at least 4x4 pixels.
     """
 
     def __init__(self, input_shape: tuple[int, ...], num_classes: int) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
+from annotated_types import MaxLen, MinLen
 from torch import nn
 
-from .base import Chain, check_option, he_initialise, image_shape
+from ..types import Count, Probability
+from .base import Chain, he_initialise, image_shape
 
 WIDTHS = (64, 128, 256, 512, 512)
 
@@ -14,14 +17,15 @@ WIDTHS = (64, 128, 256, 512, 512)
 class VGG(Chain):
     """Stages of 3x3 convolutions (64, 128, 256, 512, 512 channels), then a multilayer perceptron.
 
-    A stage ends with a 2x2 max-pool as long as the map stays at least ``side`` wide, so small images pass too, and the
-    perceptron with ``hidden`` layers reads the map averaged to ``side`` x ``side``:
+    A stage ends with a 2x2 max-pool as long as the map stays at least ``side`` wide, so small images work too. The
+    perceptron, with ``hidden`` layers, reads the map averaged to ``side`` x ``side``:
 
     * side 1, hidden []: the usual form for CIFAR, 512 -> C (14.7 M parameters for 10 classes);
-    * side 2, hidden [256, 256]: 2048 -> 256 -> 256 -> C, as the benchmarks on sparse unlearning have it;
+    * side 2, hidden [256, 256]: 2048 -> 256 -> 256 -> C, as in the benchmarks on sparse unlearning;
     * side 7, hidden [4096, 4096], dropout .5: the paper's, for 224x224 (138.4 M parameters for 1000 classes).
 
-    ``depths`` counts the convolutions of each stage: [2, 2, 3, 3, 3] is VGG16 (configuration D), [1, 1, 2, 2, 2] VGG11.
+    ``depths`` is the number of convolutions in each stage: [2, 2, 3, 3, 3] is VGG16 (configuration D), [1, 1, 2, 2, 2]
+    is VGG11.
 
     Source: Simonyan and Zisserman, "Very deep convolutional networks", 2015, table 1.
     """
@@ -30,16 +34,12 @@ class VGG(Chain):
         self,
         input_shape: tuple[int, ...],
         num_classes: int,
-        depths: Sequence[int] = (2, 2, 3, 3, 3),
+        depths: Annotated[Sequence[Count], MinLen(1), MaxLen(len(WIDTHS))] = (2, 2, 3, 3, 3),
         norm: bool = False,
-        side: int = 1,
-        hidden: Sequence[int] = (),
-        dropout: float = 0.0,
+        side: Count = 1,
+        hidden: Sequence[Count] = (),
+        dropout: Probability = 0.0,
     ) -> None:
-        right = f"give one to {len(WIDTHS)} stages of at least one convolution"
-        check_option("depths", depths, 0 < len(depths) <= len(WIDTHS) and min(depths) > 0, right)
-        check_option("hidden", hidden, min(hidden, default=1) > 0, "each layer has at least 1 unit")
-        check_option("side", side, side > 0, "it is a number of pixels, at least 1")
         inputs, height, width = image_shape(input_shape, "vgg", side)
         map_side = min(height, width)
         layers: dict[str, nn.Module] = {}

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from annotated_types import Ge
 from torch import Tensor, nn
 
-from .base import Chain, GlobalPool, check_option, he_initialise, image_shape
+from ..errors import UserError
+from ..types import Count
+from .base import Chain, GlobalPool, he_initialise, image_shape
 
 
 class PreActivation(nn.Module):
-    """``skip + conv(relu(bn(conv(a))))``, ``a = relu(bn(x))``; skip is x, or a 1x1 convolution of a to a new shape."""
+    """``skip + conv(relu(bn(conv(a))))`` with ``a = relu(bn(x))``.
+
+    The skip is x itself, or a 1x1 convolution of a where the shape changes.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.activation = nn.Sequential(nn.BatchNorm2d(inputs), nn.ReLU())
         self.branch = nn.Sequential(
-            _conv(inputs, outputs, 3, stride), nn.BatchNorm2d(outputs), nn.ReLU(), _conv(outputs, outputs, 3, 1)
+            conv(inputs, outputs, 3, stride), nn.BatchNorm2d(outputs), nn.ReLU(), conv(outputs, outputs, 3, 1)
         )
-        self.projection = _conv(inputs, outputs, 1, stride) if inputs != outputs or stride != 1 else None
+        self.projection = conv(inputs, outputs, 1, stride) if inputs != outputs or stride != 1 else None
 
     def forward(self, maps: Tensor) -> Tensor:
         active = self.activation(maps)
@@ -31,11 +39,13 @@ class WideResNet(Chain):
     Source: Zagoruyko and Komodakis, "Wide residual networks", 2016, table 1 (without dropout).
     """
 
-    def __init__(self, input_shape: tuple[int, ...], num_classes: int, depth: int = 28, width: int = 10) -> None:
-        check_option("depth", depth, depth >= 10 and depth % 6 == 4, "it is 6n + 4, such as 10, 16, 22, 28, 34 or 40")
-        check_option("width", width, width > 0, "it is at least 1")
+    def __init__(
+        self, input_shape: tuple[int, ...], num_classes: int, depth: Annotated[int, Ge(10)] = 28, width: Count = 10
+    ) -> None:
+        if depth % 6 != 4:
+            raise UserError(f"model.depth={depth} must be 6n + 4, such as 10, 16, 22, 28, 34 or 40", key="model.depth")
         channels, _, _ = image_shape(input_shape, "wideresnet")
-        layers: dict[str, nn.Module] = {"stem": _conv(channels, 16, 3, 1)}
+        layers: dict[str, nn.Module] = {"stem": conv(channels, 16, 3, 1)}
         inputs = 16
         for stage, outputs in enumerate((16 * width, 32 * width, 64 * width)):
             for index in range((depth - 4) // 6):
@@ -47,5 +57,6 @@ class WideResNet(Chain):
         he_initialise(self)
 
 
-def _conv(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Conv2d:
+def conv(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Conv2d:
+    """A padded convolution without bias."""
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
