@@ -1,0 +1,139 @@
+"""Add-ons that hold weights: saliency, alone, with noise and momentum, and beside pruning."""
+
+import functools
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.conftest import Tiny
+from unlearning.addons.base import Addon
+from unlearning.addons.focus import Focus
+from unlearning.addons.l1 import L1
+from unlearning.addons.magnitude_pruning import MagnitudePruning
+from unlearning.addons.parameter_noise import ParameterNoise
+from unlearning.addons.prune import Prune
+from unlearning.addons.saliency import Saliency, least
+from unlearning.addons.saliency_batch import BatchSaliency
+from unlearning.addons.sam import SAM
+from unlearning.methods.neggrad_plus import NegGradPlus
+
+MOMENTUM = functools.partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=0.1)
+
+
+def wide() -> Tiny:
+    """``Tiny`` with a network of 80 weights on the same data: 39 in matrices, 41 in vectors."""
+    torch.manual_seed(1)
+    tiny = Tiny()
+    tiny.model = nn.Sequential(nn.Flatten(), nn.Linear(1, 13), nn.BatchNorm1d(13), nn.ReLU(), nn.Linear(13, 2))
+    return tiny
+
+
+def flat(model: nn.Module) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [MOMENTUM, functools.partial(torch.optim.Adam, lr=0.01, weight_decay=0.1), torch.optim.AdamW],
+    ids=["momentum", "adam", "adamw"],
+)
+@pytest.mark.parametrize(
+    "others",
+    [lambda: [], lambda: [Focus(), L1(0.01), ParameterNoise(1e-4)], lambda: [SAM(0.1)]],
+    ids=["alone", "noisy", "sam"],
+)
+def test_saliency_leaves_the_other_weights_bit_equal(optimizer, others: Callable[[], list[Addon]]) -> None:
+    tiny = wide()
+    before = flat(tiny.model)
+    saliency = Saliency(keep=0.3)
+    method = NegGradPlus(tiny.model, optimizer, epochs=8, forget_weight=0.05, addons=[saliency, *others()])
+    tiny.fit(method)
+    equal = flat(tiny.model) == before
+    assert saliency.frozen.sum() >= 0.7 * len(before) - 1
+    assert torch.equal(equal[saliency.frozen], torch.ones_like(equal[saliency.frozen]))
+    assert not equal[~saliency.frozen].any()
+    states = [method.trainer.optimizers[0].state[p] for p in tiny.model.parameters()]
+    moments = torch.cat([(s["exp_avg"] if "exp_avg" in s else s["momentum_buffer"]).flatten() for s in states])
+    assert moments[~saliency.frozen].all()
+    assert not moments[saliency.frozen].any()
+
+
+def test_batch_saliency_holds_in_each_step_what_its_forget_batch_spares(tiny: Tiny) -> None:
+    tiny.model[1] = nn.Linear(1, 4, bias=False)
+    method = NegGradPlus(tiny.model, MOMENTUM, addons=[BatchSaliency(keep=0.5)])
+    tiny.fit(method)
+    optimizer = method.trainer.optimizers[0]
+    weight = tiny.model[1].weight
+    addon = method.addons[0]
+
+    def step(*forget: float) -> Tensor:
+        """How the weights move in a step whose forget batch has this gradient; the combined one is 1 everywhere."""
+        before = weight.detach().clone().flatten()
+        combined = addon.combine(method, torch.ones(4), {"forget": torch.tensor(forget)})
+        weight.grad = combined.view(4, 1).clone()
+        addon.before_step(method)
+        optimizer.step()
+        return weight.detach().flatten() - before
+
+    assert (step(3.0, -4.0, 1.0, 0.5) != 0).tolist() == [True, True, False, False]
+    assert (step(3.0, -1.0, 2.0, 0.5) != 0).tolist() == [True, False, True, False]
+    assert (optimizer.state[weight]["momentum_buffer"].flatten() != 0).tolist() == [True, False, True, False]
+    assert torch.stack(method.curves["saliency_batch/mask_ratio"]).tolist() == [0.5] * 3
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_saliency_chooses_among_the_weights_that_pruning_leaves(tiny: Tiny, order: int) -> None:
+    # A fixed layer has outputs (8, 4, 2, 1) x. The gradient of the weight from its output j to class k is (p_k - y_k)
+    # times that output; as p_1 - y_1 = -(p_0 - y_0), its size is the same for both classes and falls with j.
+    tiny.model = nn.Sequential(nn.Flatten(), nn.Linear(1, 4, bias=False), nn.Linear(4, 2, bias=False))
+    tiny.model[1].weight.requires_grad_(False).copy_(torch.tensor([[8.0], [4.0], [2.0], [1.0]]))
+    pruned = torch.tensor([[0.0, 0.0, 0.125, 0.125], [0.0, 0.0, -0.125, -0.125]])
+    with torch.no_grad():
+        tiny.model[2].weight.copy_(pruned)[:, :2] = 0.0625
+    addons = [Prune("l1", rate=0.5), Saliency(keep=0.5)][::order]
+    tiny.fit(NegGradPlus(tiny.model, MOMENTUM, epochs=3, forget_weight=0.5, addons=addons))
+    # Half of the four weights that are left, not of all eight, whose two largest gradients j = 0 and 1 have.
+    assert (tiny.model[2].weight != pruned).tolist() == [[False, False, True, False]] * 2
+
+
+def test_batch_saliency_chooses_in_each_step_among_the_weights_that_pruning_leaves(tiny: Tiny) -> None:
+    weights = torch.tensor([0.1, 1.0, 0.2, 2.0, 0.3, 3.0, 0.4, 4.0])
+    tiny.model[1] = nn.Linear(1, 8, bias=False)
+    with torch.no_grad():
+        tiny.model[1].weight.copy_(weights[:, None])
+    still = functools.partial(torch.optim.SGD, lr=0.0)
+    method = NegGradPlus(tiny.model, still, addons=[BatchSaliency(keep=0.5), Prune("l1", rate=0.5)])
+    tiny.fit(method)  # prunes those below 1
+    addon = next(a for a in method.addons if isinstance(a, BatchSaliency))
+
+    def moves(*forget: float) -> list[int]:
+        return addon.combine(method, torch.ones(8), {"forget": torch.tensor(forget)}).nonzero().flatten().tolist()
+
+    # Two of four are free to move, whatever the gradients of those at 0, 2, 4 and 6.
+    assert moves(9.0, 1.0, -9.0, -4.0, 9.0, 2.0, 9.0, 3.0) == [3, 7]
+    assert moves(9.0, 4.0, -9.0, -1.0, 9.0, 3.0, 9.0, 2.0) == [1, 5]
+    assert torch.stack(method.curves["saliency_batch/mask_ratio"]).tolist() == [0.25] * 3
+
+
+@pytest.mark.parametrize(("keep", "frozen"), [(0.9, 1), (0.5, 5), (1.0, 0)])
+def test_saliency_keeps_as_many_as_it_says_however_alike_they_are(keep: float, frozen: int) -> None:
+    free = torch.ones(10, dtype=torch.bool)
+    assert least(torch.ones(10), free, keep).sum() == frozen
+    assert least(torch.arange(10.0), free, keep).tolist() == [True] * frozen + [False] * (10 - frozen)
+
+
+def test_what_pruning_trained_is_what_saliency_holds() -> None:
+    still = functools.partial(torch.optim.SGD, lr=0.0)
+    found = []
+    for order in (1, -1):
+        tiny = wide()
+        torch.manual_seed(0)
+        addons = [MagnitudePruning(rate=0.5, epochs=2, lr=0.1), Saliency(keep=0.5)][::order]
+        method, after = NegGradPlus(tiny.model, still, addons=addons), []
+        method.on_train_epoch_start = lambda model=tiny.model, after=after: after.append(flat(model).clone())
+        tiny.fit(method)
+        assert torch.equal(flat(tiny.model), after[0])  # a step of no length changes nothing
+        found.append(after[0])
+    assert torch.equal(*found)
