@@ -2,19 +2,21 @@
 
 from torchmetrics.functional.classification import multiclass_recall
 
-from .base import Evidence, Metric
+from .base import Evidence, Metric, given
 
 
 class Accuracy(Metric):
-    """Share of samples given the label that the data carry, the taught one of a manipulated sample, in [0, 1].
+    """Fraction of samples given the label that the data carry, in [0, 1], for each index set that is not empty.
 
-    There is a number for each index set that is not empty. Where the retain set holds manipulated samples that nobody
-    knows, a model that was corrected is below the retrained one in ``retain/acc``, for that one learned their wrong
-    labels: read ``metrics.corrective.Correction`` there, and not ``gap/mean``.
+    On the samples to retain, higher is better. On what is forgotten neither too little nor too much forgetting is
+    right, so closer to the retrained model is better there, and so it is on validation and test as a whole.
 
-    The field's abbreviations: RA is ``retain/acc``, TA is ``test/acc``, and UA, the unlearning accuracy, is
-    ``forget/ua`` = 1 - ``forget/acc``. Neither forgetting too little nor too much is right, so the numbers on what
-    is forgotten are read against the retrained model.
+    A manipulated sample counts as correct if it is given the label as taught. Where the retain set holds manipulated
+    samples that are not known, a corrected model is therefore below the retrained one in ``retain/acc``, because the
+    latter learned their wrong labels: read ``metrics.corrective.Correction`` there, and not ``gap/mean``.
+
+    The field's abbreviations (Jia et al., 2023, arXiv:2304.04934): RA is ``retain/acc``, TA is ``test/acc``, and UA,
+    the unlearning accuracy, is ``forget/ua`` = 1 - ``forget/acc``.
     """
 
     directions = {
@@ -45,32 +47,35 @@ class Accuracy(Metric):
 
 
 class RelativeUnlearningAccuracy(Metric):
-    """``forget/rua``: relative unlearning accuracy, the accuracy on the forget set less the retrained model's.
+    """``forget/rua``: relative unlearning accuracy, the accuracy on the forget set minus the retrained model's.
 
-    ``rUA = acc_f(model) - acc_f(retrained)`` (arXiv:2511.02435), in [-1, 1]: above 0 the model has forgotten too
-    little, below 0 more than retraining would. It is ``gap/forget/acc`` for every model of the table.
+    ``rUA = acc_f(model) - acc_f(retrained)`` (arXiv:2511.02435), in [-1, 1]; 0 is best. Above 0 the model has forgotten
+    too little, below 0 more than retraining would. It is ``gap/forget/acc`` for every model of the table.
     """
 
     directions = {"forget/rua": "to-retrained"}
-    needs_retrained = True
+    needs = ("retrained",)
 
     def __call__(self, evidence: Evidence) -> dict[str, float]:
         ids = evidence.split.forget
         ours, theirs = (
             (logits[ids].argmax(-1) == evidence.labels[ids]).double().mean().item()
-            for logits in (evidence.logits, evidence.retrained)
+            for logits in (evidence.logits, given(evidence.retrained))
         )
         return {"forget/rua": ours - theirs}
 
 
 class ClassAccuracy(Metric):
-    """``class_acc/<class name>``: accuracy on the test samples of each class; a class without any gives no number."""
+    """``class_acc/<class name>``: the recall of each class on test; closer to the retrained model is better.
+
+    There is no number for a class without test samples.
+    """
 
     directions = {"class_acc/*": "to-retrained"}
 
     def __call__(self, evidence: Evidence) -> dict[str, float]:
         predicted, labels = evidence.logits[evidence.split.test].argmax(-1), evidence.labels[evidence.split.test]
         if not len(labels):
-            return {}  # as for each class; torchmetrics would raise
+            return {}  # torchmetrics would raise
         rates = multiclass_recall(predicted, labels, num_classes=len(evidence.classes), average="none").tolist()
         return {f"class_acc/{evidence.classes[c]}": rates[c] for c in labels.unique().tolist()}

@@ -1,19 +1,20 @@
-"""Whether a backdoor still opens."""
+"""Whether the backdoor of a poisoned model still works."""
 
-from .base import Evidence, Metric
-from .corrective import share
+from .base import Evidence, Metric, given
+from .corrective import fraction
 
 
 class BackdoorAttack(Metric):
-    """What is said to test images with the trigger.
+    """What a model predicts for test images with the trigger, in fractions of these images.
 
-    ``backdoor/attack`` is the share that is given the class that the trigger stands for, images of that class itself
-    left out (Gu et al., 2017, arXiv:1708.06733). It should fall, whatever the retrained model shows, for that one
-    learned the poison that is not known; a model that never saw the trigger is above 0 by what it gets wrong.
+    * ``backdoor/attack``: given the class that the trigger stands for, among images of the other classes; lower is
+      better, whatever the retrained model shows, because that one learned the poison that is not known (Gu et al.,
+      2017, arXiv:1708.06733). A model that never saw the trigger is above 0 by its ordinary errors.
+    * ``corrective/acc_unseen``: given the correct class; higher is better (Acc_corr unseen; Goel et al., 2024,
+      arXiv:2402.14015).
+    * ``corrective/acc_unseen_others``: given the correct class, among images of the other classes; higher is better.
 
-    ``corrective/acc_unseen`` is the share that is given the right class, ``corrective/acc_unseen_others`` that among
-    images of the other classes (Acc_corr unseen; Goel et al., 2024, arXiv:2402.14015). There is none for scenarios
-    without a trigger.
+    Raises ``ValueError`` where all test images belong to the target class.
     """
 
     directions = {
@@ -21,16 +22,16 @@ class BackdoorAttack(Metric):
         "corrective/acc_unseen": "up",
         "corrective/acc_unseen_others": "up",
     }
-    needs_attack = True
+    needs = ("attack",)
 
     def __call__(self, evidence: Evidence) -> dict[str, float]:
-        target, labels = evidence.attack.target, evidence.labels[evidence.split.test]
+        target, labels = given(evidence.attack).target, evidence.labels[evidence.split.test]
         others = (labels != target).nonzero().flatten()
         if len(others) == 0:
             raise ValueError(f"all test images are of the target class, {evidence.classes[target]}")
-        said = evidence.triggered.argmax(-1)
+        predicted = given(evidence.triggered).argmax(-1)
         return {
-            "backdoor/attack": share(said == target, others),
-            "corrective/acc_unseen": (said == labels).double().mean().item(),
-            "corrective/acc_unseen_others": share(said == labels, others),
+            "backdoor/attack": fraction(predicted == target, others),
+            "corrective/acc_unseen": (predicted == labels).double().mean().item(),
+            "corrective/acc_unseen_others": fraction(predicted == labels, others),
         }

@@ -1,8 +1,11 @@
-"""What a metric is: a function of saved predictions that declares how to read its numbers."""
+"""The contract of a metric: a function of saved predictions that declares how to read its numbers."""
 
-from collections.abc import Callable, Mapping
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -12,59 +15,92 @@ from ..data.trigger import Attack
 from ..types import Split
 from .directions import AVERAGE_GAPS, Direction
 
+T = TypeVar("T")
+Need = Literal[
+    "retrained",  # the retrained model's logits
+    "untrained",  # the logits of a network with random weights
+    "attack",  # a trigger that the training data were poisoned with
+    "manipulated",  # manipulated training samples
+]
+
 
 @dataclass(frozen=True)
 class Evidence:
     """One model's predictions beside those of the reference models.
 
     Rows of ``logits`` are sample ids, so ``logits[split.forget]`` are the (N_f, C) logits of the forget set.
+
+    Args:
+        logits: (N, C) float32.
+        labels: (N,) int64.
+        split: the index sets.
+        classes: the names of the classes.
+        original: logits of the original model.
+        retrained: logits of the retrained model; None under ``retrained=false``.
+        untrained: logits of a network with random weights, if a metric needs them.
+        images: maps ids to network inputs, un-augmented.
+        model: the model itself, for metrics that look at more than predictions.
+        true_labels: (N,) int64, the correct labels, where ``labels`` of manipulated training samples are wrong.
+        attack: the trigger that the training data were poisoned with.
+        triggered: (N_test, C) logits of the test images with that trigger, in the order of the split.
     """
 
-    logits: Tensor  # (N, C) float32
-    labels: Tensor  # (N,) int64
+    logits: Tensor
+    labels: Tensor
     split: Split
     classes: tuple[str, ...]
-    original: Tensor | None = None  # logits of the original model
-    retrained: Tensor | None = None  # logits of the retrained model; None under retrained=false
-    untrained: Tensor | None = None  # logits of a network with random weights, if a metric needs them
-    images: Callable[[Tensor], Tensor] | None = None  # ids to network inputs, un-augmented, and
-    model: nn.Module | None = None  # the model itself: for the few metrics that look at more than predictions
-    true_labels: Tensor | None = None  # (N,) int64, where ``labels`` of manipulated training samples are wrong
-    attack: Attack | None = None  # the trigger that the training data were poisoned with
-    triggered: Tensor | None = None  # (N_test, C) logits of the test images with that trigger, in the split's order
+    original: Tensor | None = None
+    retrained: Tensor | None = None
+    untrained: Tensor | None = None
+    images: Callable[[Tensor], Tensor] | None = None
+    model: nn.Module | None = None
+    true_labels: Tensor | None = None
+    attack: Attack | None = None
+    triggered: Tensor | None = None
 
-    def of(self, logits: Tensor, model: nn.Module | None = None, triggered: Tensor | None = None) -> "Evidence":
-        """The same task with another model's predictions in front."""
+    def of(self, logits: Tensor, model: nn.Module | None = None, triggered: Tensor | None = None) -> Evidence:
+        """The same task with the predictions of another model."""
         return replace(self, logits=logits, model=model, triggered=triggered)
 
 
 class Metric:
-    """A family of numbers for one model. ``directions`` maps each name it returns (or a glob) to how it is read."""
+    """A family of numbers for one model.
+
+    ``directions`` maps each name that the metric returns, or a glob of names, to the way it is read: ``up`` (higher is
+    better), ``down`` (lower is better), or ``to-retrained`` (closer to the retrained model is better). A metric is left
+    out where the evidence lacks something that it ``needs``.
+    """
 
     directions: Mapping[str, Direction]
-    needs_retrained: bool = False
-    needs_untrained: bool = False
-    needs_attack: bool = False
-    needs_manipulated: bool = False
+    needs: Sequence[Need] = ()
 
     def applies_to(self, evidence: Evidence) -> bool:
-        """Whether there is what it needs: a retrained model, a trigger, manipulated samples."""
-        there = {
+        """Whether the evidence has everything that the metric needs."""
+        available: dict[Need, bool] = {
             "retrained": evidence.retrained is not None,
+            "untrained": evidence.untrained is not None,
             "attack": evidence.attack is not None,
             "manipulated": len(evidence.split.manipulated) > 0,
         }
-        return all(there[what] for what in there if getattr(self, f"needs_{what}"))
+        return all(available[need] for need in self.needs)
 
     def __call__(self, evidence: Evidence) -> dict[str, float]:
+        """The values by name. Raise where a value cannot be computed; never impute one."""
         raise NotImplementedError
 
 
-def evaluate(metrics: Mapping[str, Metric], evidence: Evidence) -> tuple[dict[str, float], dict[str, str]]:
-    """All values, and for each metric that failed its error; a failed metric is never imputed.
+def given(evidence: T | None) -> T:
+    """A piece of evidence that the metric needs. Raises ``ValueError`` where it is missing."""
+    if evidence is None:
+        raise ValueError("the evidence lacks what this metric needs")
+    return evidence
 
-    Metrics that do not apply are left out. All fail where a sample's logits are not finite: the largest of NaNs is
-    class 0, and a collapsed model would be given an accuracy.
+
+def evaluate(metrics: Mapping[str, Metric], evidence: Evidence) -> tuple[dict[str, float], dict[str, str]]:
+    """All values, and the error of each metric that failed; a failed metric is never imputed.
+
+    Metrics that do not apply are left out. All fail where the logits of a sample are not finite: the argmax of NaNs is
+    class 0, which would give a collapsed model an accuracy.
     """
     values: dict[str, float] = {}
     failed: dict[str, str] = {}
@@ -82,7 +118,7 @@ def evaluate(metrics: Mapping[str, Metric], evidence: Evidence) -> tuple[dict[st
             if bad := [key for key, value in found.items() if not np.isfinite(value)]:
                 raise ValueError(f"not finite: {', '.join(bad)}")
             values |= found
-        except Exception as error:  # shown to the user as failed, whatever it is
+        except Exception as error:  # whatever it is, the user is shown that this metric failed
             failed[name] = f"{type(error).__name__}: {error}"
     return values, failed
 
@@ -96,19 +132,20 @@ def directions_of(metrics: Mapping[str, Metric], names: list[str]) -> dict[str, 
 def gaps(
     metrics: Mapping[str, Metric], values: Mapping[str, float], retrained: Mapping[str, float]
 ) -> dict[str, float]:
-    """``gap/<metric> = value - retrained`` for every metric that is no distance to the retrained model itself.
+    """``gap/<metric> = value - retrained`` for every metric that is not itself a distance to the retrained model.
 
-    ``gap/mean`` is the field's average gap: the mean absolute gap over forget, retain and test accuracy and the
-    loss-based attack's AUC, as far as the evaluation has them; there is none if one of these failed. ``gap/mean_svc``
-    has the SVC attack on the entropy in its place, and is there where the evaluation has that attack.
+    ``gap/mean`` is the field's average gap (Fan et al., 2024, arXiv:2310.12508): the mean absolute gap over forget,
+    retain and test accuracy and the loss-based attack's AUC, as far as the evaluation has them; it is missing if one of
+    these failed. ``gap/mean_svc`` has the SVC attack on the entropy in place of the AUC, and exists where the
+    evaluation has that attack.
     """
-    patterns = [pattern for metric in metrics.values() if not metric.needs_retrained for pattern in metric.directions]
+    patterns = [p for metric in metrics.values() if "retrained" not in metric.needs for p in metric.directions]
     own = [name for name in values if name in retrained and any(fnmatchcase(name, p) for p in patterns)]
     signed = {name: values[name] - retrained[name] for name in own}
     found = {f"gap/{name}": value for name, value in signed.items()}
     for average, over in AVERAGE_GAPS.items():
         wanted = [name for name in over if any(fnmatchcase(name, p) for p in patterns)]
-        asked = over[-1] in wanted if average == "gap/mean_svc" else wanted
+        asked = over[-1] in wanted if average == "gap/mean_svc" else bool(wanted)
         if asked and all(name in signed for name in wanted):
             found[average] = float(np.mean([abs(signed[name]) for name in wanted]))
     return found

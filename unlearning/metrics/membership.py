@@ -1,19 +1,23 @@
-"""Membership inference by thresholding one number a sample: does the forget set still look like training data?
+"""Membership inference by thresholding one number per sample: does the forget set still look like training data?
 
-The features follow Yeom et al. (2018), Song & Mittal (2021) and Carlini et al. (2022); each maps logits (N, C) and
-labels (N,) to (N,). They want float64 and avoid ``1 - p``: the confident samples, on which p rounds to 1, are those
-that tell members from non-members.
+The features follow Yeom et al. (2018, arXiv:1709.01604), Song & Mittal (2021, arXiv:2003.10595) and Carlini et al.
+(2022, arXiv:2112.03570). Each maps logits (N, C) and labels (N,) to (N,). They expect float64 and avoid ``1 - p``,
+because the confident samples, for which p rounds to 1, are those that distinguish members from non-members.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import UserError, nearest
-from ..types import Split
+from ..types import PartialFraction, Split
 from .base import Evidence, Metric
+
+Feature = Literal["loss", "confidence", "entropy", "modified_entropy", "margin"]
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
@@ -34,12 +38,12 @@ def confidence(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Entropy ``-sum_i p_i ln p_i`` of the prediction, in nats; the label plays no part."""
+    """Entropy ``-sum_i p_i ln p_i`` of the prediction, in nats; it does not depend on the label."""
     return torch.special.entr(logits.softmax(-1)).sum(-1)
 
 
 def modified_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """``-(1 - p_y) ln p_y - sum_{i != y} p_i ln(1 - p_i)`` (Song & Mittal, 2021); 0 if right and sure."""
+    """``-(1 - p_y) ln p_y - sum_{i != y} p_i ln(1 - p_i)`` (Song & Mittal, 2021); 0 if certain and correct."""
     log_p, label = logits.log_softmax(-1), labels.unsqueeze(-1)
     top = logits.argmax(-1, keepdim=True)
     rest = log_p.scatter(-1, top, -torch.inf).logsumexp(-1, keepdim=True)
@@ -49,29 +53,33 @@ def modified_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return -of_label.squeeze(-1) - of_others
 
 
-FEATURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    f.__name__: f for f in (loss, confidence, entropy, modified_entropy, margin)
+FEATURES: dict[Feature, Callable[[Tensor, Tensor], Tensor]] = {
+    "loss": loss,
+    "confidence": confidence,
+    "entropy": entropy,
+    "modified_entropy": modified_entropy,
+    "margin": margin,
 }
 LOW_FOR_MEMBERS = {"loss", "entropy", "modified_entropy"}
 
 
-def member_score(feature: str, logits: Tensor, labels: Tensor) -> Tensor:
-    """The named feature, (N,) float64, its sign chosen so that higher means more like a member."""
+def member_score(feature: Feature, logits: Tensor, labels: Tensor) -> Tensor:
+    """The named feature, (N,) float64, with its sign chosen so that higher means more like a member."""
     values = FEATURES[feature](logits.double(), labels)
     return -values if feature in LOW_FOR_MEMBERS else values
 
 
 def non_members(split: Split) -> Tensor:
-    """Ids of the test samples to hold against the forget set: those of its kind where the scenario has a kind.
+    """Ids of the test samples that the forget set is compared with: those of its kind, where the scenario has a kind.
 
-    Against the whole of test a perfectly retrained model would be called leaky (or the reverse): it is bad on a class
-    it has not seen, members and non-members alike.
+    In comparison with the whole of test, even a perfectly retrained model would seem to leak (or the reverse): it is
+    bad on a class that it has not seen, for members and non-members alike.
     """
     return split.test_forget if split.forget_classes or len(split.test_forget) else split.test
 
 
 def require_two(members: Tensor, others: Tensor) -> None:
-    """Raise ValueError unless there are at least two members and two non-members."""
+    """Raise ``ValueError`` unless there are at least two members and two non-members."""
     if len(members) < 2 or len(others) < 2:
         raise ValueError(
             f"membership inference needs at least 2 members and 2 non-members, not {len(members)} and {len(others)}"
@@ -87,7 +95,7 @@ def auc(members: Tensor, others: Tensor) -> float:
 
 
 def tpr_at(members: Tensor, others: Tensor, fpr: float) -> float:
-    """Largest share of members above a threshold that at most the share ``fpr`` of non-members exceed."""
+    """Largest fraction of members above a threshold that at most the fraction ``fpr`` of non-members exceeds."""
     allowed = int(fpr * len(others) + 1e-9)  # .29 * 100 is 28.999...
     threshold = others.sort(descending=True).values[allowed]
     return (members > threshold).double().mean().item()
@@ -97,29 +105,29 @@ class MembershipInference(Metric):
     """Threshold attacks on the forget set (members) against unseen test samples (non-members).
 
     * ``mia/<feature>_auc``: area under the ROC curve, in [0, 1].
-    * ``mia/<feature>_tpr_at_<fpr>``: share of the forget set that is recognised when at most that share of
-      non-members is mistaken for members (Carlini et al., 2022). N non-members resolve no rate below 1/N: for a
-      smaller ``fpr`` the number is that of an attack without a single false alarm.
+    * ``mia/<feature>_tpr_at_<fpr>``: fraction of the forget set that is recognised when at most that fraction of
+      non-members is mistaken for members (Carlini et al., 2022, arXiv:2112.03570). N non-members cannot resolve a rate
+      below 1/N: for a smaller ``fpr`` the number is that of an attack without a single false alarm.
 
-    Polarity: a score is always turned so that higher means more like training data. An AUC above .5 says the forget
-    set still looks trained on, below .5 that it looks *less* familiar than unseen data, which betrays it as well;
-    ideal is the retrained model's value, about .5.
+    Closer to the retrained model is better; its AUC is about .5. A score always has the sign for which higher means
+    more like training data. An AUC above .5 says that the forget set still looks trained on, below .5 that it looks
+    *less* familiar than unseen data, which reveals it as well.
 
     Non-members are of the forgotten kind where the scenario has one (see ``non_members``). Loss, confidence and margin
-    are increasing functions of one another, so their numbers agree; entropies bring something new.
+    are increasing functions of one another, so their numbers agree; the entropies add information.
 
-    Raises ValueError with fewer than two members or non-members.
+    Args:
+        features: the numbers that are thresholded.
+        fprs: false positive rates for ``tpr_at``.
+
+    Raises ``ValueError`` with fewer than two members or non-members.
     """
 
     directions = {"mia/*_auc": "to-retrained", "mia/*_tpr_at_*": "to-retrained"}
 
-    def __init__(self, features: Sequence[str] = ("loss", "entropy"), fprs: Sequence[float] = (0.01,)) -> None:
-        for feature in features:
-            if feature not in FEATURES:
-                raise UserError(f"membership inference has no feature {feature!r}: {nearest(feature, FEATURES)}")
-        for fpr in fprs:
-            if not 0 < fpr < 1:
-                raise UserError(f"a false positive rate must lie between 0 and 1, such as 0.01, not {fpr}")
+    def __init__(
+        self, features: Sequence[Feature] = ("loss", "entropy"), fprs: Sequence[PartialFraction] = (0.01,)
+    ) -> None:
         self.features, self.fprs = tuple(features), tuple(fprs)
 
     def __call__(self, evidence: Evidence) -> dict[str, float]:

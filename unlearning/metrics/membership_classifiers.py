@@ -1,9 +1,11 @@
 """Membership inference by a classifier fitted to known members and non-members, as older papers report it.
 
-Members are retain samples and non-members test samples of every class, whatever the scenario. Where a whole class is
-forgotten only the non-members have it, so features that show the class (the probability vector) say non-member of any
-model, the original included: read a value against the retrained model's *and* the original's.
+Members are retain samples and non-members are test samples of every class, whatever the scenario. Where a whole class
+is forgotten, only the non-members have it, so features that show the class (the probability vector) call it non-member
+for any model, including the original: compare a value with the retrained model's *and* the original's.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable
 
@@ -13,18 +15,19 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 from torch import Tensor
 
-from ..errors import require_at_least
+from ..types import Count
 from .base import Evidence, Metric
 from .membership import confidence, entropy, modified_entropy, require_two
 
 
 class EntropyLogistic(Metric):
-    """``mia/entropy_logistic``: share of the forget set that a logistic regression on entropy calls *member*.
+    """``mia/entropy_logistic``: fraction of the forget set that a logistic regression on entropy calls *member*.
 
-    Fitted in-sample on the retain set (members) against test (non-members), with balanced class weights; the attack of
-    the SSD and JiT papers (Foster et al., 2024). Polarity: 1 says that all of the forget set looks trained on.
+    It is fitted on the retain set (members) against test (non-members), with balanced class weights: the attack of the
+    SSD and JiT papers (Foster et al., 2024). A value of 1 says that all of the forget set looks trained on; closer to
+    the retrained model is better.
 
-    Raises ValueError with fewer than two members or non-members.
+    Raises ``ValueError`` with fewer than two members or non-members.
     """
 
     directions = {"mia/entropy_logistic": "to-retrained"}
@@ -51,24 +54,26 @@ SVC_FEATURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 class SVCMembership(Metric):
-    """Shares of the forget set that a support vector classifier calls member and non-member, by five features.
+    """Fractions of the forget set that a support vector classifier calls member and non-member, by five features.
 
-    * ``mia/svc_<feature>_nonmember``: share of the forget set called *non-member*, the "MIA efficacy" of the papers: 1
-      says that none of it looks trained on.
-    * ``mia/svc_<feature>_member``: share called *member*, 1 less the former; it has the polarity of
-      ``mia/entropy_logistic``.
+    * ``mia/svc_<feature>_nonmember``: fraction of the forget set called *non-member*, the "MIA efficacy" of the papers;
+      1 says that none of it looks trained on.
+    * ``mia/svc_<feature>_member``: fraction called *member*, 1 minus the former, like ``mia/entropy_logistic``.
 
-    The attack of the SalUn and l1-sparse papers (Jia et al., 2023; features of Song & Mittal, 2021): C = 3, RBF kernel,
-    gamma 1 / (number of feature dimensions), fitted on equally many retain (members) and test samples (non-members).
-    At most ``limit`` of each are drawn at random by ``seed``, because the fit is quadratic in them.
+    Closer to the retrained model is better for both. It is the attack of the SalUn and l1-sparse papers (Jia et al.,
+    2023, arXiv:2304.04934; features of Song & Mittal, 2021, arXiv:2003.10595): C = 3, RBF kernel, gamma 1 / (number of
+    feature dimensions), fitted on equal numbers of retain (members) and test samples (non-members).
 
-    Raises ValueError with fewer than two members or non-members.
+    Args:
+        limit: at most this number of members and of non-members is drawn, because the fit is quadratic in it.
+        seed: of the draw.
+
+    Raises ``ValueError`` with fewer than two members or non-members.
     """
 
     directions = {"mia/svc_*": "to-retrained"}
 
-    def __init__(self, limit: int = 1000, seed: int = 0) -> None:
-        require_at_least(1, "evaluation.svc_membership", limit=limit)
+    def __init__(self, limit: Count = 1000, seed: int = 0) -> None:
         self.limit, self.seed = limit, seed
 
     def __call__(self, evidence: Evidence) -> dict[str, float]:
@@ -78,7 +83,7 @@ class SVCMembership(Metric):
         generator = torch.Generator().manual_seed(self.seed)
         drawn = [ids[torch.randperm(len(ids), generator=generator)[:count]] for ids in (split.retain, split.test)]
         known, membership = torch.cat(drawn), np.arange(2 * count) < count
-        found = {}
+        found: dict[str, float] = {}
         for name, feature in SVC_FEATURES.items():
             fit, forget = (
                 feature(evidence.logits[ids].double(), evidence.labels[ids]).reshape(len(ids), -1).numpy()
