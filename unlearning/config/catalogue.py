@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import UserError
-from ..metrics.directions import ARROWS, LEGEND
+from .legend import ARROWS, LEGEND
 
 if TYPE_CHECKING:
     from rich.table import Table

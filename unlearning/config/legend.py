@@ -9,8 +9,8 @@ from ..metrics.directions import MEAN_OVER, Direction
 ARROWS: dict[Direction, str] = {"up": "↑", "down": "↓", "to-retrained": "→"}
 LEGEND = "↑ higher is better · ↓ lower is better · → closer to the retrained model is better"
 TAUGHT = (
-    "unknown manipulated samples are in the retain set: retain/acc and the gaps go by the labels as taught, "
-    "corrective/... by the right ones"
+    "the retain set holds manipulated samples that are not known: retain/acc and the gaps use the labels as taught, "
+    "corrective/... uses the correct labels"
 )
 
 
