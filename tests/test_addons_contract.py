@@ -173,9 +173,13 @@ def refusal(places: list[str], *overrides: str) -> UserError:
 @pytest.mark.parametrize("method", ["finetune", "jit", "amnesiac", "scrub", "emmn", "retrain", "gradient_ascent"])
 def test_addons_for_two_gradients_refuse_a_method_with_one(method: str, places: list[str]) -> None:
     assert len(BOTH) == 7
-    for addon in BOTH:
-        error = refusal(places, f"method={method}", f"addon=[{addon}]")
-        assert (error.key, error.kind) == ("addon", "conflict")
+    config, _ = composed(f"method={method}", f"addon=[{','.join(BOTH)}]", *places)
+    job = Job.of(config)
+    network = job.lab.network(job.problem)
+    for name, addon in job.addons.items():
+        with pytest.raises(UserError) as caught:
+            job.lab.method(job.problem, job.method, {name: addon}, network)
+        assert (caught.value.key, caught.value.kind) == ("addon", "conflict")
 
 
 @pytest.mark.parametrize(
