@@ -1,4 +1,4 @@
-"""Ratios of CPU time that hold on a noisy machine, and the record of what was claimed and measured."""
+"""Ratios of CPU time that hold on a busy machine, and the table of what was claimed and measured."""
 
 from __future__ import annotations
 
@@ -17,7 +17,16 @@ Work = Callable[[], object]
 
 @dataclass(frozen=True)
 class Claim:
-    """A line of the table: a number, and the most (or the least) that it may be; without a target it informs."""
+    """A line of the table.
+
+    Args:
+        what: what is measured; of a ratio, both sides.
+        measured: the number.
+        target: the largest number for which the claim holds; None for a number that is only reported.
+        at_least: whether ``target`` is the smallest such number instead.
+        unit: of the number.
+        note: a remark for the last column.
+    """
 
     what: str
     measured: float
@@ -28,15 +37,16 @@ class Claim:
 
     @property
     def ok(self) -> bool:
+        """Whether the claim holds."""
         if self.target is None:
             return True
         return self.measured >= self.target if self.at_least else self.measured <= self.target
 
 
 def cpu_seconds(work: Work) -> float:
-    """CPU seconds of this process that ``work`` takes; what other processes do to the clock does not count."""
-    return_freed()  # a run's meter does so for its measure of peak memory: both sides begin with an empty heap
-    gc.disable()  # a collection would be paid for by whoever is at work when it is due
+    """CPU seconds that ``work`` takes in this process; the time of other processes does not count."""
+    return_freed()  # as the meter of a run does, to measure peak memory: both sides begin with an empty heap
+    gc.disable()  # a collection would be charged to whichever side is at work when it is due
     try:
         start = time.process_time()
         work()
@@ -46,9 +56,9 @@ def cpu_seconds(work: Work) -> float:
 
 
 def paired_ratio(work: Work, floor: Work, pairs: int) -> float:
-    """The least CPU time of ``work`` over the least of ``floor``, run in turns: A B A B ...
+    """The smallest CPU time of ``work`` divided by the smallest of ``floor``, measured in turns: A B A B ...
 
-    What neighbours on the machine take from caches and clock only adds, so the least is what the work itself costs.
+    Other processes slow a measurement down and never speed it up, so the smallest is nearest to the cost of the work.
     """
     works, floors = zip(*((cpu_seconds(work), cpu_seconds(floor)) for _ in range(pairs)), strict=True)
     return min(works) / min(floors)
@@ -58,7 +68,7 @@ COLUMNS = {"claim": "left", "measured": "right", "target": "right", "ok": "left"
 
 
 def cells(claim: Claim) -> tuple[str, ...]:
-    """A claim as a row of ``COLUMNS``."""
+    """The cells of a claim, one for each of ``COLUMNS``."""
     bound = "" if claim.target is None else f"{'>=' if claim.at_least else '<='} {claim.target:g} {claim.unit}"
     verdict = "" if claim.target is None else "yes" if claim.ok else "NO"
     return claim.what, f"{claim.measured:.3g} {claim.unit}", bound, verdict, claim.note
@@ -72,7 +82,7 @@ def markdown(claims: list[Claim]) -> str:
 
 def show(claims: list[Claim], console: Console) -> None:
     """Print the table of all claims."""
-    table = Table(title="Speed: one thread, CPU seconds, least of interleaved runs", title_justify="left")
+    table = Table(title="Speed: one thread, CPU seconds, smallest of interleaved runs", title_justify="left")
     for name, justify in COLUMNS.items():
         table.add_column(name, justify=justify)
     for claim in claims:

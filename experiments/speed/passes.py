@@ -1,65 +1,68 @@
-"""The floor of a method: the sample passes that it makes, made again by a loop that does nothing else."""
+"""The floor of a method: its sample passes, recorded and repeated by a loop that does nothing else."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
-from unlearning.runtime.cost import Meter
+from unlearning.methods.base import Method
 
 
 @dataclass
 class Pass:
-    """One batch that went through a network, and whether a gradient came back."""
+    """One batch that went forward through a network, and whether a gradient went back."""
 
     network: nn.Module
     shape: torch.Size
     training: list[bool]  # of each module: BatchNorm may be frozen while the rest trains
-    to_inputs: bool  # the gradient is of the inputs (learned noise), not of the weights
+    to_inputs: bool  # the gradient is by the inputs (learned noise) instead of the weights
     backward: bool = False
 
 
-class Recorder(Meter):
-    """A meter that also remembers every pass, so that they can be made again."""
+@contextmanager
+def recorded(method: Method) -> Iterator[list[Pass]]:
+    """Collect every pass that the method's meter counts meanwhile."""
+    passes: list[Pass] = []
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.passes: list[Pass] = []
-
-    def watch(self, network: nn.Module) -> None:
-        if network not in self._watched:
-            network.register_forward_hook(self.remember)
-        super().watch(network)
-
-    def remember(self, network: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if not self._running:
+    def record(network: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        meter = method.meter  # looked up at each pass: a one-shot method has another one for its edit
+        if not (meter._running and network in meter._watched):
             return
         training = [module.training for module in network.modules()]
         one = Pass(network, inputs[0].shape, training, inputs[0].requires_grad)
-        self.passes.append(one)
+        passes.append(one)
         if output.requires_grad:
             output.register_hook(lambda _: setattr(one, "backward", True))
 
+    hook = register_module_forward_hook(record)
+    try:
+        yield passes
+    finally:
+        hook.remove()
+
 
 class Floor:
-    """The recorded passes in a bare loop: the same networks, batch sizes and modes; no data, optimiser or records."""
+    """The recorded passes in a bare loop: the same networks, batch sizes and modes, without data and optimiser."""
 
     def __init__(self, passes: list[Pass]) -> None:
         self.passes = list(passes)
         for one in self.passes:
-            one.network._forward_hooks.clear()  # neither the meter nor the recorder is part of the floor
+            one.network._forward_hooks.clear()  # the meter is not part of the floor
         self.inputs = {shape: channels_last(torch.randn(shape)) for shape in {one.shape for one in passes}}
 
     @property
     def forward(self) -> int:
-        """Samples that pass forward."""
+        """The number of samples that pass forward."""
         return sum(one.shape[0] for one in self.passes)
 
     @property
     def backward(self) -> int:
-        """Samples whose gradient passes back."""
+        """The number of samples whose gradient passes back."""
         return sum(one.shape[0] for one in self.passes if one.backward)
 
     def __call__(self) -> None:
@@ -75,5 +78,5 @@ class Floor:
 
 
 def channels_last(images: Tensor) -> Tensor:
-    """The layout in which small convolutions are fastest; features (B, F) stay as they are."""
+    """The inputs in the memory layout in which small convolutions are fastest; features (B, F) are unchanged."""
     return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images

@@ -1,27 +1,27 @@
-"""What bfloat16 gains, and whether SSD then selects the same weights."""
+"""Whether bfloat16 is faster, and whether SSD then selects the same weights."""
 
 from __future__ import annotations
 
-import copy
 import tempfile
-from pathlib import Path
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from unlearning.config import build
-from unlearning.methods.ssd import SSD
-from unlearning.pipeline import Run
+from unlearning.config.compose import composed
+from unlearning.engine.job import Job
+from unlearning.gradients.vectors import weights_of
 
 from .measure import Claim, paired_ratio
-from .setting import Bench, composed, state
+from .setting import Bench
 
 
 def bf16(bench: Bench, pairs: int) -> list[Claim]:
-    """SSD on a trained model of the digits in both precisions; and its time on the ResNet."""
-    (full, full_says), (half, half_says) = (dampened(precision) for precision in ("32-true", "bf16-mixed"))
+    """SSD on a trained model of the digits in both precisions, and its time on the benchmark's network."""
+    with tempfile.TemporaryDirectory() as root:
+        exact, mixed = (ssd(root, precision) for precision in ("32-true", "bf16-mixed"))
+        original = exact.lab.train(exact.problem, exact.recipe, exact.problem.split.train, exact.pretrain_seed).network
+        (full, full_says), (half, half_says) = (dampened(job, original, exact) for job in (exact, mixed))
     shared, either = int((full & half).sum()), int((full | half).sum())
-    by_sample = "method.importance=per_sample"  # as in the digits' preset
+    by_sample = "method.importance=per_sample"  # as on the digits
     ratio = paired_ratio(
         lambda: bench.fit(bench.method("ssd", by_sample)),
         lambda: bench.fit(bench.method("ssd", by_sample), "bf16-mixed"),
@@ -48,17 +48,12 @@ def bf16(bench: Bench, pairs: int) -> list[Claim]:
     ]
 
 
-def dampened(precision: str) -> tuple[Tensor, Tensor]:
-    """The weights that SSD changes when it looks at the data in this precision, and what fp32 then predicts."""
-    with tempfile.TemporaryDirectory() as root:
-        where = f"paths.root={root}"
-        exact = Run(composed(where)[0], Path(root))
-        original = exact.reference("original").network
-        config, _ = composed(where, "method=ssd", f"trainer.precision={precision}")
-        method: SSD = build.method(config, copy.deepcopy(original))
-        torch.manual_seed(0)
-        run = Run(config, Path(root))
-        run.fit(method, "SSD")
-        run.edit(method, method.observations)
-        changed = state(method.model) != state(original)
-        return changed, exact.predictions(method.model, "SSD diverged").argmax(-1)
+def ssd(root: str, precision: str) -> Job:
+    """The job of SSD on the digits in a precision."""
+    return Job.of(composed("method=ssd", f"trainer.precision={precision}", "tracking=none", f"paths.root={root}")[0])
+
+
+def dampened(job: Job, original: nn.Module, exact: Job) -> tuple[Tensor, Tensor]:
+    """Which weights a job changes, (P,) bool, and the classes that its model then predicts as ``exact`` computes."""
+    network = job.lab.unlearn(job.problem, job.method, job.addons, original, job.seed).network
+    return weights_of(network) != weights_of(original), exact.lab.predict(exact.problem, network).argmax(-1)
