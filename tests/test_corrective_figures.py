@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import composed
+from experiments.corrective.figures import dampening_figure, examples_figure, gamma_figure, main
 from unlearning import pipeline
+from unlearning.config.compose import composed
 from unlearning.errors import UserError
-from unlearning.report import collect, main
-from unlearning.report.figures import dampening_figure, examples_figure, gamma_figure
+from unlearning.report import collect
+from unlearning.request import Request
 
 SCENARIO = "digits · small_cnn · poison · m=100"
 
@@ -90,28 +91,33 @@ def test_cells_of_the_heat_map_are_means_over_seeds(write) -> None:
 def test_two_settings_of_a_method_are_not_mixed(write, tmp_path: Path) -> None:
     write("ssd", 10, 0, 0.2, alpha=1.0)
     root = write("ssd", 10, 0, 0.8, alpha=2.0)
-    with pytest.raises(UserError, match="one setting of ssd, and there are runs with several: choose by --filter"):
+    with pytest.raises(UserError) as caught:
         gamma_figure(collect(root))
-    words = ["--metrics", "corrective/*", "--figure", "gamma", "--out", str(tmp_path)]
-    assert main([str(root), *words, "--filter", "method.alpha=2"]) == 0
+    assert (caught.value.key, caught.value.kind) == ("--filter", "conflict")
+    assert main([str(root), "--out", str(tmp_path / "figures"), "--filter", "method.alpha=2"]) == 0
+    assert (tmp_path / "figures" / "gamma.png").is_file()
 
 
 def test_what_cannot_be_drawn_is_explained(write, capsys) -> None:
-    root = write("scrub", 10, 0, 0.2)
-    with pytest.raises(UserError, match=r"needs runs of method=ssd with several method.alpha"):
+    write("scrub", 10, 0, 0.2)
+    for alpha in (1.0, 2.0):
+        root = write("ssd", 10, 0, 0.2, alpha=alpha, lam=1.0)  # one lambda is no map
+    with pytest.raises(UserError) as caught:
         dampening_figure(collect(root))
-    assert main([str(root), "--metrics", "corrective/*", "--figure", "dampening"]) == 1
-    assert "report: --figure dampening needs runs of method=ssd" in capsys.readouterr().err
+    assert caught.value.key == "method.alpha"
+    assert main([str(root), "--figure", "dampening"]) == 1
+    assert capsys.readouterr().err.startswith("figures: the figure dampening needs a method that was run with several")
     runs = collect(root)
     for run in runs:
         run.result["sizes"]["manipulated"] = 0
-    with pytest.raises(UserError, match="no finished run has manipulated samples: make some with scenario=poison"):
+    with pytest.raises(UserError) as caught:
         gamma_figure(runs)
+    assert caught.value.key == "scenario"
 
 
 def test_figures_of_real_runs(places: list[str], tmp_path: Path, capsys) -> None:
     words = ["scenario=confusion", "method=original", "retrained=false", "pretrain.epochs=1", "tracking=none"]
-    folder = pipeline.run(*composed(*words, *places), command="test")
+    folder = pipeline.run(Request(*composed(*words, *places)))
     assert main([str(folder.parent), "--out", str(tmp_path), "--figure", "gamma", "examples"]) == 0
     assert {"gamma.png", "examples.png"} <= {file.name for file in tmp_path.iterdir()}
     titles = {axes.get_title() for axes in examples_figure(collect(folder.parent)).axes}

@@ -15,8 +15,8 @@ from pathlib import Path
 from statistics import fmean
 
 from experiments.cells import plus_minus
+from experiments.corrective.figures import by_setting, known_part
 from unlearning.errors import UserError
-from unlearning.report.figures import by_setting, known_part
 from unlearning.report.runs import Run, collect
 
 CHOSEN_BY = {

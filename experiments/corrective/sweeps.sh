@@ -8,7 +8,10 @@ export OMP_NUM_THREADS=1
 gamma=${3:-0.3}
 
 sweep() { python run.py -m tracking=none evaluation.membership=null "$@"; }
-report() { python -m unlearning.report "$out/$1/multirun" --out "$out/$1" --metrics "$columns" --figure $2; }
+report() {
+    python -m unlearning.report "$out/$1/multirun" --out "$out/$1" --metrics "$columns"
+    python -m experiments.corrective.figures "$out/$1/multirun" --out "$out/$1" --figure $2
+}
 columns=corrective/acc_seen,corrective/acc_unseen,corrective/acc_known,corrective/acc_retain,corrective/poison_healed
 columns=$columns,corrective/wrong_seen,cost/seconds
 

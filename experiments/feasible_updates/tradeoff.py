@@ -18,8 +18,8 @@ from pathlib import Path
 from statistics import fmean
 
 from experiments.cells import plus_minus
+from experiments.drawing import canvas, legend_below, palette
 from unlearning.errors import UserError
-from unlearning.report.figures import canvas, palette
 from unlearning.report.runs import Run, collect
 
 PRICES = ("retain/acc", "test/acc", "distance/fidelity_forget", "mia/svc_entropy_nonmember")
@@ -121,8 +121,7 @@ def draw(found: Mapping[tuple[str, str], Mapping[str, Line]], file: Path) -> Non
         axes.grid(color="#e5e5e5")
         axes.spines[["top", "right"]].set_visible(False)
         axes.set(title=objective, xlabel="retain accuracy", ylabel=f"{place.split(' (')[0]}\nrUA")
-    handles = {h.get_label(): h for axes in figure.axes for h in axes.get_legend_handles_labels()[0]}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, frameon=False)
+    legend_below(figure, columns=4)
     figure.savefig(file)
 
 

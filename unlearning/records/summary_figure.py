@@ -1,6 +1,9 @@
-"""One picture of a run: what was forgotten, what it cost, and whether the forgetting shows."""
+"""The figures of a run: what was forgotten, what it cost, and whether the forgetting shows."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +16,7 @@ from ..metrics.accuracy import Accuracy, ClassAccuracy
 from ..metrics.base import Evidence, evaluate
 from ..metrics.membership import auc, member_score, non_members
 
-COLOURS = {  # told apart by the colour-blind
+COLOURS = {  # distinguishable for colour-blind readers
     "original": "#8c8c8c",
     "retrained": "#0072b2",
     "clean": "#009e73",
@@ -22,7 +25,7 @@ COLOURS = {  # told apart by the colour-blind
 MARKERS = {"original": "s", "retrained": "o", "clean": "^", "unlearned": "D"}
 SETS = ("forget", "retain", "test")
 NOISE = "noise/entropy_"
-NAMED_CLASSES = 20  # of more classes, only the forgotten ones are named
+NAMED_CLASSES = 20  # where there are more, only the forgotten ones are named
 
 Values = dict[str, dict[str, float]]  # numbers of each model
 
@@ -30,9 +33,9 @@ Values = dict[str, dict[str, float]]  # numbers of each model
 def summary_figure(rows: Mapping[str, Evidence]) -> Figure:
     """Accuracy by set, test accuracy by class, and the margins of the forget set beside those of unseen samples.
 
-    ``rows`` holds the evidence of any of ``original``, ``retrained``, ``clean`` and ``unlearned``. Numbers that do not
-    exist (an empty set, logits that are not finite) leave a gap. No window is opened: ``figure.savefig(path)`` writes
-    it.
+    ``rows`` holds the evidence about any of ``original``, ``retrained``, ``clean`` and ``unlearned``. Numbers that do
+    not exist (an empty set, logits that are not finite) leave a gap. No window is opened; ``figure.savefig(path)``
+    writes the figure.
     """
     rows = {name: rows[name] for name in COLOURS if name in rows}
     first = next(iter(rows.values()))
@@ -54,9 +57,9 @@ def summary_figure(rows: Mapping[str, Evidence]) -> Figure:
 
 
 def noise_figure(values: Mapping[str, Mapping[str, float]]) -> Figure | None:
-    """The entropy of each model's predictions on the forget set against the noise on it; None if it was not measured.
+    """The entropy of each model's predictions against noise on the forget set; None if it was not measured.
 
-    ``values`` holds the numbers of ``noise_curve`` for any of ``original``, ``retrained`` and ``unlearned``.
+    ``values`` holds the numbers of ``noise_curve`` by model.
     """
     curves = {
         name: sorted((float(key.removeprefix(NOISE)), v) for key, v in values[name].items() if key.startswith(NOISE))
@@ -92,19 +95,21 @@ def draw_sets(axes: Axes, values: Values) -> None:
 
 
 def draw_classes(axes: Axes, values: Values, classes: tuple[str, ...], forgotten: set[str]) -> None:
-    """A marker for each model and class of test; many classes are ordered by the first model's accuracy."""
+    """Test accuracy as one marker per model and class; many classes are sorted by the first model's accuracy."""
     accuracy = {
         name: np.array([found.get(f"class_acc/{c}", np.nan) for c in classes]) for name, found in values.items()
     }
     many = len(classes) > NAMED_CLASSES
-    order = np.argsort(-next(iter(accuracy.values())), kind="stable") if many else np.arange(len(classes))
+    first = next(iter(accuracy.values()))
+    order = np.argsort(-first, kind="stable") if many else np.arange(len(classes))
     for place, (name, heights) in enumerate(accuracy.items()):
         shift = 0 if many else 0.2 * (place - (len(values) - 1) / 2)
-        style = {"color": COLOURS[name], "ms": 4 if many else 7, "alpha": 0.85, "mew": 0, "clip_on": False}
-        axes.plot(np.arange(len(order)) + shift, heights[order], MARKERS[name], **style)
+        style: dict[str, Any] = {"color": COLOURS[name], "ms": 4 if many else 7, "alpha": 0.85, "mew": 0}
+        axes.plot(np.arange(len(order)) + shift, heights[order], MARKERS[name], clip_on=False, **style)
     named = [x for x, number in enumerate(order) if not many or classes[number] in forgotten]
     names = [classes[order[x]] for x in named]
-    turned = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if max(map(len, names), default=0) > 3 else {}
+    long = max(map(len, names), default=0) > 3
+    turned: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if long else {}
     axes.set_xticks(named, names, **turned)
     for x, label in zip(named, axes.get_xticklabels(), strict=True):
         if classes[order[x]] in forgotten:
@@ -124,7 +129,7 @@ def draw_rates(axes: Axes) -> None:
 
 
 def draw_margins(panels: Mapping[str, Axes], rows: Mapping[str, Evidence]) -> None:
-    """A histogram of the margin for each model: the forget set filled, unseen samples of its kind as a line."""
+    """A histogram of margins for each model: the forget set filled, unseen samples of the same kind as a line."""
     margins = {}
     for name in panels:
         row, ids = rows[name], (rows[name].split.forget, non_members(rows[name].split))
@@ -133,7 +138,7 @@ def draw_margins(panels: Mapping[str, Axes], rows: Mapping[str, Evidence]) -> No
     low, high = np.percentile(pooled, (0.2, 99.8)) if len(pooled) else (0, 0)
     low, high = low - 0.5, high + 0.5
     smallest = min((len(v) for pair in margins.values() for v in pair if len(v)), default=1)
-    bins = np.linspace(low, high, int(np.clip(2 * np.sqrt(smallest), 10, 40)) + 1)
+    bins = np.linspace(low, high, int(np.clip(2 * np.sqrt(smallest), 10, 40)) + 1).tolist()
     for name, axes in panels.items():
         forget, unseen = margins[name]
         note = f"{name}: nothing to compare"

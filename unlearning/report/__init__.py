@@ -1,7 +1,7 @@
-"""Many finished runs -> one table a setting: mean and 95 % interval over seeds, and what the interval is over."""
+"""Tables over many finished runs: mean and 95 % interval over seeds, and what the interval is over."""
 
-from .command import main, show
+from .command import main, show_runs
 from .groups import aggregate
 from .runs import collect
 
-__all__ = ["aggregate", "collect", "main", "show"]
+__all__ = ["aggregate", "collect", "main", "show_runs"]

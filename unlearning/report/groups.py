@@ -1,4 +1,4 @@
-"""Runs that differ only in seeds are one group: its name, its mean and its interval, and what that is over."""
+"""Group runs that differ only in seeds: names, means, intervals, and what the intervals are over."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..config.groups import REFERENCE_FREE
 from ..metrics.directions import AVERAGE_GAPS
-from .runs import METHOD, REFERENCES, ROWS, SETTING, Run, group_of, is_seed, override, text_of
+from .runs import REFERENCES, ROWS, SETTING, Run, group_of, is_seed, override, text_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 T = TypeVar("T")
 SEEDS = {"seed": "unlearning", "split.seed": "split", "scenario.seed": "scenario", "pretrain.seed": "pretraining"}
-FIELDS = ("setting", "method", "row", "metric", "mean", "std", "ci95", "n", "varied", "failed")
+FIELDS = ["setting", "method", "row", "metric", "mean", "std", "ci95", "n", "varied", "failed"]
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Group:
 
     @property
     def gap(self) -> float:
-        """Absolute mean of gap/mean; infinite where there is none."""
+        """Absolute mean of gap/mean over the runs; infinite where there is none."""
         found = [run.values[self.row]["gap/mean"] for run in self.runs if "gap/mean" in run.values[self.row]]
         return abs(fmean(found)) if found else math.inf
 
@@ -41,65 +42,70 @@ class Group:
 def group_runs(runs: Iterable[Run], by: Sequence[str] = ()) -> tuple[list[Group], int]:
     """Groups with their labels, in the tables' order, and how many runs were left out as repeats.
 
-    Of runs with the same configuration and seeds one counts: the last finished, before any without a retrained model.
-    A reference model counts once however many methods started from it. ``by`` names further keys, seeds included,
-    whose values are groups of their own.
+    Of several runs with the same configuration and seeds, the one that finished last counts, and one with a retrained
+    model before any without. A reference model counts once, however many methods started from it. ``by`` names further
+    keys, seeds included, whose values make groups of their own.
     """
-    groups: dict[tuple, Group] = {}
-    counted: set[tuple] = set()
+    groups: dict[tuple[str, ...], Group] = {}
+    counted: set[tuple[tuple[str, ...], str]] = set()
     repeats = 0
     done = [run for run in runs if run.state == "done"]
     for run in sorted(done, key=lambda run: ("retrained" in run.values, run.finished), reverse=True):
         settings = run.decisive | {k: run.lookup(k) for k in by if run.lookup(k) is not None}
         for row in run.values:
-            decisive, seeds = ({k: v for k, v in d.items() if _decides(k, row)} for d in (settings, run.seeds))
+            decisive, seeds = ({k: v for k, v in d.items() if decides(k, row)} for d in (settings, run.seeds))
             name = row if row in REFERENCES else run.method
-            key = (row, name, *(run.choices[g] for g in SETTING), _frozen(decisive))
-            if (key, _frozen(seeds)) in counted:
+            key = (row, name, *(run.choices[g] for g in SETTING), frozen(decisive))
+            if (key, frozen(seeds)) in counted:
                 repeats += row == "unlearned"
                 continue
-            counted.add((key, _frozen(seeds)))
+            counted.add((key, frozen(seeds)))
             groups.setdefault(key, Group(row, decisive, [], run.place, name)).runs.append(run)
     found = list(groups.values())
-    _name(found)
+    complete_names(found)
     return sorted(found, key=lambda g: (g.setting, ROWS.index(g.row), g.gap, g.label)), repeats
 
 
-def _decides(key: str, row: str) -> bool:
-    """The reference models depend neither on the method nor on the unlearning seed, which an evaluation's follows."""
-    follows = key == "seed" or group_of(key) in METHOD or (is_seed(key) and group_of(key) == "evaluation")
+def decides(key: str, row: str) -> bool:
+    """Whether a key decides a row. The reference models depend neither on the method nor on the unlearning seed.
+
+    Nor do they depend on the seed of an evaluation, which follows that seed.
+    """
+    follows = key == "seed" or group_of(key) in REFERENCE_FREE or (is_seed(key) and group_of(key) == "evaluation")
     return row not in REFERENCES or not follows
 
 
-def _frozen(values: Mapping[str, Any]) -> str:
+def frozen(values: Mapping[str, Any]) -> str:
+    """A mapping as text that is the same for equal mappings."""
     return json.dumps(values, sort_keys=True)
 
 
-def _name(groups: list[Group]) -> None:
-    """Complete every group's setting and label with just the parameters that tell it from the others."""
-    for alike in _split(groups, lambda g: g.setting):
-        for group, words in zip(alike, _differences(alike, lambda k: k in SETTING), strict=True):
+def complete_names(groups: list[Group]) -> None:
+    """Complete the setting and the label of every group with the parameters that distinguish it, and no others."""
+    for alike in partitioned(groups, lambda g: g.setting):
+        for group, words in zip(alike, differences(alike, lambda k: k in SETTING), strict=True):
             group.setting = " · ".join([group.setting, *words])
-    for there in _split(groups, lambda g: (g.setting, g.row in REFERENCES)):
-        # what surrounds the method is told apart over the whole table, its parameters among its like
-        around = _differences(there, lambda k: k not in (*METHOD, *SETTING))
-        for alike in _split(zip(there, around, strict=True), lambda pair: (pair[0].row, pair[0].label)):
-            own = _differences([group for group, _ in alike], lambda k: k in METHOD)
-            for (group, outer), inner in zip(alike, own, strict=True):
+    for there in partitioned(groups, lambda g: (g.setting, g.row in REFERENCES)):
+        # what surrounds the method is compared over the whole table, its parameters among groups of the same label
+        around = differences(there, lambda k: k not in (*REFERENCE_FREE, *SETTING))
+        for pairs in partitioned(zip(there, around, strict=True), lambda pair: (pair[0].row, pair[0].label)):
+            own = differences([group for group, _ in pairs], lambda k: k in REFERENCE_FREE)
+            for (group, outer), inner in zip(pairs, own, strict=True):
                 group.label = " ".join([group.label, *inner, *outer])
 
 
-def _split(items: Iterable[T], key: Callable[[T], Any]) -> list[list[T]]:
+def partitioned(items: Iterable[T], key: Callable[[T], Any]) -> list[list[T]]:
+    """The items in lists of equal keys, in the order in which the keys first occur."""
     parts: dict[Any, list[T]] = defaultdict(list)
     for item in items:
         parts[key(item)].append(item)
     return list(parts.values())
 
 
-def _differences(groups: list[Group], part: Callable[[str], bool]) -> list[list[str]]:
-    """For each group the overrides among the config groups of ``part`` that not all share.
+def differences(groups: list[Group], part: Callable[[str], bool]) -> list[list[str]]:
+    """The overrides of each group, among the config groups of ``part``, that the groups do not all share.
 
-    Where the choice of a config group says all that its leaves say, the choice alone is named: ``pretrain=long``.
+    Where the choice of a config group implies its leaves, only the choice is named: ``pretrain=long``.
     """
     keys = sorted({k for g in groups for k in g.decisive if part(group_of(k))})
     keys = [k for k in keys if len({text_of(g.decisive.get(k)) for g in groups}) > 1]
@@ -107,7 +113,7 @@ def _differences(groups: list[Group], part: Callable[[str], bool]) -> list[list[
     for name in dict.fromkeys(map(group_of, keys)):
         leaves = [k for k in keys if group_of(k) == name]
         choices = [g.runs[0].choices.get(name) for g in groups]
-        told = {(c, _frozen({k: g.decisive.get(k) for k in leaves})) for c, g in zip(choices, groups, strict=True)}
+        told = {(c, frozen({k: g.decisive.get(k) for k in leaves})) for c, g in zip(choices, groups, strict=True)}
         whole = name not in leaves and len(set(choices)) == len(told)
         for group, choice, found in zip(groups, choices, words, strict=True):
             each = [override(k, group.decisive[k]) for k in leaves if k in group.decisive]
@@ -116,10 +122,10 @@ def _differences(groups: list[Group], part: Callable[[str], bool]) -> list[list[
 
 
 def varied(runs: Sequence[Run], row: str) -> str:
-    """Over what the interval is: which seeds took more than one value among the runs."""
+    """What an interval is over: the seeds that took more than one value among the runs."""
     if len(runs) < 2:
         return "one run"
-    present = sorted({k for run in runs for k in run.seeds if _decides(k, row)})
+    present = sorted({k for run in runs for k in run.seeds if decides(k, row)})
     taken = {k: tuple(run.seeds.get(k) for run in runs) for k in present}
     named = [seed for seed in SEEDS if seed in taken]
     followed = {taken[seed] for seed in named}
@@ -136,20 +142,20 @@ def varied(runs: Sequence[Run], row: str) -> str:
 def aggregate(runs: Iterable[Run], metrics: Sequence[str], by: Sequence[str] = ()) -> pd.DataFrame:
     """One record for each setting, row of its table and metric, in the tables' order.
 
-    Columns: setting, method (the row's label), row (original, retrained or unlearned), metric, mean, std (n-1), ci95
-    (half-width of Student's t interval of the mean), n (runs with a value), varied (what ``std`` and ``ci95`` are
-    over), failed (runs in which the metric failed). ``std`` and ``ci95`` are NaN for n = 1. References come first,
-    then the methods by \\|gap/mean\\|.
+    Columns: setting, method (the label of the row), row (original, retrained, clean or unlearned), metric, mean,
+    std (n-1), ci95 (half-width of Student's t interval of the mean), n (runs with a value), varied (what ``std`` and
+    ``ci95`` are over), failed (runs in which the metric failed). ``std`` and ``ci95`` are NaN for n = 1. References
+    come first, then the methods by the absolute value of their mean gap.
     """
     import pandas as pd
 
     groups, _ = group_runs(runs, by)
-    reported = _reported(groups)
+    reported = reported_by(groups)
     records = []
     for group in groups:
         for metric in metrics:
             having = [run for run in group.runs if metric in run.values[group.row]]
-            failed = sum(_failed(run, group.row, metric, reported) for run in group.runs)
+            failed = sum(has_failed(run, group.row, metric, reported) for run in group.runs)
             if not having and not failed:
                 continue
             mean, std, half = spread([run.values[group.row][metric] for run in having])
@@ -167,26 +173,32 @@ def spread(values: Sequence[float]) -> tuple[float, float, float]:
     return mean, std, float(stdtrit(n - 1, 0.975)) * std / math.sqrt(n) if n > 1 else math.nan
 
 
-def _reported(groups: Iterable[Group]) -> dict[str, set[str]]:
-    """The metrics that runs with the same evaluation report: what a run with failures might have had."""
+def reported_by(groups: Iterable[Group]) -> dict[str, set[str]]:
+    """The metrics reported by any run with the same evaluation: what a run with failures might have had."""
     reported: dict[str, set[str]] = defaultdict(set)
     for run in (run for group in groups for run in group.runs):
-        reported[_evaluation(run)] |= {metric for row in run.values.values() for metric in row}
+        reported[evaluation_of(run)] |= {metric for row in run.values.values() for metric in row}
     return reported
 
 
-def _evaluation(run: Run) -> str:
+def evaluation_of(run: Run) -> str:
+    """The metrics that a run was asked for, and whether there was a retrained model to compare with."""
     asked = {k: v for k, v in run.decisive.items() if group_of(k) == "evaluation"}
-    return _frozen(asked | {"retrained": "retrained" in run.values})
+    return frozen(asked | {"retrained": "retrained" in run.values})
 
 
-def _failed(run: Run, row: str, metric: str, reported: Mapping[str, set[str]]) -> bool:
-    """A run names what failed by metric or by family; a family's metrics are those that its like report."""
+def has_failed(run: Run, row: str, metric: str, reported: Mapping[str, set[str]]) -> bool:
+    """Whether a metric failed in a run, which names what failed by metric or by family.
+
+    The metrics of a family are those that runs with the same evaluation report.
+    """
     if row not in run.values or metric in run.values[row] or metric.startswith("cost/"):
         return False
     if metric.startswith("gap/"):  # a gap needs both rows, their mean needs one of the gaps
         parts = AVERAGE_GAPS.get(metric, (metric.removeprefix("gap/"),))
         needed = ("unlearned", "retrained") if row == "unlearned" and "retrained" in run.values else ()
-        return any(_failed(run, needs, part, reported) for needs in needed for part in parts)
+        return any(has_failed(run, needs, part, reported) for needs in needed for part in parts)
     failed = run.failed.get(row, {})
-    return bool({metric, metric.partition("/")[0]} & failed.keys() or (failed and metric in reported[_evaluation(run)]))
+    return bool(
+        {metric, metric.partition("/")[0]} & failed.keys() or (failed and metric in reported[evaluation_of(run)])
+    )

@@ -1,4 +1,4 @@
-"""The table that ends a run: original, retrained and unlearned model side by side."""
+"""The table of one run: original, retrained and unlearned model side by side."""
 
 from __future__ import annotations
 
@@ -8,63 +8,64 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ..config.schema import label
-from ..metrics.directions import ARROWS, CORRECTED, LEGEND, TAUGHT, taught_wrong
+from ..config.groups import label
+from ..config.legend import ARROWS, LEGEND, TAUGHT, mean_gap, number, sights
+from ..metrics.directions import CORRECTED, taught_wrong
 
-HIDDEN = ("class_acc/",)  # in results.json and the figure, too many for the screen
+HIDDEN = ("class_acc/",)  # too many for the screen; they are in results.json and the figure
 SHORT = (*CORRECTED, "forget/acc", "retain/acc", "test/acc")
 
 
 def run_table(results: Mapping[str, Any], console: Console | None = None) -> None:
-    """Print the table of one run: a row a metric, with its direction and the gap to the retrained model."""
+    """Print the table of one run: one row per metric, with its direction and the gap to the retrained model."""
     console = console or Console()
-    choices, sizes, rows = results["config"]["choices"], results["sizes"], results["rows"]
-    title = f"{label(choices)}: {choices['model']} on {choices['dataset']} forgets "
-    title += f"{sizes['forget']} of {sizes['train']} training samples ({choices['scenario']})"
-    table = Table(title=title, title_justify="left", caption_justify="left")
-    table.caption = f"{LEGEND}\n{label(choices)} was handed: {handed(results['access'])}"
-    if taught_wrong(sizes):
-        table.caption += f"\n{TAUGHT}"
+    rows, gaps = results["rows"], results["gaps"]
+    table = Table(title=title(results), caption=caption(results), title_justify="left", caption_justify="left")
     table.add_column("metric", overflow="fold")  # two metrics may differ in their last letters
     table.add_column("")
-    for name in (*rows, *(["gap"] if results["gaps"] else [])):
+    for name in (*rows, *(["gap"] if gaps else [])):
         table.add_column(name, justify="right")
     for metric in rows["unlearned"]:
         if metric.startswith(HIDDEN):
             continue
         cells = [number(metric, row.get(metric)) for row in rows.values()]
-        if results["gaps"]:
-            gap = results["gaps"].get(f"gap/{metric}")
+        if gaps:
+            gap = gaps.get(f"gap/{metric}")
             cells.append("" if gap is None else f"{gap:+.3f}")
         arrow = "↓" if metric.startswith("cost/") else ARROWS[results["directions"][metric]]
         table.add_row(metric, arrow, *cells)
-    if "gap/mean" in results["gaps"]:
+    if "gap/mean" in gaps:
         table.add_section()
-        table.add_row("gap/mean", "↓", *[""] * len(rows), f"{results['gaps']['gap/mean']:.3f}")
+        table.add_row("gap/mean", "↓", *[""] * len(rows), f"{gaps['gap/mean']:.3f}")
     console.print(table)
     for name, why in results["failed"].items():
         console.print(f"failed: {name}: {why}", style="red", markup=False)
+    for note in results["notes"]:
+        console.print(f"note: {note}", style="yellow", markup=False)
 
 
-def handed(access: Mapping[str, str]) -> str:
-    """The data that a run's method and add-ons may see, in words."""
-    return ", ".join(f"{stream} ({what})" for stream, what in access.items()) or "no data"
+def title(results: Mapping[str, Any]) -> str:
+    """What was asked for, in one line."""
+    choices, sizes = results["config"]["choices"], results["sizes"]
+    return (
+        f"{label(choices)} on {choices['dataset']} ({choices['model']}): forget {sizes['forget']:,} of "
+        f"{sizes['train']:,} training samples (scenario: {choices['scenario']})"
+    )
+
+
+def caption(results: Mapping[str, Any]) -> str:
+    """How to read the numbers, and what data they cost."""
+    lines = [LEGEND]
+    if "gap/mean" in results["gaps"]:
+        lines.append(mean_gap(name.removeprefix("gap/") for name in results["gaps"]))
+    lines.append(f"Data access of {label(results['config']['choices'])}: {sights(results['access'])}")
+    return "\n".join(lines + [TAUGHT] * taught_wrong(results["sizes"]))
 
 
 def one_line(results: Mapping[str, Any]) -> str:
     """A finished run in a few words, for sweeps."""
     row = results["rows"]["unlearned"]
-    wanted = [name for name in SHORT if name in row]
-    text = "  ".join(f"{name} {row[name]:.3f}" for name in wanted)
+    text = "  ".join(f"{name} {row[name]:.3f}" for name in SHORT if name in row)
     if "gap/mean" in results["gaps"]:
         text += f"  gap/mean {results['gaps']['gap/mean']:.3f}"
     return text + f"  {row['cost/seconds']:.1f} s" + ("  some metrics failed" if results["failed"] else "")
-
-
-def number(metric: str, value: float | None) -> str:
-    """A value as the table shows it."""
-    if value is None:
-        return ""
-    if metric == "cost/seconds":
-        return f"{value:.2f}"
-    return f"{value:,.0f}" if metric.startswith("cost/") else f"{value:.3f}"

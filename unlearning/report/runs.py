@@ -1,4 +1,4 @@
-"""A run directory as the report reads it: what was measured, what failed, and the settings that decided it."""
+"""The folder of a run as the report reads it: what was measured, what failed, and the settings that decided it."""
 
 from __future__ import annotations
 
@@ -10,37 +10,40 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from ..config.schema import DECIDES, label, numerics
+from ..config.groups import REFERENCE_FREE, label
+from ..engine.key import numerics
 from ..errors import UserError
+from ..records.names import DONE, FAILED, RESULTS
+from ..request import DECIDES
 
-REFERENCES = ("original", "retrained", "clean")  # clean: without any manipulated sample
+REFERENCES = ("original", "retrained", "clean")  # clean: retrained without any manipulated sample
 ROWS = (*REFERENCES, "unlearned")
 SETTING = ("dataset", "model", "scenario")  # one table for each combination
-METHOD = ("method", "addon")  # what the reference models do not depend on, as they do not on the unlearning seed
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run directory. Only a ``done`` run has a ``result``; the others say ``why`` not."""
+    """The folder of one run. Only a ``done`` run has a ``result``; the others say ``why`` not."""
 
     name: str
     state: Literal["done", "failed", "unfinished", "unreadable"]
     why: str = ""
     result: Mapping[str, Any] = field(default_factory=dict)
-    finished: float = 0.0  # when, in seconds since the epoch
+    finished: float = 0.0  # seconds since the epoch
 
     @property
     def choices(self) -> dict[str, str]:
-        return self.result["config"]["choices"]
+        choices: dict[str, str] = self.result["config"]["choices"]
+        return choices
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The resolved config as dotted leaves, without nulls, the parts under ``paths`` cut off.
+        """The leaves of the resolved configuration by dotted name, without nulls.
 
-        The same data on another machine is the same data.
+        What lies below a folder of ``paths`` is named relative to it: the same data on another machine are the same.
         """
         paths = sorted(self.result["config"]["paths"].values(), key=len, reverse=True)
-        found = {key: value for key, value in _leaves(self.result["config"]) if value is not None}
+        found = {key: value for key, value in leaves(self.result["config"]) if value is not None}
         for key, value in found.items():
             if inside := next((p for p in paths if isinstance(value, str) and value.startswith(p)), ""):
                 found[key] = value.removeprefix(inside)
@@ -52,23 +55,26 @@ class Run:
 
     @cached_property
     def decisive(self) -> dict[str, Any]:
-        """The leaves that decide the result, seeds apart; ``retrained`` decides only which rows there are."""
-        numeric = {f"trainer.{name}" for name in numerics(self.result["config"])}
-        groups = {*DECIDES} - {"retrained"}
+        """The leaves that decide the result, without the seeds.
+
+        ``retrained`` decides only which rows there are; the number of threads moves the last bits, as the device does.
+        """
+        numeric = {f"trainer.{name}" for name in numerics(self.result["config"]["trainer"])} - {"trainer.threads"}
+        groups = {*DECIDES} - {"retrained", "trainer"}
         return {k: v for k, v in self.config.items() if (group_of(k) in groups or k in numeric) and not is_seed(k)}
 
     @cached_property
     def values(self) -> dict[str, dict[str, float]]:
-        """Finite values by row and metric; the unlearned row holds the gaps and the cost, too."""
+        """Finite values by row and metric; the unlearned row also holds the gaps and the cost."""
         rows = {row: self.result["rows"][row] for row in ROWS if row in self.result["rows"]}
         rows["unlearned"] = rows["unlearned"] | self.result.get("gaps", {}) | self.result.get("cost", {})
-        return {row: {m: float(v) for m, v in found.items() if _finite(v)} for row, found in rows.items()}
+        return {row: {m: float(v) for m, v in found.items() if is_finite(v)} for row, found in rows.items()}
 
     @cached_property
     def failed(self) -> dict[str, dict[str, str]]:
-        """By row, why a metric or a family of metrics has no value."""
+        """Why a metric or a family of metrics has no value, by row."""
         rows = self.result["rows"]
-        found = {row: {m: "not finite" for m, v in rows[row].items() if not _finite(v)} for row in self.values}
+        found = {row: {m: "not finite" for m, v in rows[row].items() if not is_finite(v)} for row in self.values}
         for key, why in self.result["failed"].items():
             row, _, name = key.partition(": ")  # "unlearned: membership"
             found[row][name] = str(why)
@@ -76,6 +82,7 @@ class Run:
 
     @property
     def method(self) -> str:
+        """The method and its add-ons as tables name them."""
         return label(self.choices)
 
     @property
@@ -85,37 +92,35 @@ class Run:
         return " · ".join(self.choices[group] for group in SETTING) + (f" ({', '.join(what)})" if what else "")
 
     def lookup(self, key: str) -> Any:
-        """A config group's choice or a leaf of the config; None where there is none."""
+        """The choice of a config group, or a leaf of the configuration; None where there is none."""
         return self.choices.get(key, self.config.get(key))
 
 
 def collect(root: str | Path) -> list[Run]:
-    """Every run directory under ``root``, by name.
-
-    Raises:
-        UserError: ``root`` is missing or holds no run directory.
-    """
+    """Every run below ``root``, by name. Raises ``UserError`` where ``root`` is missing or holds no folder."""
     root = Path(root)
     found = sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith(".")) if root.is_dir() else []
     if not found:
         what = "no runs in" if root.is_dir() else "no folder"
-        raise UserError(f"{what} {root}: give the folder that holds the runs, or make some with python run.py")
+        raise UserError(
+            f"{what} {root}: give the folder that holds the runs, or make some with python run.py", kind="file"
+        )
     return [read(folder) for folder in found]
 
 
 def read(folder: Path) -> Run:
-    """One run directory, whatever its state."""
-    done, failed = folder / "DONE", folder / "FAILED"
+    """The run of a folder, whatever its state."""
+    done, failed = folder / DONE, folder / FAILED
     if failed.exists() and not done.exists():
         return Run(folder.name, "failed", " ".join(failed.read_text(errors="replace").split()))
     if not done.exists():
         return Run(folder.name, "unfinished")
     try:
-        result = json.loads((folder / "results.json").read_text())
+        result = json.loads((folder / RESULTS).read_text())
         run = Run(folder.name, "done", result=result, finished=done.stat().st_mtime)
-        _ = run.values, run.failed, run.method, run.place  # read whatever the tables will need
+        _ = run.values, run.failed, run.method, run.place  # whatever the tables will need
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return Run(folder.name, "unreadable", f"results.json: {type(error).__name__}: {error}")
+        return Run(folder.name, "unreadable", f"{RESULTS}: {type(error).__name__}: {error}")
     return run
 
 
@@ -140,20 +145,25 @@ def text_of(value: Any) -> str:
 
 
 def override(key: str, value: Any) -> str:
-    """``method.alpha`` is alpha to a reader, ``addon.l1.weight`` l1.weight; other keys keep their group's name."""
+    """A setting as tables name it: ``alpha=10`` for ``method.alpha``, ``l1.weight=1`` for ``addon.l1.weight``.
+
+    Settings of groups other than the method's and the task's keep the name of their group.
+    """
     group, _, rest = key.partition(".")
-    return f"{rest if group in (*METHOD, *SETTING) and rest else key}={text_of(value)}"
+    return f"{rest if group in (*REFERENCE_FREE, *SETTING) and rest else key}={text_of(value)}"
 
 
-def _finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)  # what cannot be measured on a machine, such as memory, is null
+def is_finite(value: float | None) -> bool:
+    """Whether there is a number; null stands for what a machine cannot measure, such as memory."""
+    return value is not None and math.isfinite(value)
 
 
-def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted name and value of every leaf; whole numbers become floats, since 10 and 10.0 are the same setting."""
     if isinstance(node, list) and any(isinstance(item, dict) for item in node):
         node = dict(enumerate(node))
     if isinstance(node, dict):
         for key, value in node.items():
-            yield from _leaves(value, f"{path}.{key}" if path else str(key))
+            yield from leaves(value, f"{path}.{key}" if path else str(key))
     else:
-        yield path, float(node) if type(node) is int else node  # 10 and 10.0 are the same setting
+        yield path, float(node) if type(node) is int else node

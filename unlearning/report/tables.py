@@ -1,27 +1,24 @@
-"""One setting's part of the aggregate as a table: for the screen, and as Markdown."""
+"""The report as data: one table per setting, with what its reader must know besides the numbers."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..metrics.directions import ARROWS, AVERAGE_GAPS, MEAN_OVER, TAUGHT, taught_wrong
-from .groups import Group
+from ..config.legend import ARROWS, LEGEND, TAUGHT, mean_gap
+from ..metrics.directions import AVERAGE_GAPS, MEAN_OVER, taught_wrong
+from .groups import Group, aggregate, group_runs
 from .runs import REFERENCES, Run
+from .selection import columns_of, filtered, known_key, known_metrics
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.console import Console
-    from rich.table import Table
-
-LABEL = 18  # columns that a long label folds to where the screen is narrow
 
 
-@dataclass
+@dataclass(frozen=True)
 class Line:
     """One row of a table: for each column the mean and the interval as text, either of them possibly empty."""
 
@@ -31,12 +28,59 @@ class Line:
     cells: dict[str, tuple[str, str]]
 
 
-def lines(table: pd.DataFrame, columns: Sequence[str]) -> list[Line]:
+@dataclass(frozen=True)
+class Table:
+    """The runs of one setting."""
+
+    setting: str
+    columns: list[str]
+    lines: list[Line]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is said about many runs."""
+
+    frame: pd.DataFrame  # ``aggregate`` over all metrics
+    tables: list[Table]
+    arrows: dict[str, str]  # for every metric whose good side is known
+    legend: list[str]
+    rest: list[str]  # the runs that are in no table, and why; lines about one run are indented
+
+
+def report_on(runs: Sequence[Run], metrics: str = "", by: str = "", filters: Sequence[str] = ()) -> Report:
+    """The report on the finished runs that pass the filters.
+
+    Args:
+        metrics: globs of the metrics that are columns, with commas; a usual selection where it is empty.
+        by: config keys, with commas, whose values make rows of their own.
+        filters: ``KEY=VALUE``; see ``selection.filtered``.
+    """
+    done = filtered(runs, filters)
+    keys = [known_key(done, key) for key in by.split(",") if key]
+    known = known_metrics(done)
+    columns = columns_of(metrics, known)
+    groups, repeats = group_runs(done, keys)
+    frame = aggregate(done, known, keys)
+    tables = []
+    for setting, part in frame.groupby("setting", sort=False):
+        there = [column for column in columns if column in set(part.metric)]
+        lines = lines_of(part, there)
+        notes = notes_on(part[part.metric.isin(there)], lines, [g for g in groups if g.setting == setting])
+        tables.append(Table(str(setting), there, lines, notes))
+    legend = [LEGEND]
+    if any("gap/mean" in table.columns for table in tables):
+        legend.append(mean_gap(metric.removeprefix("gap/") for metric in known if metric.startswith("gap/")))
+    return Report(frame, tables, arrows_of(done), legend, rest_of(runs, repeats))
+
+
+def lines_of(table: pd.DataFrame, columns: Sequence[str]) -> list[Line]:
     """The rows of one setting's table, from its part of ``aggregate``."""
     found = []
     for (label, row), part in table.groupby(["method", "row"], sort=False):
         n = int((part.n + part.failed).max())
-        cells = {record.metric: _cell(record, n) for record in part.itertuples()}
+        cells = {record.metric: cell(record, n) for record in part.itertuples()}
         mean, half = cells.get("gap/mean", ("failed", ""))
         if mean != "failed" and part[part.failed > 0].metric.str.removeprefix("gap/").isin(MEAN_OVER).any():
             cells["gap/mean"] = (mean + "†", half)
@@ -44,8 +88,8 @@ def lines(table: pd.DataFrame, columns: Sequence[str]) -> list[Line]:
     return found
 
 
-def _cell(record: Any, n: int) -> tuple[str, str]:
-    """Three decimals for rates; fewer for large numbers, and none lost for tiny ones."""
+def cell(record: Any, n: int) -> tuple[str, str]:
+    """Mean and interval with three decimals for rates, fewer for large numbers, and none lost for tiny ones."""
     if not record.n:
         return "failed", ""
     size = abs(record.mean)
@@ -56,15 +100,41 @@ def _cell(record: Any, n: int) -> tuple[str, str]:
 
 def arrows_of(runs: Iterable[Run]) -> dict[str, str]:
     """An arrow for every metric whose good side is known."""
-    arrows = {}
+    arrows: dict[str, str] = {}
     for run in runs:
         arrows |= {metric: ARROWS[direction] for metric, direction in run.result["directions"].items()}
         arrows |= dict.fromkeys(run.result["cost"], "↓") | dict.fromkeys(run.result.get("gaps", {}), "→0")
     return arrows | dict.fromkeys(AVERAGE_GAPS, "↓")
 
 
-def notes(table: pd.DataFrame, found: list[Line], groups: Sequence[Group]) -> list[str]:
+def notes_on(table: pd.DataFrame, lines: Iterable[Line], groups: Sequence[Group]) -> list[str]:
     """What the reader of one table must know besides its numbers."""
+    texts = counts_in(table)
+    runs = [run for group in groups for run in group.runs]
+    if any(taught_wrong(run.result.get("sizes", {})) for run in runs):
+        texts.append(f"{TAUGHT}.")
+    marks = {mean[-1:] for line in lines for mean, _ in line.cells.values()}
+    if "*" in marks:
+        texts.append("* not in all n runs: over those that have a value.")
+    if "†" in marks:
+        texts.append("† over the metrics that did not fail: not comparable with the other rows.")
+    failures = ((g.label, *item) for g in groups for run in g.runs for item in run.failed[g.row].items())
+    for (label, metric, why), times in Counter(failures).items():
+        texts.append(f"failed: {label}: {metric}: {' '.join(why.split())} ({count(times, 'run')})")
+    own = (
+        (g.label, note) for g in groups if g.row == "unlearned" for r in g.runs for note in r.result.get("notes", [])
+    )
+    for (label, note), times in Counter(own).items():
+        texts.append(f"{label}: {note} ({count(times, 'run')})")
+    made_by = {run.result.get("git") or "unknown" for run in runs}
+    if len(made_by) > 1:
+        revisions = {commit[:8] + plus + changes for commit, plus, changes in (git.partition("+") for git in made_by)}
+        texts.append(f"made by different code: revisions {', '.join(sorted(revisions))}.")
+    return texts
+
+
+def counts_in(table: pd.DataFrame) -> list[str]:
+    """Over how many runs, and over which seeds, the numbers of each row are; what most rows share is said once."""
     over: dict[str, list[str]] = defaultdict(list)
     fullest = table.sort_values("n", ascending=False, kind="stable").drop_duplicates(["method", "row"])
     for record in fullest[fullest.n > 0].itertuples():
@@ -75,72 +145,22 @@ def notes(table: pd.DataFrame, found: list[Line], groups: Sequence[Group]) -> li
     rest = max(over, key=lambda text: len(over[text]), default="")
     if len(over) > 1 and len(over[rest]) > 3:
         over[rest] = ["all other rows"]
-    texts += [text if len(over) == 1 else f"{text}: {', '.join(labels)}" for text, labels in over.items()]
-    if any(taught_wrong(run.result.get("sizes", {})) for group in groups for run in group.runs):
-        texts.append(f"{TAUGHT}.")
-    marks = {mean[-1:] for line in found for mean, _ in line.cells.values()}
-    if "*" in marks:
-        texts.append("* not in all n runs: over those that have a value.")
-    if "†" in marks:
-        texts.append("† over the metrics that did not fail: not comparable with the other rows.")
-    failures = ((g.label, *item) for g in groups for run in g.runs for item in run.failed[g.row].items())
-    for (label, metric, why), times in Counter(failures).items():
-        texts.append(f"failed: {label}: {metric}: {' '.join(why.split())} ({count(times, 'run')})")
-    made_by = {run.result.get("git") or "unknown" for group in groups for run in group.runs}
-    if len(made_by) > 1:
-        revisions = {commit[:8] + plus + changes for commit, plus, changes in (git.partition("+") for git in made_by)}
-        texts.append(f"made by different code: revisions {', '.join(sorted(revisions))}.")
+    return [*texts, *(text if len(over) == 1 else f"{text}: {', '.join(labels)}" for text, labels in over.items())]
+
+
+def rest_of(runs: Iterable[Run], repeats: int = 0) -> list[str]:
+    """The runs that are in no table, and why."""
+    runs = list(runs)
+    texts = []
+    for state in ("failed", "unreadable", "unfinished"):
+        there = [f"  {run.name}" + (f": {run.why}" if run.why else "") for run in runs if run.state == state]
+        if there:
+            texts += [f"{count(len(there), f'{state} run')}:", *there]
+    if repeats:
+        texts.append(f"{count(repeats, 'run')} left out: each repeats the configuration and seeds of another")
     return texts
 
 
 def count(n: int, noun: str) -> str:
-    """``1 run``, ``2 runs``."""
+    """A number with its noun: ``1 run``, ``2 runs``."""
     return f"{n} {noun}{'s' * (n != 1)}"
-
-
-def layout(found: list[Line], columns: Sequence[str], arrows: Mapping[str, str], console: Console) -> Table:
-    """The table for the screen; columns that do not fit are left out, the last first, and named in the caption."""
-    unbounded = console.options.update(max_width=10_000)
-    for shown in range(len(columns), 0, -1):
-        table = _drawn(found, columns[:shown], arrows)
-        if table.__rich_measure__(console, unbounded).minimum <= console.width:
-            break
-    if left_out := columns[shown:]:
-        named = ", ".join(left_out[:6]) + (" and more" if len(left_out) > 6 else "")
-        table.caption = f"too narrow for {named}: the report.md that make report writes has all"
-    return table
-
-
-def _drawn(found: list[Line], columns: Sequence[str], arrows: Mapping[str, str]) -> Table:
-    """Intervals stand below their means, the head of a column on three lines: as many columns as can be."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, caption_justify="left")
-    longest = max(len(line.label) for line in found)
-    table.add_column("\n\nmethod", overflow="fold", min_width=min(longest, LABEL))
-    for name in columns:
-        head = "/\n".join(name.rsplit("/", 1)) + "\n" + arrows.get(name, "")[:1]
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("\n\nn", justify="right", no_wrap=True)
-    for i, line in enumerate(found, start=1):
-        cells = [Text("\n".join(filter(None, line.cells[c])), "red" * ("failed" in line.cells[c])) for c in columns]
-        last = line.reference and i < len(found) and not found[i].reference
-        label = line.label if len(line.label) <= LABEL else re.sub(r"\+(?=[a-z])", " +", line.label)  # folds there
-        table.add_row(Text(label), *cells, str(line.n), style="cyan" * line.reference, end_section=last)
-    return table
-
-
-def markdown(title: str, found: list[Line], columns: Sequence[str], arrows: Mapping[str, str], below: list[str]) -> str:
-    """One setting's table as Markdown, all columns, its notes below."""
-
-    def row(*cells: str) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    text = [f"## {title}", "", row("method", *(f"{c} {arrows.get(c, '')}".strip() for c in columns), "n")]
-    text.append(row("---", *("---:" for _ in columns), "---:"))
-    for line in found:
-        label = f"*{line.label}*" if line.reference else line.label
-        text.append(row(label, *(" ".join(filter(None, line.cells[c])) for c in columns), str(line.n)))
-    return "\n".join([*text, "", *(f"- {note}".replace("*", "\\*") for note in below), ""])

@@ -34,7 +34,7 @@ def content_digest(path: Path) -> str:
 
 def ids_digest(ids: Tensor) -> str:
     """SHA-256 of an index set, whose order counts."""
-    return hashlib.sha256(ids.contiguous().numpy()).hexdigest()
+    return hashlib.sha256(ids.contiguous().numpy().data).hexdigest()
 
 
 def state_digest(state: Mapping[str, Tensor]) -> str:
@@ -45,5 +45,5 @@ def state_digest(state: Mapping[str, Tensor]) -> str:
     for name, tensor in sorted(state.items()):
         tensor = tensor.detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -1,41 +1,51 @@
-"""Figures over many runs of corrective scenarios: what a method makes of a known part, and of its two settings."""
+"""Figures over runs of corrective scenarios: `python -m experiments.corrective.figures RUNS_DIR --figure gamma`.
+
+``gamma`` shows accuracy against the known part of the manipulated samples, ``dampening`` what a method makes of its
+two settings alpha and lambda, ``examples`` manipulated training images. Each is written as NAME.png.
+"""
 
 from __future__ import annotations
 
+import argparse
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import isnan
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError
-from .runs import Run
+from experiments.drawing import canvas, legend_below, palette
+from unlearning.errors import UserError
+from unlearning.report.runs import Run, collect
+from unlearning.report.selection import filtered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SHOWN = {  # metric: what the corrective literature calls it
+SHOWN = {  # metrics, and what the corrective literature calls them
     "corrective/acc_seen": "Acc_corr, seen",
     "corrective/acc_unseen": "Acc_corr, unseen",
     "corrective/acc_retain": "Acc_retain",
 }
-REFERENCE_STYLE = {  # black and grey: colours are the methods'
+REFERENCE_STYLE = {  # black and grey, since colours stand for methods
     "original": {"color": "#8c8c8c", "ls": ":"},
     "retrained": {"color": "black", "ls": "-"},
     "clean": {"color": "black", "ls": "--"},
 }
 MARKERS = "osD^vP*Xph<>"
-EXAMPLES = 8  # images of each scenario
+ALPHA, LAMBDA = "method.alpha", "method.lam"
+EXAMPLES = 8  # images per scenario
 
-Points = Mapping[float, Sequence[float]]  # values over seeds at each place of the horizontal axis
+Points = Mapping[float, Sequence[float]]  # values over seeds at each position of the horizontal axis
 
 
 def gamma_figure(runs: Sequence[Run]) -> Figure:
     """Accuracy against gamma, the known part of the manipulated samples: the figure of Goel et al. (2024).
 
-    A row for each data set, model and scenario, a line for each method through the means over seeds, its band from the
-    lowest to the highest seed. A model without a method, such as the original, depends on no gamma and is a level line;
-    the retrained one depends on it.
+    There is one row per data set, model and scenario, and one line per method through the means over seeds, with a band
+    from the lowest to the highest seed. Reference models that do not depend on gamma are horizontal lines.
     """
     settings = by_setting(runs)
     figure, panels = canvas(len(settings), len(SHOWN))
@@ -57,31 +67,34 @@ def gamma_figure(runs: Sequence[Run]) -> Figure:
             if not axes.lines:
                 axes.text(0.5, 0.5, "not defined", transform=axes.transAxes, ha="center", color="#8c8c8c")
         name_row(row[0], setting)
-    handles = {h.get_label(): h for axes in figure.axes for h in axes.get_legend_handles_labels()[0]}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=6, frameon=False)
+    legend_below(figure, columns=6)
     return figure
 
 
 def dampening_figure(runs: Sequence[Run]) -> Figure:
-    """Heat maps of means over seeds against SSD's two settings, alpha and lambda: a row for each setting and gamma."""
-    tuned = [
-        run for run in runs if {"method.alpha", "method.lam"} <= run.config.keys() and run.choices["method"] == "ssd"
-    ]
-    if not tuned:
-        raise UserError("--figure dampening needs runs of method=ssd with several method.alpha and method.lam")
+    """Heat maps of means over seeds against alpha and lambda: one row per setting, method and gamma.
+
+    Raises ``UserError`` unless a method was run with several values of both.
+    """
+    rows: dict[str, list[Run]] = defaultdict(list)
+    for setting, found in by_setting(runs).items():
+        for run in sorted(found, key=lambda run: (run.method, known_part(run))):
+            if {ALPHA, LAMBDA} <= run.config.keys():
+                rows[f"{setting} · {run.method} · gamma={known_part(run):.2g}"].append(run)
     settings = {
-        f"{setting} · gamma={gamma:.2g}": [run for run in found if known_part(run) == gamma]
-        for setting, found in by_setting(tuned).items()
-        for gamma in sorted(set(map(known_part, found)))
+        name: found
+        for name, found in rows.items()
+        if all(len({r.config[k] for r in found}) > 1 for k in (ALPHA, LAMBDA))
     }
+    if not settings:
+        raise UserError(
+            f"the figure dampening needs a method that was run with several {ALPHA} and {LAMBDA}", key=ALPHA
+        )
     figure, panels = canvas(len(settings), len(SHOWN))
     for (setting, found), row in zip(settings.items(), panels, strict=True):
-        alphas = sorted({run.config["method.alpha"] for run in found})
-        lams = sorted({run.config["method.lam"] for run in found})
+        alphas, lams = (sorted({run.config[key] for run in found}) for key in (ALPHA, LAMBDA))
         for (metric, title), axes in zip(SHOWN.items(), row, strict=True):
-            cells = levels(
-                found, "unlearned", metric, lambda run: (run.config["method.lam"], run.config["method.alpha"])
-            )
+            cells = levels(found, "unlearned", metric, lambda run: (run.config[LAMBDA], run.config[ALPHA]))
             grid = [
                 [fmean(cells[lam, alpha]) if (lam, alpha) in cells else float("nan") for alpha in alphas]
                 for lam in lams
@@ -89,7 +102,7 @@ def dampening_figure(runs: Sequence[Run]) -> Figure:
             axes.imshow(grid, vmin=0, vmax=1, cmap="viridis", origin="lower", aspect="auto")
             for y, line in enumerate(grid):
                 for x, value in enumerate(line):
-                    if value == value:
+                    if not isnan(value):
                         axes.text(x, y, f"{value:.2f}", ha="center", va="center", color="w" if value < 0.6 else "k")
             axes.set_xticks(range(len(alphas)), [f"{alpha:g}" for alpha in alphas])
             axes.set_yticks(range(len(lams)), [f"{lam:g}" for lam in lams])
@@ -99,19 +112,23 @@ def dampening_figure(runs: Sequence[Run]) -> Figure:
 
 
 def examples_figure(runs: Sequence[Run]) -> Figure:
-    """Manipulated training images as a network sees them, each with the label that it carries and the right one."""
-    from ..config import build
-    from ..data.datamodule import Transform
+    """Manipulated training images as a network sees them, each with the label it carries and the correct one."""
+    from unlearning.config.build import Spec
+    from unlearning.data.transform import Transform
 
     firsts = {setting: found[0].result["config"] for setting, found in by_setting(runs).items()}
     figure, panels = canvas(len(firsts), EXAMPLES, width=1.5, height=1.9)
     for (setting, config), row in zip(firsts.items(), panels, strict=True):
-        data = build.dataset(config)
+        raw = Spec("dataset", config["dataset"]).build()
+        problem = Spec("scenario", config["scenario"]).build().prepare(raw)
+        data, ids = problem.data, problem.split.manipulated
         if data.inputs.ndim != 4:
-            raise UserError(f"--figure examples shows images, and {data.name} has none: leave it out by --filter")
-        ids = build.split(config, data).manipulated
+            raise UserError(
+                f"the figure examples shows images, and {data.name} has none: leave it out by --filter", key="dataset"
+            )
         ids = ids[data.labels[ids] != data.true_labels[ids]]
-        ids = ids[:: max(1, len(ids) // EXAMPLES)][:EXAMPLES]  # of all classes, where samples come class by class
+        stride = max(1, len(ids) // EXAMPLES)  # so that all classes are shown, even where samples are sorted by class
+        ids = ids[::stride][:EXAMPLES]
         seen = Transform(data)(data.inputs[ids], ids=ids)
         low, high = data.bounds
         pictures = ((seen - low) / (high - low)).clamp(0, 1).permute(0, 2, 3, 1)
@@ -139,26 +156,28 @@ def known_part(run: Run) -> float:
 
 
 def by_setting(runs: Iterable[Run]) -> dict[str, list[Run]]:
-    """The runs of scenarios with manipulated samples, by data set, model, scenario and how many samples those are.
+    """The finished runs with manipulated samples, by data set, model, scenario and the number of these samples.
 
     Raises ``UserError`` where there is none.
     """
-    found = defaultdict(list)
+    found: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         if run.state == "done" and known_part(run):
             names = " · ".join(run.choices[group] for group in ("dataset", "model", "scenario"))
             found[f"{names} · m={run.result['sizes']['manipulated']}"].append(run)
     if not found:
-        raise UserError("no finished run has manipulated samples: make some with scenario=poison or confusion")
+        raise UserError(
+            "no finished run has manipulated samples: make some with scenario=poison or confusion", key="scenario"
+        )
     return dict(sorted(found.items()))
 
 
 def levels(
     runs: Iterable[Run], row: str, metric: str, place: Callable[[Run], Any] = known_part
 ) -> dict[Any, list[float]]:
-    """A metric of one row of the runs' tables by place, one value a seed: many runs share a reference model.
+    """A metric of one row of the runs' tables by place, one value per seed, since many runs share a reference model.
 
-    Raises ``UserError`` where runs with the same seeds disagree, which then differ in a setting.
+    Raises ``UserError`` where runs with the same seeds disagree, because they differ in a setting.
     """
     found: dict[Any, dict[str, float]] = defaultdict(dict)
     for run in runs:
@@ -167,7 +186,9 @@ def levels(
             if found[place(run)].setdefault(seeds, value) != value:
                 raise UserError(
                     f"a figure shows one setting of {run.method}, and there are runs with several: choose by --filter, "
-                    "such as --filter method.alpha=10"
+                    "for example --filter method.alpha=10",
+                    key="--filter",
+                    kind="conflict",
                 )
     return {x: list(values.values()) for x, values in sorted(found.items())}
 
@@ -182,30 +203,39 @@ def draw_line(axes: Axes, points: Points, label: str, **style: Any) -> None:
 
 
 def name_row(axes: Axes, setting: str) -> None:
-    """Say beside the first panel of a row what it is of."""
+    """Name the setting of a row beside its first panel."""
     axes.set_ylabel(setting.replace(" · ", "\n"), fontsize=9)
 
 
 def rates(axes: Axes, title: str, xlabel: str) -> None:
-    """Axes of rates from 0 to 1 against shares from 0 to 1."""
+    """Scale both axes for fractions from 0 to 1."""
     axes.set(title=title, xlabel=xlabel, xlim=(0, 1.03), ylim=(-0.03, 1.05))
     axes.grid(color="#e5e5e5")
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def palette(names: Sequence[str]) -> dict[str, Any]:
-    """A colour for each name, none of them grey."""
-    from matplotlib import colormaps
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser("python -m experiments.corrective.figures", description=__doc__)
+    add = parser.add_argument
+    add("runs", metavar="RUNS_DIR", type=Path, help="folder of the runs")
+    add("--figure", choices=FIGURES, nargs="+", default=["gamma"], help="what to draw (gamma)")
+    add("--filter", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="only these runs; globs allowed")
+    add("--out", metavar="DIR", type=Path, help="folder for NAME.png (RUNS_DIR)")
+    args = parser.parse_args(argv)
+    folder = args.out or args.runs
+    try:
+        runs = filtered(collect(args.runs), args.filter)
+        for name in args.figure:
+            figure = FIGURES[name](runs)
+            folder.mkdir(parents=True, exist_ok=True)
+            figure.savefig(file := folder / f"{name}.png")
+            print(file)
+    except UserError as error:
+        print(f"figures: {error}", file=sys.stderr)
+        return 1
+    return 0
 
-    colours = [c for c in colormaps["tab10" if len(names) < 10 else "tab20"].colors if len(set(c)) > 1]
-    return {name: colours[number % len(colours)] for number, name in enumerate(names)}
 
-
-def canvas(rows: int, columns: int, width: float = 4.4, height: float = 3.4) -> tuple[Figure, list[list[Axes]]]:
-    """A figure that opens no window, and its panels by row; sizes in inches of a panel."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width * columns, height * rows + 0.6), dpi=90, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, squeeze=False).tolist()
+if __name__ == "__main__":
+    raise SystemExit(main())
