@@ -1,22 +1,18 @@
-"""The bi-objective methods and those that disturb before they fine-tune: their steps by hand, and a digit forgotten.
-
-As in ``test_steps``: with ``f(x) = w x`` the gradient of the mean cross-entropy is
-``mean_b (softmax(w x_b) - onehot(y_b)) x_b``.
-"""
+"""The bi-objective methods and those that disturb before they fine-tune: their steps by hand, and a digit forgotten."""
 
 import functools
-import json
 from collections.abc import Callable
 from types import SimpleNamespace
 
-import lightning as L
 import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
 from torch import nn
 
-from tests.conftest import Tiny, composed
+from tests.by_hand import FORGET, LR, RETAIN, SGD, STILL, W, check_options, close, gradient
+from tests.conftest import Tiny
+from tests.digits import rows
 from unlearning.addons.holder import Holder
 from unlearning.addons.saliency import Saliency
 from unlearning.errors import UserError
@@ -28,27 +24,10 @@ from unlearning.methods.neggrad_plus import NegGradPlus
 from unlearning.methods.random_label import RandomLabel
 from unlearning.methods.rl_proximal import RLProximal
 from unlearning.methods.scrub_joint import ScrubJoint
-from unlearning.pipeline import run
 from unlearning.schedules import multistep
-from unlearning.types import Batch
+from unlearning.types import Batch, Gradients, Steps
 
-W = np.array([0.5, -1.0])
-FORGET = np.array([0.2, 1.0]), np.array([0, 1])
-RETAIN = np.array([0.4, 0.8]), np.array([0, 1])
-WRONG = FORGET[0], 1 - FORGET[1]  # of two classes the other
-LR = 0.5
-SGD = functools.partial(torch.optim.SGD, lr=LR)
-STILL = functools.partial(torch.optim.SGD, lr=0.0)
-
-
-def gradient(w: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(2,) gradient of the mean cross-entropy of softmax regression."""
-    residual = softmax(np.outer(x, w), axis=1) - np.eye(2)[y]
-    return (residual * x[:, None]).mean(0)
-
-
-def close(tiny: Tiny, expected: np.ndarray) -> None:
-    np.testing.assert_allclose(tiny.weight.numpy(), expected, rtol=1e-5, atol=1e-7)
+WRONG = FORGET[0], 1 - FORGET[1]  # the other of two classes
 
 
 # Random labels
@@ -104,8 +83,6 @@ def test_proximal_leaves_weights_bit_equal_whose_pull_is_weak(tiny: Tiny) -> Non
     method = RLProximal(tiny.model, sparsity=1.01 * pull, optimizer=SGD, epochs=3)
     tiny.fit(method)
     assert tiny.weight.tolist() == W.tolist()
-    with pytest.raises(UserError, match="sparsity=-1 must be 0 or more"):
-        RLProximal(tiny.model, sparsity=-1)
 
 
 # SCRUB in one step
@@ -208,8 +185,6 @@ def test_msg_then_fine_tunes(tiny: Tiny) -> None:
     # two forget and two retain samples to find the weights, and two to fine-tune
     assert (method.meter.forward, method.meter.backward) == (6, 6)
     assert method.access == {"forget": "inputs and labels", "retain": "inputs and labels"}
-    with pytest.raises(UserError, match=r"must lie in \(0, 1\]"):
-        MSG(tiny.model, share=0.0)
 
 
 def convolutional(kernel: list[list[float]]) -> Tiny:
@@ -241,7 +216,7 @@ class Hold(Holder):
         super().__init__()
         self.numbers = list(numbers)
 
-    def prepare(self, trainer: L.Trainer, method: L.LightningModule) -> None:
+    def prepare(self, method: Steps) -> None:
         self.values = weights_of(method.model)
         self.frozen = torch.zeros_like(self.values, dtype=torch.bool)
         self.frozen[self.numbers] = True
@@ -283,23 +258,23 @@ def test_what_saliency_froze_is_never_disturbed(kind: type[FineTune]) -> None:
 
 
 def test_conv_transpose_needs_square_kernels(tiny: Tiny) -> None:
-    with pytest.raises(UserError, match="conv_transpose transposes square kernels, and the model has none"):
-        ConvTranspose(tiny.model)
-    with pytest.raises(UserError, match="the model has none"):
-        ConvTranspose(nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 2, (1, 3))))
+    for model in (tiny.model, nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 2, (1, 3)))):
+        with pytest.raises(UserError) as raised:
+            ConvTranspose(model)
+        assert (raised.value.key, raised.value.kind) == ("model", "conflict")
 
 
 def test_rl_proximal_moves_nothing_that_a_step_holds(tiny: Tiny) -> None:
     class Alternate(Hold):
         """Holds one weight in each step, in turns."""
 
-        def combine(self, method: L.LightningModule, combined: torch.Tensor, gradients: object) -> torch.Tensor:
+        def combine(self, method: Steps, combined: torch.Tensor, gradients: Gradients) -> torch.Tensor:
             return combined
 
-        def on_before_optimizer_step(self, trainer: L.Trainer, method: L.LightningModule, optimizer: object) -> None:
+        def before_step(self, method: Steps) -> None:
             self.values = weights_of(method.model)
-            self.frozen = torch.arange(2) == trainer.global_step % 2
-            super().on_before_optimizer_step(trainer, method, optimizer)
+            self.frozen = torch.arange(2) == len(steps) % 2
+            super().before_step(method)
 
     hold, steps = Alternate(), []
 
@@ -313,15 +288,24 @@ def test_rl_proximal_moves_nothing_that_a_step_holds(tiny: Tiny) -> None:
     assert all(steps)
 
 
+@pytest.mark.parametrize(
+    ("kind", "option", "wrong"),
+    [(RLProximal, "sparsity", -1.0), (MSG, "share", 0.0), (MSG, "share", 1.5), (ScrubJoint, "temperature", 0.0)],
+)
+def test_options_out_of_bounds_are_refused(kind: type, option: str, wrong: float) -> None:
+    with pytest.raises(UserError) as raised:
+        check_options(kind, **{option: wrong})
+    assert (raised.value.key, raised.value.kind) == (f"method.{option}", "value")
+
+
 # Digits
 
 
 @pytest.mark.parametrize("method", ["random_label", "scrub_joint", "rl_proximal", "msg", "conv_transpose"])
 def test_forgets_a_digit_and_keeps_the_others(method: str, places: list[str]) -> None:
-    config, choices = composed("tracking=none", "evaluation.membership=null", f"method={method}", *places)
-    rows = json.loads((run(config, choices, command="test") / "results.json").read_text())["rows"]
-    retrained, unlearned = rows["retrained"], rows["unlearned"]
-    assert rows["original"]["forget/acc"] == 1
+    found = rows(places, f"method={method}")
+    retrained, unlearned = found["retrained"], found["unlearned"]
+    assert found["original"]["forget/acc"] == 1
     for part in ("forget", "test_forget"):
         assert unlearned[f"{part}/acc"] <= retrained[f"{part}/acc"] + 0.05
     assert unlearned["retain/acc"] >= retrained["retain/acc"] - 0.02

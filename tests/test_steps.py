@@ -1,7 +1,4 @@
-"""One step of every method, derived by hand on softmax regression with one weight a class.
-
-With ``f(x) = w x`` the gradient of the mean cross-entropy is ``mean_b (softmax(w x_b) - onehot(y_b)) x_b``.
-"""
+"""One step of the basic methods, derived by hand; see ``by_hand``."""
 
 import functools
 from dataclasses import replace
@@ -9,37 +6,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 
+from tests.by_hand import FORGET, LR, RETAIN, SGD, W, check_options, close, fresh_weight, gradient
 from tests.conftest import Tiny
 from unlearning.addons.l1 import L1
 from unlearning.addons.saliency import Saliency
 from unlearning.errors import UserError
 from unlearning.methods.finetune import FineTune
 from unlearning.methods.gradient_ascent import GradientAscent
-from unlearning.methods.jit import JiT
 from unlearning.methods.neggrad_plus import NegGradPlus
 from unlearning.methods.original import Original
 from unlearning.methods.retrain import Retrain
 from unlearning.methods.scrub import Scrub
 from unlearning.schedules import linear, multistep
-from unlearning.types import Batch
-
-W = np.array([0.5, -1.0])
-FORGET = np.array([0.2, 1.0]), np.array([0, 1])
-RETAIN = np.array([0.4, 0.8]), np.array([0, 1])
-LR = 0.5
-SGD = functools.partial(torch.optim.SGD, lr=LR)
-
-
-def gradient(w: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(2,) gradient of the mean cross-entropy of softmax regression."""
-    residual = softmax(np.outer(x, w), axis=1) - np.eye(2)[y]
-    return (residual * x[:, None]).mean(0)
-
-
-def close(tiny: Tiny, expected: np.ndarray) -> None:
-    np.testing.assert_allclose(tiny.weight.numpy(), expected, rtol=1e-5, atol=1e-7)
 
 
 def test_finetune_descends_on_retain_alone(tiny: Tiny) -> None:
@@ -92,9 +72,9 @@ def test_scrub_losses_are_divergences_from_a_teacher_that_stays(tiny: Tiny) -> N
     after = W - LR * 2.0 * gradient(W, *RETAIN)
     close(tiny, after)
     assert kl(W, after, FORGET[0], 3.0) > 1e-4  # the teacher shares no weights with the student
-    batch = next(method.trainer.datamodule.batches("forget", torch.device("cpu")))
+    batch = next(method.look("forget"))
     assert method.forget_loss(batch).item() == pytest.approx(-kl(W, after, FORGET[0], 3.0), rel=1e-4)
-    batch = next(method.trainer.datamodule.batches("retain", torch.device("cpu")))
+    batch = next(method.look("retain"))
     x, y = RETAIN
     cross_entropy = -log_softmax(np.outer(x, after), axis=1)[np.arange(2), y].mean()
     expected = 2.0 * cross_entropy + 0.5 * kl(W, after, x, 3.0)
@@ -118,6 +98,28 @@ def scrub_steps(tiny: Tiny, **options: object) -> str:
     tiny.fit(method)
     assert len(method.curves["forget_loss"]) == seen.count("f")
     return "".join(seen)
+
+
+def test_the_schedule_of_scrub_stands_still_in_the_maximising_passes(tiny: Tiny) -> None:
+    """One step a pass and a tenth of the rate from the second epoch on: a maximising step at the old rate opens it."""
+    rates = []
+
+    class Noted(Scrub):
+        def after_step(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
+            rates.append((self.phase.name, optimizer.param_groups[0]["lr"]))
+
+    schedule = functools.partial(multistep, milestones=[1], gamma=0.1)
+    method = Noted(tiny.model, optimizer=SGD, schedule=schedule, msteps=2, epochs=3)
+    tiny.fit(method)
+    assert method.steps_per_epoch == 1
+    first, later = pytest.approx(LR), pytest.approx(0.1 * LR)
+    assert rates == [
+        ("maximise", first),
+        ("minimise", first),
+        ("maximise", later),
+        ("minimise", later),
+        ("minimise", later),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -155,47 +157,6 @@ def test_scrub_of_whole_passes_is_the_same_counted_in_steps() -> None:
     assert weights[0] == weights[1]
 
 
-def test_jit_loss_of_a_linear_map_is_its_lipschitz_constant() -> None:
-    # |3 Q x - 3 Q x'| = 3 |x - x'| for an orthogonal Q, whatever the noise; summed over 5 images.
-    torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 4))
-    torch.nn.init.orthogonal_(model[1].weight, gain=3.0)
-    method = JiT(model, optimizer=SGD, sigma=0.1, copies=7)
-    batch = Batch(torch.rand(5, 1, 2, 2), None, torch.arange(5), torch.ones(5, dtype=torch.bool))
-    assert method.forget_loss(batch).item() == pytest.approx(15, rel=1e-4)
-    method.reduction = "mean"
-    assert method.forget_loss(batch).item() == pytest.approx(3, rel=1e-4)
-
-
-@pytest.mark.parametrize(("reduction", "expected"), [("sum", 15), ("mean", 3)])
-def test_jit_loss_of_processes_that_share_a_batch_is_that_of_one(
-    reduction: str, expected: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One has 3 of the images, one 2, and Lightning averages what they find; each image adds 3."""
-    monkeypatch.setattr("unlearning.methods.jit.number_of_processes", lambda: 2)
-    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 4))
-    torch.nn.init.orthogonal_(model[1].weight, gain=3.0)
-    method = JiT(model, optimizer=SGD, sigma=0.1, copies=7, reduction=reduction)
-    images = torch.rand(5, 1, 2, 2).split((3, 2))
-    shares = [Batch(part, None, torch.arange(len(part)), torch.ones(len(part), dtype=torch.bool)) for part in images]
-    losses = [method.forget_loss(share).item() for share in shares]
-    assert sum(losses) / 2 == pytest.approx(expected, rel=1e-4)
-
-
-def test_jit_gradient_stops_at_the_noisy_copies(tiny: Tiny) -> None:
-    method = JiT(tiny.model, optimizer=SGD, sigma=0.1, copies=1)
-    x = torch.tensor([0.3, 0.0, 1.0, 0.6])
-    batch = Batch(x.view(4, 1, 1, 1), None, torch.arange(4), torch.ones(4, dtype=torch.bool))
-    torch.manual_seed(3)
-    method.forget_loss(batch).backward()
-    torch.manual_seed(3)
-    noisy = (x + 0.1 * torch.randn(4, 1, 1, 1).flatten()).clamp(0, 1)
-    x, noisy = x[x != noisy].numpy(), noisy[x != noisy].numpy()  # a copy on the clamp's edge counts for nothing
-    # d/dw |w x - c| / |x - x'| at c = w x' is w sign(x - x') x / (|w| |x - x'|)
-    expected = W / np.linalg.norm(W) * (np.sign(x - noisy) * x / np.abs(x - noisy)).sum()
-    np.testing.assert_allclose(tiny.model[1].weight.grad.flatten().numpy(), expected, rtol=1e-3)
-
-
 def test_original_is_the_identity(tiny: Tiny) -> None:
     method = Original(tiny.model)
     tiny.fit(method)
@@ -204,10 +165,8 @@ def test_original_is_the_identity(tiny: Tiny) -> None:
 
 
 def test_retrain_starts_from_new_weights_and_trains_on_retain(tiny: Tiny) -> None:
-    torch.manual_seed(5)
-    fresh = tiny.task().fresh_model()[1].weight.detach().flatten().numpy()
-    torch.manual_seed(5)
-    tiny.fit(Retrain(tiny.model, optimizer=SGD))
+    fresh = fresh_weight(tiny, seed=5)
+    tiny.fit(Retrain(tiny.model, optimizer=SGD), seed=5)
     close(tiny, fresh - LR * gradient(fresh, *RETAIN))
 
 
@@ -226,15 +185,31 @@ def test_full_schedule_is_stepped_after_every_step(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "wrong"),
+    ("kind", "option", "wrong"),
     [
-        (multistep, {"milestones": [1], "gamma": 0.0}),
-        (multistep, {"milestones": [1], "warmup_epochs": -1.0}),
-        (linear, {"horizon": 0.0}),
-        (linear, {"warmup": -0.1}),
-        (linear, {"warmup": 1.5}),
+        ("multistep", "gamma", 0.0),
+        ("multistep", "warmup_epochs", -1.0),
+        ("one_cycle", "max_lr", 0.0),
+        ("one_cycle", "pct_start", 1.5),
+        ("linear", "horizon", 0.0),
+        ("linear", "warmup", -0.1),
+        ("linear", "warmup", 1.5),
     ],
 )
-def test_schedules_that_would_climb_or_stand_still_are_refused(tiny: Tiny, make, wrong: dict) -> None:
-    with pytest.raises(UserError, match=r"^schedule\..* must be above 0 and warmup"):
-        tiny.fit(FineTune(tiny.model, SGD, schedule=functools.partial(make, **wrong)))
+def test_schedules_that_would_climb_or_stand_still_are_refused(kind: str, option: str, wrong: float) -> None:
+    node = {"_target_": f"unlearning.schedules.{kind}", "_partial_": True, option: wrong}
+    with pytest.raises(UserError) as raised:
+        check_options(FineTune, schedule=node)
+    assert (raised.value.key, raised.value.kind) == (f"method.schedule.{option}", "value")
+
+
+def test_linear_schedule_rises_to_the_full_rate_and_then_falls_by_its_horizon(tiny: Tiny) -> None:
+    """Four steps, of which the warm-up takes two: 1/2 and 2/2 of lines that reach zero after five."""
+    schedule, rates = functools.partial(linear, horizon=1.25, warmup=0.5), []
+
+    class Noted(FineTune):
+        def after_step(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
+            rates.append(optimizer.param_groups[0]["lr"])
+
+    tiny.fit(Noted(tiny.model, SGD, schedule=schedule, epochs=4))
+    assert rates == pytest.approx([LR * f for f in (0.5 * 1, 1 * 0.8, 0.6, 0.4)])

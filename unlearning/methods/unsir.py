@@ -13,7 +13,7 @@ from ..addons.base import Addon
 from ..data.feed import Feed, Phase
 from ..errors import UserError
 from ..schedules import Schedule
-from ..types import Batch, Count, CountOrNone, Several, Task
+from ..types import Batch, Count, CountOrNone, NonNegative, Several, Task
 from .from_noise import FromNoise, learned_noise
 from .step import MakeOptimizer
 
@@ -31,7 +31,7 @@ class UNSIR(FromNoise):
     and its other fine classes, which are retained, repair it.
 
     Args:
-        model: as in ``Method``, like ``optimizer``, ``schedule``, ``batch_norm`` and ``addons``.
+        model: as in ``Method``, like ``optimizer``, ``schedule``, ``retain_weight``, ``batch_norm`` and ``addons``.
         noise_images: noise images of each named class.
         noise_steps: Adam steps on them.
         copies: how often each noise image occurs in a pass.
@@ -57,11 +57,20 @@ class UNSIR(FromNoise):
         repair_batch_size: Count = 128,
         optimizer: MakeOptimizer | None = None,
         schedule: Schedule | None = None,
+        retain_weight: NonNegative = 1.0,
         batch_norm: Literal["train", "eval"] = "train",
         addons: Sequence[Addon] = (),
     ) -> None:
-        options: dict[str, Any] = {"batch_norm": batch_norm, "addons": addons, "batch_size": repair_batch_size}
-        super().__init__(model, optimizer, schedule, impair_epochs + repair_epochs, **options)
+        super().__init__(
+            model,
+            optimizer,
+            schedule,
+            epochs=impair_epochs + repair_epochs,
+            batch_size=repair_batch_size,
+            retain_weight=retain_weight,
+            batch_norm=batch_norm,
+            addons=addons,
+        )
         self.noise_images, self.noise_steps, self.copies = noise_images, noise_steps, copies
         self.samples_per_class = samples_per_class
         self.impair_epochs, self.repair_epochs, self.impair_size = impair_epochs, repair_epochs, batch_size
