@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from .api import Evaluation, Unlearned, evaluate, retrain, train, unlearn
     from .errors import UserError
 
+__version__ = "0.1.0"
+
 __all__ = ["Evaluation", "Unlearned", "UserError", "evaluate", "retrain", "train", "unlearn"]
 
 

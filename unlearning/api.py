@@ -110,7 +110,7 @@ def unlearn(
         problem = problem_of(model, sets)
         scenario = "class" if problem.split.forget_classes else "random"
         node, rows = method_settings(method, options, recipe, dataset, model_name, scenario)
-        named = addons if isinstance(addons, Mapping) else dict.fromkeys(addons, {})
+        named = addons if isinstance(addons, Mapping) else {name: {} for name in addons}
         nodes = {name: choice("addon", name).get(name, {}) | dict(own) for name, own in named.items()}
         built = [spec.build() for spec in specs(nodes, "addon").values()]
         unlearning: Method = Spec("method", node).build(
@@ -120,9 +120,7 @@ def unlearn(
         for addon in unlearning.addons:
             addon.check(unlearning)
         cost = fit(unlearning, problem, compute_like(model), seed, networks_like(model, fresh), method)
-    return Unlearned(
-        unlearning.model.to(device_of(model)), cost, unlearning.access, curves_of(unlearning), node, rows
-    )
+    return Unlearned(unlearning.model.to(device_of(model)), cost, unlearning.access, curves_of(unlearning), node, rows)
 
 
 def train(

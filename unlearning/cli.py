@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from . import __version__
 from .config.guide import guide
-from .config.paths import DISTRIBUTION
 from .errors import UserError
 from .runtime.threads import wait_passively
 
@@ -26,7 +25,7 @@ def main(argv: Sequence[str] | None = None, root: Path | None = None) -> int:
         print(guide())  # before Hydra and torch, whose imports take longer than help should take
         return 0
     if "--version" in arguments:
-        print(f"unlearning {own_version()}")
+        print(f"unlearning {__version__}")
         return 0
     try:
         return call(arguments, root)
@@ -45,14 +44,6 @@ def call(arguments: Sequence[str], root: Path | None = None) -> int:
     if "--explain" in words:
         return explain([word for word in words if word != "--explain"], root)
     return run_sweep(words, root) if is_sweep(words) else run_one(words, root)
-
-
-def own_version() -> str:
-    """The version of the installed distribution."""
-    try:
-        return version(DISTRIBUTION)
-    except PackageNotFoundError:  # a checkout on the path
-        return "(not installed)"
 
 
 def complain(line: str) -> int:
@@ -84,11 +75,20 @@ def run_one(arguments: Sequence[str], root: Path | None) -> int:
 
 def explain(arguments: Sequence[str], root: Path | None) -> int:
     """Print which row of the settings' tables set what, and why; nothing is run."""
-    from .config.compose import composed
-    from .config.tables import explained
+    from omegaconf import DictConfig
 
-    _, choices = composed(*arguments, root=root)
-    print(explained(choices, arguments))
+    from .config.launch import launched
+    from .sweeps import request_of
+
+    def task(composed: DictConfig) -> None:
+        request = request_of(composed)
+        print(f"{request.label}: {len(request.rows)} rows of the settings' tables apply.")
+        for row in request.rows:
+            print(f"\n{row['table']}: {row['why']}")
+            for name, value in row["set"].items():
+                print(f"  {name} = {value}")
+
+    launched(task, arguments, root)
     return 0
 
 

@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from .config.compose import resolved
 from .config.groups import NODES
 from .config.launch import launched
 from .config.messages import COMPOSITION_ERRORS, explained
-from .config.tables import applied
+from .config.tables import Row, decided, folders_of, value_at
 from .errors import UserError
 from .records.folder import is_finished, is_tracked
 from .report.command import show_runs
@@ -103,9 +103,20 @@ def request_of(composed: DictConfig, sweep: str | None = None) -> Request:
         os.environ[JOBS] = str(wanted if wanted > 0 else cores())
     config, choices = resolved(composed, state.runtime.choices)
     overrides = list(state.overrides.task)
-    request = Request(config, choices, overrides, sweep, applied(choices))
+    folders = folders_of((source.schema, source.path) for source in state.runtime.config_sources)
+    request = Request(config, choices, overrides, sweep, applied(decided(config, choices, overrides, folders)))
     request.check()
     return request
+
+
+def applied(decided: Mapping[str, Row]) -> list[dict[str, Any]]:
+    """The rows of the settings' tables that decided something, in turn, each with what it decided and why."""
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
+    for setting, row in decided.items():
+        entry = {"table": f"{row.table}, row {row.number}", "why": row.why, "when": dict(row.when), "set": {}}
+        value = value_at(row.set, setting.partition(".")[2])
+        rows.setdefault((row.table, row.number), entry)["set"][setting] = value
+    return [rows[place] for place in sorted(rows)]
 
 
 def execute(request: Request) -> Path:

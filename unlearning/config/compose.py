@@ -1,19 +1,32 @@
-"""Compose configurations as the command line does, from Python."""
+"""Compose configurations as the command line does, from Python; Hydra's global state stays as it was."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from .groups import GROUPS
 from .messages import COMPOSITION_ERRORS, explained
 from .paths import CONF
 from .schema import known_keys, plain, register
+
+
+@contextmanager
+def isolated() -> Iterator[None]:
+    """Inside, ``hydra.compose`` reads this package's configuration; afterwards Hydra's global state is as it was."""
+    instance = GlobalHydra.instance()
+    before, instance.hydra = instance.hydra, None
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            yield
+    finally:
+        instance.hydra = before
 
 
 def composed(*overrides: str, root: Path | None = None) -> tuple[dict[str, Any], dict[str, str]]:
@@ -22,13 +35,13 @@ def composed(*overrides: str, root: Path | None = None) -> tuple[dict[str, Any],
     ``root`` is the folder that holds ``multirun/``, ``store/`` and ``data/``: the current one where it is None.
     """
     register(root)
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with isolated():
         try:
             config = compose("config", list(overrides), return_hydra_config=True)
+            return resolved(config, config.hydra.runtime.choices)
         except COMPOSITION_ERRORS as error:
-            raise explained(error, keys_near(overrides)) from None
-    return resolved(config, config.hydra.runtime.choices)
+            failure = error
+    raise explained(failure, keys_near(overrides)) from None
 
 
 def resolved(config: DictConfig, chosen: Any) -> tuple[dict[str, Any], dict[str, str]]:
@@ -43,8 +56,9 @@ def resolved(config: DictConfig, chosen: Any) -> tuple[dict[str, Any], dict[str,
 
 def keys_near(overrides: Sequence[str]) -> list[str]:
     """The keys that exist under the groups that the overrides choose, for advice on a key that does not."""
-    chosen = [o for o in overrides if o.partition("=")[0] in GROUPS]
-    try:
-        return known_keys(compose("config", chosen))
-    except COMPOSITION_ERRORS:  # a sweep's lists of choices, or another mistake besides
-        return list(GROUPS)
+    chosen = [override for override in overrides if override.partition("=")[0] in GROUPS]
+    with isolated():
+        try:
+            return known_keys(OmegaConf.to_container(compose("config", chosen)))
+        except COMPOSITION_ERRORS:  # a sweep's lists of choices, or another mistake besides
+            return list(GROUPS)

@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from hydra import compose
 from omegaconf import OmegaConf
 
+from .compose import isolated
 from .messages import COMPOSITION_ERRORS, explained
-from .paths import CONF
-from .tables import Row, rows_for
+from .tables import Row, merged, rows_for
 
 
-@contextmanager
-def isolated() -> Iterator[None]:
-    """Compose inside without changing what a program around this one has set up with Hydra."""
-    instance = GlobalHydra.instance()
-    before, instance.hydra = instance.hydra, None
-    try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            yield
-    finally:
-        instance.hydra = before
-
-
-def choice(group: str, name: str, **others: str) -> dict[str, Any]:
-    """The node of a choice, such as ``choice("method", "ssd")``, resolved next to other groups' choices.
+def choice(group: str, name: str) -> dict[str, Any]:
+    """The node of a choice, such as ``choice("evaluation", "full")``.
 
     Raises ``UserError`` for a name that does not exist.
     """
-    with isolated():
-        try:
-            config = compose(None, [f"+{key}={value}" for key, value in {**others, group: name}.items()])
-        except COMPOSITION_ERRORS as error:
-            raise explained(error) from None
-    found: dict[str, Any] = OmegaConf.to_container(config[group], resolve=True)  # type: ignore[assignment]
+    found: dict[str, Any] = OmegaConf.to_container(composed_groups({group: name})[group], resolve=True)
     return found
 
 
@@ -50,8 +31,23 @@ def method_settings(
         options: by name; a mapping, such as ``{"lr": 0.1}`` for ``optimizer``, changes a part of an option.
         recipe: the choice of ``pretrain`` that methods which train from scratch take their settings from.
         dataset, model, scenario: what the rows' conditions are compared with; none applies to an empty name.
+
+    Raises ``UserError`` for a name that does not exist.
     """
     rows = rows_for(name, dataset, model, scenario)
-    layers = [choice("method", name, pretrain=recipe), *(row.set for row in rows), dict(options)]
-    node: dict[str, Any] = OmegaConf.to_container(OmegaConf.merge(*layers), resolve=True)  # type: ignore[assignment]
-    return node, rows
+    config = composed_groups({"pretrain": recipe, "method": name})
+    node: Any = OmegaConf.to_container(config["method"], resolve=False)
+    for changes in (*(row.set for row in rows), options):
+        node = merged(node, changes)
+    config["method"] = node
+    found: dict[str, Any] = OmegaConf.to_container(config["method"], resolve=True)
+    return found, rows
+
+
+def composed_groups(choices: Mapping[str, str]) -> Any:
+    """The nodes of some groups' choices, composed without the rest of the configuration."""
+    with isolated():
+        try:
+            return OmegaConf.create(OmegaConf.to_container(compose(None, [f"+{k}={v}" for k, v in choices.items()])))
+        except COMPOSITION_ERRORS as error:
+            raise explained(error) from None

@@ -28,9 +28,11 @@ def read_samples(samples: Samples, where: str) -> tuple[Tensor, Tensor]:
     else:
         loader = samples if isinstance(samples, DataLoader) else DataLoader(samples, BATCH)
         batches = [as_pair(batch, where) for batch in loader]
-        if not batches:
-            raise UserError(f"{where} is empty", key=where)
-        inputs, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+        inputs, labels = (
+            (torch.cat(parts) for parts in zip(*batches, strict=True)) if batches else (torch.empty(0),) * 2
+        )
+    if not len(labels):
+        raise UserError(f"{where} is empty: it must hold at least one sample", key=where)
     if not inputs.is_floating_point():
         raise UserError(
             f"{where} holds inputs of type {inputs.dtype}: give them as the network takes them, as floating-point "
