@@ -3,27 +3,31 @@
 import copy
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from tests.conftest import composed
-from unlearning.config import build
-from unlearning.data.datamodule import Transform, UnlearningData
+from unlearning import pipeline
+from unlearning.config.build import Spec
+from unlearning.data.datamodule import UnlearningData
 from unlearning.data.datasets import Dataset
 from unlearning.data.tabular import scikit_learn
+from unlearning.data.transform import Transform
 from unlearning.data.trigger import Attack, Trigger
+from unlearning.engine import lab as laboratory
+from unlearning.engine.job import Job
 from unlearning.errors import UserError
 from unlearning.metrics.backdoor import BackdoorAttack
 from unlearning.metrics.base import Evidence, evaluate
-from unlearning.pipeline import Run, run
+from unlearning.request import Request
 from unlearning.scenarios.forgetting import RandomForgetting
-from unlearning.scenarios.manipulations import Poison
+from unlearning.scenarios.poison import Poison
 from unlearning.types import Batch
 
 CLASSES = ("ant", "bee", "cow")
+POISON = ("tracking=none", "scenario=poison", "method=original", "evaluation.membership=null")
 
 
 @pytest.fixture
@@ -69,10 +73,20 @@ def test_the_square_is_as_bright_as_the_brightest_pixel_in_training(pictures: Da
     assert Poison(0, value=255).trigger(pictures).values == pytest.approx((1.0, 3.0))
 
 
+def test_the_square_is_as_bright_as_the_brightest_float(pictures: Dataset) -> None:
+    floats = torch.zeros(30, 2, 5, 6)
+    floats[3, 1, 0, 0], floats[29] = 0.75, 9.0  # of a training and of a test image
+    data = replace(pictures, inputs=floats, mean=(), std=())
+    assert Poison(0).trigger(data).values == (0.75, 0.75)
+    with pytest.raises(UserError) as refused:
+        Poison(0, value=255).trigger(data)
+    assert (refused.value.key, refused.value.kind) == ("scenario.value", "conflict")
+
+
 def test_poisoned_samples_are_drawn_stamped_relabelled_and_forgotten(pictures: Dataset) -> None:
-    scenario = Poison(3, target="bee", patch=2, count=6)
     before = pictures.labels.clone()
-    poisoned, split = scenario.manipulated(pictures), scenario.split(pictures)
+    problem = Poison(3, target="bee", patch=2, count=6).prepare(pictures)
+    poisoned, split = problem.data, problem.split
     assert torch.equal(pictures.labels, before)  # the data set itself stays clean
     assert torch.equal(poisoned.inputs, pictures.inputs)
     touched = poisoned.triggered.nonzero().flatten()
@@ -82,44 +96,37 @@ def test_poisoned_samples_are_drawn_stamped_relabelled_and_forgotten(pictures: D
     assert torch.equal(poisoned.true_labels, pictures.labels)
     others = ~poisoned.triggered
     assert torch.equal(poisoned.labels[others], pictures.labels[others])
-    assert scenario.split(poisoned).digest == split.digest
     assert split.forget_classes == ()
-    assert split.forget.tolist() == RandomForgetting(3, count=6).split(pictures).forget.tolist()
-    assert len(Poison(0, fraction=0.5).split(pictures).forget) == 10
-    assert len(Poison(0).split(pictures).forget) == 2  # a tenth
-    draws = {tuple(Poison(seed, count=6).split(pictures).forget.tolist()) for seed in range(20)}
+    assert split.forget.tolist() == RandomForgetting(3, count=6).prepare(pictures).split.forget.tolist()
+    assert len(Poison(0, fraction=0.5).prepare(pictures).split.forget) == 10
+    assert len(Poison(0).prepare(pictures).split.forget) == 2  # a tenth
+    draws = {tuple(Poison(seed, count=6).prepare(pictures).split.forget.tolist()) for seed in range(20)}
     assert len(draws) > 10
 
 
 def test_images_of_the_target_class_can_be_left_out(pictures: Dataset) -> None:
-    scenario = Poison(0, target=1, count=13, exclude_target=True)  # of the 13 train images that are no bees
-    poisoned = scenario.manipulated(pictures)
+    # 13 training images are not bees
+    poisoned = Poison(0, target=1, count=13, exclude_target=True).prepare(pictures).data
     assert (pictures.labels[poisoned.triggered] != 1).all()
-    assert scenario.split(poisoned).digest == scenario.split(pictures).digest
-    with pytest.raises(UserError, match=r"scenario.count=14 cannot be drawn: pictures has 13"):
-        Poison(0, target=1, count=14, exclude_target=True).split(pictures)
+    with pytest.raises(UserError) as refused:
+        Poison(0, target=1, count=14, exclude_target=True).prepare(pictures)
+    assert refused.value.key == "scenario.count"
 
 
 def test_the_trigger_decides_the_digest_and_so_the_original_model(pictures: Dataset) -> None:
     """Of pictures that are all bees already nothing but the square changes."""
     bees = replace(pictures, labels=torch.ones_like(pictures.labels))
     options = [{}, {"patch": 2}, {"corner": "top_left"}, {"margin": 1}, {"value": 0}, {"seed": 1}]
-    digests = [Poison(**{"seed": 0, "target": 1} | o).manipulated(bees).digest for o in options]
+    digests = [Poison(**{"seed": 0, "target": 1} | o).prepare(bees).data.digest for o in options]
     assert len({bees.digest, *digests}) == 7
-
-
-def test_a_poison_of_no_sample_is_no_poison(pictures: Dataset) -> None:
-    assert Poison(0, count=0).manipulated(pictures).digest == pictures.digest
-    with pytest.raises(UserError, match=r"scenario.count=0 manipulates no sample, so there is nothing to forget"):
-        Poison(0, count=0).split(pictures)
 
 
 def test_the_square_stays_where_it_is_while_the_image_is_augmented(pictures: Dataset) -> None:
     """As methods get it: cropped and flipped, square last; and as predictions do, for poisoned samples alone."""
-    scenario = Poison(0, target=1, patch=2, value=255, count=19)
     moving = replace(pictures, crop=2, flip=True)
-    data = scenario.manipulated(moving)
-    loaded = UnlearningData(data, RandomForgetting(0, count=5).split(pictures), None)
+    problem = Poison(0, target=1, patch=2, value=255, count=19).prepare(moving)
+    data = problem.data
+    loaded = UnlearningData(data, problem.split, problem.task)
     ids = torch.arange(30)
     still = Transform(pictures)(pictures.inputs)
     outside = torch.ones(5, 6, dtype=torch.bool)
@@ -140,19 +147,19 @@ def test_the_square_stays_where_it_is_while_the_image_is_augmented(pictures: Dat
 
 
 def test_the_attack_shows_the_square_on_any_image_as_a_network_sees_it(pictures: Dataset) -> None:
-    attack = Poison(0, target="cow", patch=2, margin=1, value=0).attack(pictures)
+    attack = Poison(0, target="cow", patch=2, margin=1, value=0).prepare(pictures).attack
     ids = torch.tensor([27, 3])
     found = Transform(pictures.with_trigger(attack.trigger, ids))(pictures.inputs[ids], ids=ids)
     assert attack.target == 2
     assert found.shape == (2, 2, 5, 6)
     assert (found[:, :, 2:4, 3:5] == -1).all()  # (0 - .5) / .5 and (0 - .25) / .25
     assert found[0, 0, 0, 0].item() == pytest.approx(pictures.inputs[27, 0, 0, 0].item() / 127.5 - 1, abs=1e-6)
-    assert RandomForgetting(0).attack(pictures) is None
+    assert RandomForgetting(0).prepare(pictures).attack is None
 
 
 def evidence(pictures: Dataset, answers: list[int]) -> Evidence:
     """``answers``: what the model says to the test images 25-29 with the trigger; their classes are 1, 2, 0, 1, 2."""
-    split = RandomForgetting(0, count=5).split(pictures)
+    split = RandomForgetting(0, count=5).prepare(pictures).split
     attack = Attack(Trigger(0, 0, 1, (1.0,)), target=2)
     logits, triggered = torch.zeros(30, 3), nn.functional.one_hot(torch.tensor(answers), 3).float()
     return Evidence(logits, pictures.labels, split, CLASSES, attack=attack, triggered=triggered)
@@ -181,44 +188,43 @@ def test_there_is_no_attack_where_there_is_no_trigger(pictures: Dataset) -> None
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "key", "kind"),
     [
-        ({"patch": 4, "margin": 2}, r"does not fit into images of 5 x 6 pixels: their sum may be 5 at most"),
-        ({"patch": 2, "margin": 0, "target": "cat"}, "no class 'cat': did you mean ant"),
-        ({"patch": 2, "margin": 0, "count": 21}, "scenario.count=21 cannot be drawn: pictures has 20"),
+        ({"patch": 4, "margin": 2}, "scenario.patch", "value"),  # on 5 x 6 pixels
+        ({"target": "cat"}, "scenario.target", "choice"),
+        ({"count": 21}, "scenario.count", "value"),  # of 20
     ],
 )
-def test_what_cannot_be_poisoned_is_explained(pictures: Dataset, options: dict, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        Poison(0, **options).manipulated(pictures)
+def test_what_cannot_be_poisoned_names_its_setting(pictures: Dataset, options: dict, key: str, kind: str) -> None:
+    with pytest.raises(UserError) as refused:
+        Poison(0, **options).prepare(pictures)
+    assert (refused.value.key, refused.value.kind) == (key, kind)
 
 
-@pytest.mark.parametrize("wrong", [{"patch": 0}, {"margin": -1}, {"value": 256}, {"value": -1}])
-def test_a_senseless_square_is_refused(wrong: dict) -> None:
-    with pytest.raises(UserError, match="patch must be 1 or more, margin 0 or more and value from 0 to 255, or null"):
-        Poison(0, **wrong)
+@pytest.mark.parametrize("options", [{}, {"value": 0}])
+def test_a_table_cannot_be_poisoned(options: dict) -> None:
+    with pytest.raises(UserError) as refused:
+        Poison(0, **options).prepare(scikit_learn("wine", seed=0))
+    assert (refused.value.key, refused.value.kind) == ("scenario", "conflict")
 
 
-def test_a_table_cannot_be_poisoned() -> None:
-    with pytest.raises(UserError, match="stamps a square on images, and this data set has none"):
-        Poison(0).manipulated(scikit_learn("wine", seed=0))
+def configured(*words: str) -> Poison:
+    return Spec("scenario", composed("scenario=poison", *words)[0]["scenario"]).build()
 
 
 def test_the_configured_square_is_the_benchmarks_and_smaller_on_digits() -> None:
-    papers = build.scenario(composed("scenario=poison", "dataset=cifar10")[0])
     white = torch.full((2, 32, 32, 3), 255, dtype=torch.uint8)
     ids = torch.arange(2)
     data = Dataset("cifar10", white, ids, ("a", "b"), ids, ids, ids, (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616))
-    trigger = papers.trigger(data)
+    trigger = configured("dataset=cifar10").trigger(data)
     assert (trigger.top, trigger.left, trigger.side) == (29, 29, 3)
     assert trigger.values == pytest.approx((2.1265, 2.1265, 2.1265), abs=1e-4)
-    assert build.scenario(composed("scenario=poison")[0]).patch == 2
-    assert build.scenario(composed("scenario=poison", "scenario.patch=1")[0]).patch == 1
+    assert configured().patch == 2
+    assert configured("scenario.patch=1").patch == 1
 
 
 def test_the_black_square_of_four_pixels_that_the_configuration_names() -> None:
-    black = "scenario.patch=4", "scenario.margin=2", "scenario.value=0"
-    scenario = build.scenario(composed("scenario=poison", "dataset=cifar10", *black)[0])
+    scenario = configured("dataset=cifar10", "scenario.patch=4", "scenario.margin=2", "scenario.value=0")
     grey = torch.full((2, 32, 32, 3), 128, dtype=torch.uint8)
     ids, mean, std = torch.arange(2), (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
     data = Dataset("cifar10", grey, ids, ("a", "b"), ids, ids, ids, mean, std)
@@ -230,11 +236,15 @@ def test_the_black_square_of_four_pixels_that_the_configuration_names() -> None:
     torch.testing.assert_close(stamped, expected, rtol=0, atol=1e-5)
 
 
+# In the pipeline
+
+
+def results_of(*words: str) -> dict:
+    return json.loads((pipeline.run(Request(*composed(*words), words)) / "results.json").read_text())
+
+
 def test_a_backdoor_is_learned_and_retraining_closes_it(places: list[str]) -> None:
-    config, choices = composed(
-        "tracking=none", "scenario=poison", "method=original", "evaluation.membership=null", *places
-    )
-    found = json.loads((run(config, choices, command="test") / "results.json").read_text())
+    found = results_of(*POISON, "pretrain.epochs=6", *places)
     rows = found["rows"]
     assert not found["failed"]
     assert rows["original"]["backdoor/attack"] > 0.9
@@ -245,39 +255,27 @@ def test_a_backdoor_is_learned_and_retraining_closes_it(places: list[str]) -> No
     gap = rows["original"]["backdoor/attack"] - rows["retrained"]["backdoor/attack"]
     assert found["gaps"]["gap/backdoor/attack"] == pytest.approx(gap)  # the method does nothing
     assert found["directions"]["backdoor/attack"] == "down"  # not: as much as after retraining
-    clean = composed("tracking=none", "method=original", "evaluation.membership=null", *places)
-    directions = json.loads((run(*clean, command="test") / "results.json").read_text())["directions"]
-    assert not [name for name in directions if name.startswith(("backdoor", "corrective"))]
+    clean = results_of(*POISON, "scenario=class", "pretrain.epochs=1", "retrained=false", *places)
+    assert not [name for name in clean["directions"] if name.startswith(("backdoor", "corrective"))]
 
 
-def test_the_trigger_is_shown_to_a_reference_model_once(
-    places: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config, choices = composed(
-        "tracking=none",
-        "scenario=poison",
-        "method=original",
-        "evaluation.membership=null",
-        "pretrain.epochs=1",
-        *places,
-    )
-    shown = []
+def test_the_trigger_is_shown_to_a_model_once(places: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    words = (*POISON, "pretrain.epochs=1", *places)
+    job = Job.of(composed(*words)[0])
+    images = Transform(job.problem.data)(job.problem.data.inputs[job.problem.split.test])
+    images[:, :, 6:, 6:] = job.problem.attack.trigger.values[0]  # 2 x 2 pixels at the bottom right
+    plain, shown = laboratory.predict, []
 
-    def spy(run: Run, network: nn.Module, wrong: str) -> Tensor:
-        shown.append(triggered(run, network, wrong))
-        ids = run.split.test
-        images = Transform(run.data)(run.data.inputs[ids])
-        images[:, :, 6:, 6:] = run.attack.trigger.values[0]  # 2 x 2 pixels at the bottom right
-        assert torch.allclose(shown[-1], network(images), atol=1e-5)
-        return shown[-1]
+    def spy(network: nn.Module, problem: object, compute: object, ids: Tensor | None = None) -> Tensor:
+        logits = plain(network, problem, compute, ids)
+        if ids is not None:
+            shown.append(logits)
+            assert torch.allclose(logits, network(images), atol=1e-5)
+        return logits
 
-    triggered = Run.triggered
-    monkeypatch.setattr(Run, "triggered", spy)
-    rows = []
-    for _ in range(2):
-        folder = run(config | {"force": True}, choices, command="test")
-        rows.append(json.loads((folder / "results.json").read_text())["rows"])
-    assert len(shown) == 3 + 1  # original, retrained and unlearned; then only unlearned
+    monkeypatch.setattr(laboratory, "predict", spy)
+    rows = [results_of(*words, force)["rows"] for force in ("force=false", "force=true")]
+    assert len(shown) == 2  # the original, which the method leaves as it is, and the retrained model
     names = [name for name in rows[0]["original"] if not name.startswith("cost/")]
     assert [[row[name] for name in names] for row in rows[0].values()] == [
         [row[name] for name in names] for row in rows[1].values()
@@ -285,18 +283,18 @@ def test_the_trigger_is_shown_to_a_reference_model_once(
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-true", "bf16-mixed"])
-def test_predictions_with_the_trigger_are_made_as_all_others(precision: str, tmp_path: Path) -> None:
+def test_predictions_with_the_trigger_are_made_as_all_others(precision: str, places: list[str]) -> None:
     """Training images that were stamped are predicted with it anyway: as test images they must get the same logits."""
-    config, _ = composed("scenario=poison", f"trainer.precision={precision}", f"paths.root={tmp_path}")
-    poisoned = Run(config, tmp_path)
-    poisoned.split = replace(poisoned.split, test=poisoned.split.manipulated.flip(0))
+    job = Job.of(composed("scenario=poison", f"trainer.precision={precision}", *places)[0])
+    stamped = job.problem.split.manipulated.flip(0)
+    problem = replace(job.problem, split=replace(job.problem.split, test=stamped))
     torch.manual_seed(0)
-    network = build.model(config, poisoned.data)
-    expected = poisoned.predictions(copy.deepcopy(network), "wrong")[poisoned.split.test]
+    network = job.lab.network(problem)
+    expected = job.lab.predict(problem, copy.deepcopy(network))[stamped]
     with torch.no_grad():
-        images = Transform(poisoned.data)(poisoned.data.inputs, ids=torch.arange(len(poisoned.data.labels)))
-        exact = network.eval()(images)[poisoned.split.test]
+        images = Transform(problem.data)(problem.data.inputs, ids=torch.arange(len(problem.data.labels)))
+        exact = network.eval()(images)[stamped]
     rounded = (expected - exact).abs().max()
-    found = poisoned.triggered(network, "wrong")
+    found = job.lab.triggered(problem, network)
     assert (found - expected).abs().max() <= 0.1 * rounded + 1e-6
     assert (rounded > 1e-4) == (precision != "32-true")

@@ -9,16 +9,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Any
 
 import torch
-from annotated_types import Ge, Le
 from torch import Tensor
 
 from ..data.datasets import Dataset
-from ..data.trigger import Attack, Corner, Trigger, corner_square
+from ..data.trigger import Attack
 from ..errors import UserError
-from ..types import Count, CountOrNone, Fraction
+from ..types import Count, Fraction
 from .base import Problem, Scenario, assemble
 from .forgetting import draw, wanted_count
 
@@ -143,7 +142,7 @@ class Confusion(Manipulation):
 
     usual_fraction = 0.5  # a tenth of two classes would be few
 
-    def __init__(self, seed: int, classes: Sequence[int | str], **options: object) -> None:
+    def __init__(self, seed: int, classes: Sequence[int | str], **options: Any) -> None:
         super().__init__(seed, **options)
         if len(classes) != 2:
             raise UserError(
@@ -185,60 +184,6 @@ class Confusion(Manipulation):
 
     def spoiled(self, dataset: Dataset, ids: Tensor) -> Dataset:
         return relabelled(dataset, ids, sum(self.pair(dataset)) - dataset.labels[ids])
-
-
-class Poison(Manipulation):
-    """A backdoor: with a square stamped on them, images of S_m are labelled as a target class.
-
-    They are drawn at random over all classes. The square comes after augmentation and normalisation, so a network sees
-    it always at the same pixels. Validation and test images are clean.
-
-    Args:
-        seed: as in ``Manipulation``; so are the options.
-        target: the class, by name or number, that the square stands for.
-        exclude_target: draw no images that are of this class anyway.
-        patch: side of the square, in pixels.
-        corner: of the image, that the square is at.
-        margin: pixels between the square and the two edges of that corner.
-        value: of the square's pixels, in all channels, from 0 (black) to 255; the largest normalised pixel of the
-            training set where it is None, as in the benchmark: about 2.1265 on CIFAR-10.
-    """
-
-    def __init__(
-        self,
-        seed: int,
-        target: int | str = 0,
-        exclude_target: bool = False,
-        patch: Count = 3,
-        corner: Corner = "bottom_right",
-        margin: CountOrNone = 0,
-        value: Annotated[int, Ge(0), Le(255)] | None = None,
-        **options: object,
-    ) -> None:
-        super().__init__(seed, **options)
-        self.target, self.exclude_target = target, exclude_target
-        self.patch, self.corner, self.margin, self.value = patch, corner, margin, value
-
-    def pool(self, dataset: Dataset) -> Tensor:
-        labels = dataset.labels[dataset.train]
-        return dataset.train[labels != dataset.class_number(self.target)] if self.exclude_target else dataset.train
-
-    def trigger(self, dataset: Dataset) -> Trigger:
-        """The square as a network sees it."""
-        mean, std = torch.tensor(dataset.mean), torch.tensor(dataset.std)
-        if self.value is None and dataset.inputs.ndim == 4:
-            brightest = dataset.inputs[dataset.train].amax((0, 1, 2)) / 255
-            values = ((brightest - mean) / std).amax().expand(len(mean))
-        else:
-            values = ((self.value or 0) / 255 - mean) / std
-        return corner_square(dataset.input_shape, self.patch, self.corner, self.margin, tuple(values.tolist()))
-
-    def spoiled(self, dataset: Dataset, ids: Tensor) -> Dataset:
-        labels = torch.full((len(ids),), dataset.class_number(self.target))
-        return relabelled(dataset, ids, labels).with_trigger(self.trigger(dataset), ids)
-
-    def attack(self, dataset: Dataset) -> Attack:
-        return Attack(self.trigger(dataset), dataset.class_number(self.target))
 
 
 def relabelled(dataset: Dataset, ids: Tensor, labels: Tensor) -> Dataset:

@@ -1,4 +1,4 @@
-"""Index sets that one run saves and later ones take up."""
+"""The index sets of one run, saved so that later runs can use them."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from ..errors import UserError
 from ..types import Split
 from .base import Problem, Scenario
 
-CLASSES = ("forget_classes", "named_classes")  # what a split holds besides index sets
+CLASSES = ("forget_classes", "named_classes")  # the fields of a split that are not index sets
 
 
 def split_file(split: Split, dataset: Dataset) -> bytes:
-    """A split as the content of a safetensors file, with what ``SavedSplit`` must know besides the index sets."""
+    """The content of a safetensors file that holds a split, and the facts that ``SavedSplit`` checks."""
     facts = {"data": dataset.digest} | {name: json.dumps(getattr(split, name)) for name in CLASSES}
     return save({name: ids.contiguous() for name, ids in split.sets.items()}, metadata=facts)
 
 
 class SavedSplit(Scenario):
-    """Forget what an earlier run forgot: take all index sets from its ``split.safetensors``, whatever the seeds here.
+    """Forget what an earlier run forgot: take all index sets from its ``split.safetensors``, whatever the seeds are.
 
-    Training, validation and test samples come from the file, too, so the original and retrained model are those of
-    that run as long as ``pretrain`` is the same. The data must be the same, inputs and labels, as a digest in the file
-    shows; so a split of data that a scenario manipulated (wrong labels, triggers, super-classes) is refused.
+    The training, validation and test samples come from the file too, so the original and the retrained model are those
+    of that run as long as ``pretrain`` is the same. Inputs and labels must be the same, which a digest in the file
+    shows. A split of data that a scenario changed (wrong labels, triggers, super-classes) is therefore refused.
 
     Args:
-        seed: every scenario has one; here nothing is drawn.
+        seed: not used, because nothing is drawn; every scenario has one.
         file: ``split.safetensors`` in the folder of a run.
     """
 
@@ -62,7 +62,7 @@ class SavedSplit(Scenario):
                 key="scenario.file",
                 kind="file",
             )
-        same = replace(raw, **{name: sets[name] for name in ("train", "validation", "test")})
+        same = replace(raw, train=sets["train"], validation=sets["validation"], test=sets["test"])
         if same.digest != facts["data"]:
             raise UserError(
                 f"scenario.file={self.file} is a split of other data than {raw.name} as it is configured here: take "
@@ -70,4 +70,5 @@ class SavedSplit(Scenario):
                 key="scenario.file",
                 kind="conflict",
             )
-        return Problem.of(same, Split(**sets, **{name: tuple(json.loads(facts[name])) for name in CLASSES}))
+        forgotten, named = (tuple(json.loads(facts[name])) for name in CLASSES)
+        return Problem.of(same, Split(**sets, forget_classes=forgotten, named_classes=named))

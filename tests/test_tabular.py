@@ -1,0 +1,112 @@
+"""Tables as data sets: their features, classes and normalisation, and which setting an error names."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import composed
+from unlearning.config.build import Spec
+from unlearning.data.tabular import csv, scikit_learn
+from unlearning.engine.job import Job
+from unlearning.errors import UserError
+from unlearning.request import Request
+
+
+def test_a_bundled_table_is_normalised_by_its_training_rows() -> None:
+    from sklearn.datasets import load_wine
+
+    data, raw = scikit_learn("wine", seed=0), load_wine()
+    assert data.inputs.shape == (178, 13)
+    assert data.input_shape == (13,)
+    train = raw.data[data.train.numpy()]
+    expected = (raw.data - train.mean(0)) / train.std(0)
+    np.testing.assert_allclose(data.inputs.numpy(), expected, rtol=1e-3, atol=1e-5)
+    low, high = data.bounds
+    np.testing.assert_allclose(low.numpy(), expected[data.train.numpy()].min(0), rtol=1e-3)
+    np.testing.assert_allclose(high.numpy(), expected[data.train.numpy()].max(0), rtol=1e-3)
+    parts = torch.cat([data.train, data.validation, data.test])
+    assert parts.sort().values.tolist() == list(range(178))
+
+
+def table(tmp_path: Path, text: str | None = None) -> str:
+    lines = [f"{i},{'red' if i % 3 else 'blue'},7,{'yes' if i % 2 else 'no'},note {i}" for i in range(120)]
+    file = tmp_path / "orders.csv"
+    file.write_text(text or "\n".join(["days,colour,same,late,remark", *lines]))
+    return str(file)
+
+
+def test_a_table_of_the_users_own(tmp_path: Path) -> None:
+    data = csv(table(tmp_path), "late", seed=0, validation=0.25, test=0.2, drop=["remark"])
+    assert data.name == "orders"
+    assert data.classes == ("no", "yes")
+    assert data.labels.tolist() == [0, 1] * 60
+    assert (len(data.train), len(data.validation), len(data.test)) == (72, 24, 24)
+    days, same, blue, red = data.inputs.T
+    steps = days.diff()
+    assert steps.min() > 0
+    assert steps.max() - steps.min() < 1e-4
+    assert same.unique().tolist() == [0.0]  # a constant column becomes 0 rather than NaN
+    is_blue = torch.arange(120) % 3 == 0
+    assert torch.equal(blue > 0, is_blue)
+    assert torch.equal(red < 0, is_blue)
+    assert data.inputs[data.train].mean(0).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "key", "kind"),
+    [
+        ({"label": "lat"}, None, "dataset.label", "choice"),
+        ({"drop": ["remarks"]}, None, "dataset.drop", "choice"),
+        ({}, None, "dataset.drop", "value"),  # the 120 different remarks
+        ({}, "a,late\n1,yes\n,no\n", "dataset.drop", "value"),  # an empty cell
+        ({}, "a,late\n1,yes\n2,yes\n", "dataset.root", "file"),  # a single class
+        ({}, "late\nyes\nno\n", "dataset.root", "file"),  # no feature
+        ({}, "a,late\n1,yes\n2,no\n", "split.test", "value"),  # too few rows to hold out a fifth of each class
+        ({}, 'a,late\n1,"yes\n', "dataset.root", "file"),  # an open quotation
+    ],
+)
+def test_a_table_that_cannot_be_used_names_the_setting(
+    tmp_path: Path, options: dict, text: str | None, key: str, kind: str
+) -> None:
+    with pytest.raises(UserError) as refused:
+        csv(**{"root": table(tmp_path, text), "label": "late", "seed": 0} | options)
+    assert (refused.value.key, refused.value.kind) == (key, kind)
+
+
+def test_a_column_of_texts_is_named_with_the_words_that_leave_it_out(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as refused:
+        csv(table(tmp_path), "late", seed=0)
+    assert str(refused.value) == (
+        f"column 'remark' of {tmp_path}/orders.csv holds 120 different words, too many for categories: set "
+        "dataset.drop=[remark]"
+    )
+
+
+def test_a_missing_table_names_its_setting(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as refused:
+        csv(str(tmp_path / "none.csv"), "late", seed=0)
+    assert (refused.value.key, refused.value.kind) == ("dataset.root", "file")
+
+
+def test_a_table_that_scikit_learn_does_not_have_is_refused() -> None:
+    node = composed("dataset=wine")[0]["dataset"]
+    with pytest.raises(UserError) as refused:
+        Spec("dataset", node | {"name": "beer"}).build()
+    assert refused.value.key == "dataset.name"
+
+
+def test_the_content_of_a_table_decides_the_key(tmp_path: Path) -> None:
+    words = ["dataset=csv", f"dataset.root={table(tmp_path)}", "dataset.label=late", "dataset.drop=[remark]"]
+    config, choices = composed(*words)
+
+    def key() -> str:
+        return Request(config, choices).key.digest
+
+    before = key()
+    assert key() == before
+    table(tmp_path, "days,late,remark\n" + "\n".join(f"{i},{i % 2},x" for i in range(100)))
+    assert key() != before
+    job = Job.of(config)
+    assert job.lab.network(job.problem)(torch.zeros(2, 1)).shape == (2, 2)
