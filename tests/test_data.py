@@ -1,21 +1,20 @@
 """Data sets, the transform, and the datamodule's batches."""
 
-import re
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 from torchvision.transforms.functional import rotate
 
 from tests.conftest import Tiny, composed
-from unlearning.config import build
-from unlearning.data.datamodule import Transform, UnlearningData, rotated
-from unlearning.data.datasets import Dataset, coarsened, digits, image_folder
+from unlearning.config.build import Spec
+from unlearning.data.datamodule import UnlearningData
+from unlearning.data.datasets import Dataset, coarsened, hold_out
+from unlearning.data.digits import digits
+from unlearning.data.transform import Transform, rotated
+from unlearning.data.trigger import Trigger
 from unlearning.errors import UserError
 from unlearning.methods.finetune import FineTune
 
@@ -50,21 +49,83 @@ def image_data(crop: int = 0, flip: bool = False) -> Dataset:
 
 
 @pytest.mark.parametrize(
-    ("change", "expected"),
+    ("change", "key", "kind"),
     [
-        ({"crop": -1}, "dataset.crop=-1 must be at least 0"),
-        ({"rotation": -10.0}, "dataset.rotation=-10.0 must lie in [0, 180] degrees"),
-        ({"rotation": 181.0}, "dataset.rotation=181.0 must lie in [0, 180] degrees"),
-        ({"rotation": float("nan")}, "dataset.rotation=nan must lie"),
-        ({"mean": (0.5, 0.5)}, "dataset.mean=[0.5, 0.5] must have 3 numbers, one for each channel"),
-        ({"std": (0.5,)}, "dataset.std=[0.5] must have 3 numbers"),
-        ({"std": (0.5, 0.0, 0.5)}, "dataset.std=[0.5, 0.0, 0.5] must be above 0"),
-        ({"std": (0.5, float("nan"), 0.5)}, "must be above 0"),
+        ({"mean": (0.5, 0.5)}, "dataset.mean", "value"),
+        ({"std": (0.5,)}, "dataset.std", "value"),
+        ({"mean": ()}, "dataset.mean", "value"),
+        ({"inputs": torch.zeros(2, 5, 4, 3, dtype=torch.int64)}, "dataset", "value"),
+        ({"inputs": torch.zeros(2, 5, dtype=torch.uint8)}, "dataset", "value"),
+        ({"inputs": torch.zeros(2, 5, 4)}, "dataset", "value"),
+        ({"inputs": torch.zeros(2, 3, 5, 4), "crop": 1}, "dataset.crop", "conflict"),
+        ({"inputs": torch.zeros(2, 3), "flip": True}, "dataset.flip", "conflict"),
+        ({"inputs": torch.zeros(2, 3), "rotation": 5.0}, "dataset.rotation", "conflict"),
+        ({"inputs": torch.zeros(2, 4)}, "dataset.mean", "value"),  # four features and three means
     ],
 )
-def test_statistics_and_augmentation_that_do_not_fit_are_refused(change: dict, expected: str) -> None:
-    with pytest.raises(UserError, match=re.escape(expected)):
+def test_samples_statistics_and_augmentation_that_do_not_fit_are_refused(change: dict, key: str, kind: str) -> None:
+    with pytest.raises(UserError) as caught:
         replace(image_data(), **change)
+    assert (caught.value.key, caught.value.kind) == (key, kind)
+
+
+def test_float_images_reach_a_network_as_they_are() -> None:
+    inputs = torch.arange(2 * 3 * 2 * 2, dtype=torch.float32).view(2, 3, 2, 2)  # a channel holds four numbers in a row
+    ids = torch.arange(2)
+    data = Dataset("own", inputs, ids, ("a", "b"), ids[:1], ids[:0], ids[1:])
+    assert data.input_shape == (3, 2, 2)
+    low, high = data.bounds  # of the first image, which is the only training sample
+    assert low.tolist() == [[[0.0]], [[4.0]], [[8.0]]]
+    assert high.tolist() == [[[3.0]], [[7.0]], [[11.0]]]
+    transform = Transform(data)
+    assert torch.equal(transform(inputs, augment=True, ids=ids), inputs)
+    marked = Transform(data.with_trigger(Trigger(0, 1, 1, (9.0, 9.0, 9.0)), ids[1:]))(inputs, ids=ids)
+    expected = inputs.clone()
+    expected[1, :, 0, 1] = 9
+    assert torch.equal(marked, expected)
+
+
+def test_bounds_of_uint8_images_are_black_and_white_and_of_features_their_extremes() -> None:
+    low, high = image_data().bounds
+    assert low.flatten().tolist() == pytest.approx([-2.5, -1.6, -1.0])  # -mean / std
+    assert high.flatten().tolist() == pytest.approx([2.5, 2.4, 7 / 3])  # (1 - mean) / std
+    ids = torch.arange(3)
+    features = torch.tensor([[1.0, -5.0], [3.0, 2.0], [9.0, 9.0]])
+    low, high = Dataset("own", features, ids, ("a", "b", "c"), ids[:2], ids[:0], ids[2:]).bounds
+    assert (low.tolist(), high.tolist()) == ([1.0, -5.0], [3.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("choice", "option", "value"),
+    [
+        ("cifar10", "crop", -1),
+        ("cifar10", "rotation", -10.0),
+        ("cifar10", "rotation", 181.0),
+        ("cifar10", "rotation", float("nan")),
+        ("cifar10", "std", [0.5, 0.0, 0.5]),
+        ("cifar10", "std", [0.5, float("nan"), 0.5]),
+        ("cifar10", "name", "cifar11"),
+        ("image_folder", "limit", 0),
+        ("image_folder", "size", 0),
+    ],
+)
+def test_options_have_bounds(choice: str, option: str, value: object) -> None:
+    node = composed(f"dataset={choice}", *(["dataset.root=x"] if choice == "image_folder" else []))[0]["dataset"]
+    with pytest.raises(UserError) as caught:
+        Spec("dataset", node | {option: value}).build()
+    assert caught.value.key == f"dataset.{option}"
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.0, float("nan"), 0.99])  # the last leaves too few of some class
+def test_a_fraction_that_cannot_be_held_out_is_about_the_split(fraction: float) -> None:
+    with pytest.raises(UserError) as caught:
+        hold_out(torch.arange(20), torch.arange(20) % 2, fraction, 0, "validation")
+    assert caught.value.key == "split.validation"
+
+
+def test_nothing_is_held_out_at_a_fraction_of_zero() -> None:
+    kept, held = hold_out(torch.arange(3), torch.zeros(3), 0.0, 0, "test")
+    assert (kept.tolist(), held.tolist()) == ([0, 1, 2], [])
 
 
 def test_the_transform_normalises_by_channel() -> None:
@@ -122,32 +183,37 @@ def test_models_of_other_pixels_are_others() -> None:
     assert len({one.digest for one in [data, *others]}) == 5
 
 
+def fed(tiny: Tiny, processes: int = 1) -> UnlearningData:
+    """The data module beside a trainer of so many processes."""
+    data = UnlearningData(tiny.data, tiny.split, tiny.problem.task)
+    data.trainer = SimpleNamespace(world_size=processes)
+    return data
+
+
 def test_no_batch_of_one_reaches_batchnorm(tiny: Tiny) -> None:
-    method = FineTune(nn.Sequential(tiny.model, nn.BatchNorm1d(2)), batch_size=3)
-    data = UnlearningData(tiny.data, tiny.split, tiny.task())
-    data.trainer = SimpleNamespace(world_size=1)
-    assert [len(b.ids) for b in data.loader("train", method)] == [3]  # 4 = 3 + a lone 1, which is left out
-    assert data.steps("train", method) == 1
-    data.trainer.world_size = 2  # two of the four each, in batches of one
-    with pytest.raises(UserError, match="the train stream comes in batches of one sample"):
-        data.loader("train", method)
-    method.batch_norm = "eval"
-    assert data.steps("train", method) == 2
-    data.trainer.world_size = 1
-    assert sorted(len(b.ids) for b in data.loader("train", method)) == [1, 3]
-    assert data.steps("train", FineTune(tiny.model, batch_size=3)) == 2  # without BatchNorm
+    network = nn.Sequential(tiny.model, nn.BatchNorm1d(2))
+    feed = FineTune(network, batch_size=3).feed
+    data = fed(tiny)
+    assert [len(b.ids) for b in data.loader("train", feed)] == [3]  # 4 = 3 + a lone 1, which is left out
+    assert data.plan("train", feed).steps == 1
+    halves = fed(tiny, processes=2)  # two of the four each, in batches of one
+    with pytest.raises(UserError) as caught:
+        halves.loader("train", feed)
+    assert caught.value.key == "method.batch_size"
+    still = FineTune(network, batch_size=3, batch_norm="eval").feed
+    assert halves.plan("train", still).steps == 2
+    assert sorted(len(b.ids) for b in data.loader("train", still)) == [1, 3]
+    assert data.plan("train", FineTune(tiny.model, batch_size=3).feed).steps == 2  # without BatchNorm
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
 def test_processes_that_share_a_batch_of_all_samples_take_one_step(tiny: Tiny, processes: int) -> None:
-    method = FineTune(tiny.model, batch_size=100)  # 4 samples: a process has all, two, or, padded, two
-    data = UnlearningData(tiny.data, tiny.split, tiny.task())
-    data.trainer = SimpleNamespace(world_size=processes)
-    assert data.steps("train", method) == 1
+    feed = FineTune(tiny.model, batch_size=100).feed  # 4 samples: a process has all, two, or, padded, two
+    assert fed(tiny, processes).plan("train", feed).steps == 1
 
 
 def test_a_share_of_retain_is_the_same_every_time(tiny: Tiny) -> None:
-    data = UnlearningData(tiny.data, tiny.split, tiny.task())
+    data = fed(tiny)
     share = data.stream("retain", 0.5)
     assert len(share) == 1
     assert torch.equal(share, data.stream("retain", 0.5))
@@ -155,10 +221,11 @@ def test_a_share_of_retain_is_the_same_every_time(tiny: Tiny) -> None:
 
 
 def test_what_the_original_learns_is_in_the_same_order_whatever_will_be_forgotten() -> None:
-    streams = [
-        UnlearningData(data := build.dataset(config), build.split(config, data), None).stream("train")
-        for config in (composed(f"scenario={scenario}")[0] for scenario in ("class", "random"))
-    ]
+    streams = []
+    for scenario in ("class", "random"):
+        config, _ = composed(f"scenario={scenario}")
+        problem = Spec("scenario", config["scenario"]).build().prepare(Spec("dataset", config["dataset"]).build())
+        streams.append(UnlearningData(problem.data, problem.split, problem.task).stream("train"))
     assert torch.equal(*streams)
 
 
@@ -168,87 +235,26 @@ def test_superclasses_relabel_and_keep_the_fine_classes() -> None:
     assert found.classes == ("round", "straight", "curved")
     assert torch.equal(found.fine_labels, data.labels)
     assert set(found.labels[data.labels == 4].tolist()) == {1}
-    with pytest.raises(UserError, match="each of the 10 classes"):
-        coarsened(digits(seed=0, superclasses={"round": [0], "rest": [1, 2, 3]}))
     assert coarsened(found) is found
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    for part, count in (("train", 10), ("test", 4)):
-        for label, value in (("cat", 40), ("dog", 200)):
-            (tmp_path / "pets" / part / label).mkdir(parents=True)
-            for i in range(count):
-                image = np.full((20, 30, 3), value + i, np.uint8)
-                Image.fromarray(image).save(tmp_path / "pets" / part / label / f"{i}.png")
-    return tmp_path / "pets"
+@pytest.mark.parametrize(
+    ("superclasses", "kind"),
+    [
+        (None, "missing"),
+        ({"round": [0], "rest": [1, 2, 3]}, "value"),  # six are in none
+        ({"all": range(10), "again": [3]}, "value"),
+        ({"all": [*range(9), "then"]}, "choice"),
+    ],
+)
+def test_superclasses_hold_each_class_once(superclasses: dict | None, kind: str) -> None:
+    with pytest.raises(UserError) as caught:
+        coarsened(digits(seed=0, superclasses=superclasses))
+    assert (caught.value.key, caught.value.kind) == ("dataset.superclasses", kind)
 
 
-def load(folder: Path, **options: object) -> Dataset:
-    options = {"seed": 0, "size": 16, "mean": [0.5] * 3, "std": [0.25] * 3, "validation": 0.2} | options
-    return image_folder("image_folder", str(folder), str(folder.parent / "cache"), **options)
-
-
-def test_an_image_folder_is_decoded_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    data = load(folder)
-    assert data.inputs.shape == (28, 16, 16, 3)
-    assert data.classes == ("cat", "dog")
-    assert [len(ids) for ids in (data.train, data.validation, data.test)] == [16, 4, 8]
-    assert data.inputs[3].unique().tolist() == [43]
-    array = next((folder.parent / "cache").glob("*.npy"))
-    stamp = array.stat().st_mtime_ns
-    assert load(folder).digest == data.digest
-    assert array.stat().st_mtime_ns == stamp
-    assert not caplog.text
-    array.write_bytes(array.read_bytes()[:-100])  # a truncated cache is decoded again
-    assert load(folder).digest == data.digest
-    assert f"{array} is corrupt (its checksum does not match): making it again" in caplog.text
-
-
-def test_a_cache_that_cannot_be_written(folder: Path) -> None:
-    (folder.parent / "cache").touch()
-    with pytest.raises(UserError, match=r"cannot write decoded images to .*cache \(.*exists.*: set paths\.store=DIR"):
-        load(folder)
-
-
-def test_limit_takes_some_of_each_class_and_part(folder: Path) -> None:
-    data = load(folder, limit=3, validation=0.0)
-    assert data.labels[data.train].tolist() == [0] * 3 + [1] * 3
-    assert data.labels[data.test].tolist() == [0] * 3 + [1] * 3
-    assert len(load(folder, limit=5).test) == 8  # it has four of each
-    for limit in (0, -1):
-        with pytest.raises(UserError, match=f"dataset.limit={limit} must be at least 1, or null for all"):
-            load(folder, limit=limit)
-
-
-def test_folders_may_be_fine_classes(folder: Path) -> None:
-    data = coarsened(load(folder, superclasses={"pet": ["cat", "dog"]}))
-    assert data.classes == ("pet",)
-    assert data.fine_classes == ("cat", "dog")
-    assert torch.equal(data.fine_labels, load(folder).labels)
-
-
-def test_a_changed_image_is_decoded_anew(folder: Path) -> None:
-    before = load(folder).digest
-    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(folder / "train" / "cat" / "0.png")
-    assert load(folder).digest != before
-
-
-def test_a_broken_image_is_named(folder: Path) -> None:
-    (folder / "train" / "cat" / "0.png").write_bytes(b"no image")
-    with pytest.raises(UserError, match=r"cat/0\.png is not a readable image"):
-        load(folder)
-
-
-def test_missing_data_says_what_to_put_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="put them in"):
-        load(tmp_path / "nowhere")
-    import urllib.request
-
-    def offline(*_: object, **__: object) -> None:
-        raise urllib.error.URLError("no network")
-
-    monkeypatch.setattr(urllib.request, "urlopen", offline)
-    config, _ = composed("dataset=cifar100", f"paths.root={tmp_path}")
-    with pytest.raises(UserError, match=r"put cifar-100-python/ .* there, or set dataset\.root"):
-        build.dataset(config)
+@pytest.mark.parametrize("wanted", ["ten", "10", 10, -1])
+def test_a_class_that_does_not_exist(wanted: str | int) -> None:
+    with pytest.raises(UserError) as caught:
+        digits(seed=0).class_number(wanted, "scenario.target")
+    assert (caught.value.key, caught.value.kind) == ("scenario.target", "choice")
