@@ -8,14 +8,17 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from .config.build import Spec
-from .engine.evaluation import Model, Result, evaluate
+from .engine.evaluation import Result, evaluate
 from .engine.job import Job
 from .records import folder as records
 from .records.log import writing
+from .records.tracking import Tracker
 from .request import Request
 from .runtime.digests import state_digest
-from .runtime.distributed import join, lead, leads, leave
+from .runtime.distributed import join, leads, leave, led
 from .runtime.profile import profiled
+
+begin, catch_up, clear, finish = map(led, (records.begin, records.catch_up, records.clear, records.finish))
 
 
 def run(request: Request) -> Path:
@@ -26,23 +29,19 @@ def run(request: Request) -> Path:
     """
     join(request.config["trainer"])
     started = time.time()
-    tracker = Spec("tracking", request.config["tracking"]).build()
+    tracker: Tracker = Spec("tracking", request.config["tracking"]).build()
     with ExitStack() as held:
-        if lead(lambda: records.begin(request, held)):
-            lead(lambda: records.catch_up(request, tracker))
+        if begin(request, held):
+            catch_up(request, tracker)
             leave()
             return request.folder
-        lead(tracker.check)
+        led(tracker.check)()
         job = Job.of(request.config)
         access = job.checked().access  # a mistake in the request shows here, and costs no earlier result
-        lead(lambda: records.clear(request))
+        clear(request)
         try:
-            with (
-                writing(request.folder, request.config["verbose"]),
-                profiled(request.folder, request.config["profile"]),
-            ):
-                result = results(job, access)
-                lead(lambda: records.finish(request, result, tracker, started))
+            with writing(request.folder, request.verbose), profiled(request.folder, request.profile):
+                finish(request, results(job, access), tracker, started)
         except BaseException as error:
             if leads():
                 records.fail(request, error, tracker, started)
@@ -54,25 +53,12 @@ def run(request: Request) -> Path:
 def results(job: Job, access: Mapping[str, str]) -> Result:
     """What a job finds; ``access`` is what its method may see."""
     problem, lab, split = job.problem, job.lab, job.problem.split
-    taught = {"original": split.train} if lab.checkpoint is None else {}
-    if job.retrained:
-        taught["retrained"] = split.retain
-        if len(split.manipulated) > len(split.forget):
-            taught["clean"] = split.all_known.retain  # without any manipulated sample, known or not
-    made = {} if lab.checkpoint is None else {"original": lab.own_model(problem)}
-    made |= {name: lab.train(problem, job.recipe, ids, job.pretrain_seed, name) for name, ids in taught.items()}
+    made = {"original": lab.own_model(problem)} if lab.checkpoint else {}
+    for name, ids in job.taught().items():
+        made[name] = lab.train(problem, job.recipe, ids, job.pretrain_seed, name)
     start = made["original"].network
     made["unlearned"] = unlearned = lab.unlearn(problem, job.method, job.addons, start, job.seed, job.again)
-    triggered = job.needs("attack")
-    models = {
-        name: Model(
-            one.network,
-            lab.predict(problem, one.network),
-            one.cost,
-            lab.triggered(problem, one.network) if triggered else None,
-        )
-        for name, one in made.items()
-    }
+    models = {name: job.model(trained) for name, trained in made.items()}
     untrained = lab.untrained(problem) if job.needs("untrained") else None
     return Result(
         **evaluate(problem, job.metrics, models, untrained),

@@ -47,6 +47,16 @@ class Request:
         """The method and its add-ons as tables name them."""
         return label(dict(self.choices))
 
+    @property
+    def verbose(self) -> bool:
+        """Whether the log is shown on the screen."""
+        return bool(self.config["verbose"])
+
+    @property
+    def profile(self) -> bool:
+        """Whether the run is profiled."""
+        return bool(self.config["profile"])
+
     @cached_property
     def key(self) -> Key:
         """What decides the result: settings, content of the files they name, code, libraries.

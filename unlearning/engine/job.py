@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from ..config.build import Spec, specs
 from ..methods.base import Method
 from ..metrics.base import Metric
 from ..scenarios.base import Problem, Scenario
 from .compute import Compute
-from .lab import Lab
+from .evaluation import Model
+from .lab import Lab, Trained
 from .store import Store
 
 
@@ -62,6 +65,22 @@ class Job:
     def checked(self) -> Method:
         """The method around an untrained network. Raises ``UserError`` if it cannot serve the problem."""
         return self.lab.method(self.problem, self.method, self.addons, self.lab.network(self.problem))
+
+    def taught(self) -> dict[str, Tensor]:
+        """The ids of the samples that each reference model learns, by the model's name."""
+        split = self.problem.split
+        taught = {} if self.lab.checkpoint else {"original": split.train}
+        if self.retrained:
+            taught["retrained"] = split.retain
+            if len(split.manipulated) > len(split.forget):
+                taught["clean"] = split.all_known.retain  # without any manipulated sample, known or not
+        return taught
+
+    def model(self, trained: Trained) -> Model:
+        """A model of the table, with the predictions that the metrics need."""
+        network = trained.network
+        triggered = self.lab.triggered(self.problem, network) if self.needs("attack") else None
+        return Model(network, self.lab.predict(self.problem, network), trained.cost, triggered)
 
     def needs(self, what: str) -> bool:
         """Whether a metric needs something: ``untrained``, ``attack``."""

@@ -1,9 +1,10 @@
 """What several processes of one run (torchrun) must agree on."""
 
+import functools
 import os
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import distributed
@@ -11,6 +12,7 @@ from torch import distributed
 from ..errors import UserError
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 def join(trainer: Mapping[str, Any]) -> None:
@@ -76,3 +78,13 @@ def lead(act: Callable[[], T]) -> T:
     if outcome[1] is not None:
         raise outcome[1]
     return outcome[0]
+
+
+def led(act: Callable[P, T]) -> Callable[P, T]:
+    """The same function, called on rank 0 alone: every rank gets its result, or the error that it raised."""
+
+    @functools.wraps(act)
+    def on_first(*args: P.args, **kwargs: P.kwargs) -> T:
+        return lead(lambda: act(*args, **kwargs))
+
+    return on_first
