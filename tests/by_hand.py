@@ -10,11 +10,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 from scipy.special import softmax
+from torch import nn
 
 from tests.conftest import Tiny, compute
 from unlearning.config.validation import check
 from unlearning.data.datamodule import UnlearningData
 from unlearning.engine.fitting import run
+from unlearning.methods.dampening import Dampening
 from unlearning.methods.one_shot import OneShot
 
 W = np.array([0.5, -1.0])
@@ -68,6 +70,22 @@ def observe(tiny: Tiny, method: OneShot) -> None:
     """Let a one-shot method look at its streams, without its edit."""
     given(tiny, method)
     run(method, compute(), "Observing")
+
+
+def observed(method: Dampening, forget: list[float], retain: list[float], samples: tuple[int, int]) -> Dampening:
+    """The method as it is after a look at two batches of each set."""
+    for stream, importance, count in zip(("forget", "retain"), (forget, retain), samples, strict=True):
+        method.observations[stream] = 2 * torch.tensor(importance)
+        method.observations[f"{stream}_batches"] = torch.tensor(2.0)
+        method.observations[f"{stream}_samples"] = torch.tensor(float(count))
+    return method
+
+
+def ones(weights: int) -> nn.Linear:
+    """A linear map of so many inputs, with weights of one."""
+    layer = nn.Linear(weights, 1, bias=False)
+    nn.init.ones_(layer.weight)
+    return layer
 
 
 def check_options(kind: type, **options: object) -> None:
