@@ -14,7 +14,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from unlearning.engine.store import Store, digest, exclusive, write_atomic
+from unlearning.engine.key import Key, canonical
+from unlearning.engine.store import Store, exclusive, write_atomic
 from unlearning.errors import UserError
 from unlearning.runtime.digests import file_digest
 
@@ -22,7 +23,7 @@ from unlearning.runtime.digests import file_digest
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["unlearning.engine.store"])
 HINT = "set paths.runs=DIR"
-KEY = {"model": "small_cnn", "seed": 0}
+KEY = Key({"setting": {"model": "small_cnn", "seed": 0}, "code": {"methods/base.py": "f00"}})
 
 
 def start(act: Callable, *arguments: object) -> multiprocessing.Process:
@@ -53,11 +54,18 @@ def files(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.rglob("*") if p.is_file() and p.suffix != ".lock")
 
 
-def test_digest_is_the_sha256_of_sorted_json() -> None:
-    # printf '{"a":[1,null,true],"b":0.5}' | sha256sum
-    expected = "fe227fc9854e410e3d9904a993d958de68da8a9b7d58d3abc8b8714e25874028"
-    assert digest({"b": 0.5, "a": [1, None, True]}) == digest({"a": (1, None, True), "b": 0.5}) == expected
-    assert digest({"a": 1}) != digest({"a": "1"})
+def seeded(seed: int) -> Key:
+    """``KEY`` with another seed."""
+    return Key({**KEY.parts, "setting": {**KEY.parts["setting"], "seed": seed}})
+
+
+def test_a_key_is_the_sha256_of_the_sorted_json_of_its_parts() -> None:
+    # printf '{"setting":{"a":[1,null,true],"b":0.5}}' | sha256sum
+    expected = "60e151e597faca478c357570f8e6aef56f9dcba9e7d33bbd8317c0769e230d68"
+    keys = [Key({"setting": {"b": 0.5, "a": [1, None, True]}}), Key({"setting": {"a": (1, None, True), "b": 0.5}})]
+    assert [key.digest for key in keys] == [expected, expected]
+    assert Key({"setting": {"a": 1}}).digest != Key({"setting": {"a": "1"}}).digest
+    assert canonical({"b": 0.5, "a": [1, None, True]}) == '{"a":[1,null,true],"b":0.5}'
 
 
 def test_file_digest(tmp_path: Path) -> None:
@@ -84,7 +92,7 @@ def test_every_kind_of_tensor_comes_back_as_it_was(tmp_path: Path) -> None:
     made = Store(tmp_path).get_or_create("kind", KEY, lambda: (tensors, {"seconds": 0.1, "device": "cpu"}))
     again = Store(tmp_path).get_or_create("kind", KEY, pytest.fail)
     assert (made.cached, again.cached) == (False, True)
-    assert made.path == again.path == tmp_path / "kind" / f"{digest(KEY)}.safetensors"
+    assert made.path == again.path == tmp_path / "kind" / f"{KEY.digest}.safetensors"
     assert made.facts == again.facts == {"seconds": 0.1, "device": "cpu"}
     for entry in (made, again):
         assert entry.tensors.keys() == tensors.keys()
@@ -95,15 +103,42 @@ def test_every_kind_of_tensor_comes_back_as_it_was(tmp_path: Path) -> None:
             assert torch.equal(tensor.nan_to_num(9), tensors[name].detach().nan_to_num(9)), name
     with Path(made.path).open("rb") as file:  # a person can read the key: header length, then JSON
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    assert json.loads(header["__metadata__"]["key"]) == KEY
+    assert json.loads(header["__metadata__"]["key"]) == KEY.parts  # with its labels
+    assert header["__metadata__"]["key"] == (
+        '{"code":{"methods/base.py":"f00"},"setting":{"model":"small_cnn","seed":0}}'
+    )
 
 
 def test_keys_and_kinds_do_not_collide(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.get_or_create("original", KEY, ones)
     assert not store.get_or_create("retrained", KEY, ones).cached
-    assert not store.get_or_create("original", KEY | {"seed": 1}, ones).cached
-    assert store.get_or_create("original", dict(reversed(KEY.items())), pytest.fail).cached
+    assert not store.get_or_create("original", seeded(1), ones).cached
+    assert store.get_or_create("original", Key(dict(reversed(KEY.parts.items()))), pytest.fail).cached
+
+
+def test_an_entry_is_replaced_where_it_is_wanted_again(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = store.get_or_create("kind", KEY, ones)
+    second = store.get_or_create("kind", KEY, lambda: ({"w": torch.zeros(2)}, {"seconds": 7}), again=True)
+    assert second.path == first.path
+    assert not second.cached
+    assert (second.tensors["w"].tolist(), second.facts) == ([0, 0], {"seconds": 7})
+    third = store.get_or_create("kind", KEY, pytest.fail)
+    assert (third.tensors["w"].tolist(), third.facts, third.cached) == ([0, 0], {"seconds": 7}, True)
+    assert files(tmp_path) == [f"{KEY.digest}.safetensors"]
+    assert not store.get_or_create("kind", seeded(1), ones, again=True).cached  # there was none
+
+
+def test_a_failing_replacement_leaves_the_entry_as_it_was(tmp_path: Path) -> None:
+    def explode() -> tuple[dict, dict]:
+        raise ValueError("NaN loss")
+
+    store = Store(tmp_path)
+    store.get_or_create("kind", KEY, ones)
+    with pytest.raises(ValueError, match="NaN loss"):
+        store.get_or_create("kind", KEY, explode, again=True)
+    assert store.get_or_create("kind", KEY, pytest.fail).facts == {"seconds": 2.5}
 
 
 def flipped(data: bytes, at: int) -> bytes:
@@ -144,15 +179,20 @@ def test_a_damaged_entry_is_made_again_with_a_warning(tmp_path: Path, damage: Ca
 
 
 def test_an_unreadable_entry_is_one_clear_line(tmp_path: Path) -> None:
-    (tmp_path / "kind" / f"{digest(KEY)}.safetensors").mkdir(parents=True)
-    with pytest.raises(UserError, match=r"^cannot read .*safetensors \(.*\): set paths.store=DIR$"):
+    (tmp_path / "kind" / f"{KEY.digest}.safetensors").mkdir(parents=True)
+    with pytest.raises(UserError) as refused:
         Store(tmp_path).get_or_create("kind", KEY, ones)
+    assert (refused.value.key, refused.value.kind) == ("paths.store", "storage")
+    assert "\n" not in str(refused.value)
 
 
 def test_a_store_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match=r"while writing .*file/results.json: set paths.runs=DIR$"):
-        write_atomic(tmp_path / "file" / "results.json", b"{}", "set paths.runs=DIR")
+    path = tmp_path / "file" / "results.json"
+    with pytest.raises(UserError) as refused:
+        write_atomic(path, b"{}", HINT)
+    assert refused.value.kind == "storage"
+    assert str(refused.value).endswith(f" while writing {path}: {HINT}")
 
 
 def test_a_failing_make_leaves_nothing_and_frees_the_entry(tmp_path: Path) -> None:
@@ -210,7 +250,7 @@ def race(root: Path, me: int) -> None:
         return ones()
 
     for number in range(20):
-        entry = Store(root).get_or_create("kind", {"n": number}, lambda n=number: make(n))
+        entry = Store(root).get_or_create("kind", seeded(number), lambda n=number: make(n))
         assert torch.equal(entry.tensors["w"], torch.ones(3))
 
 
@@ -245,25 +285,27 @@ def test_a_killed_process_leaves_no_entry_and_the_next_one_makes_it(tmp_path: Pa
     bystander = tmp_path / "kind" / ".other.safetensors.1.tmp"  # another entry's, that may be being written
     bystander.touch()
     assert not Store(tmp_path).get_or_create("kind", KEY, ones).cached
-    assert files(tmp_path / "kind") == [bystander.name, f"{digest(KEY)}.safetensors"]
+    assert files(tmp_path / "kind") == [bystander.name, f"{KEY.digest}.safetensors"]
 
 
 def fill_the_disk(root: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))  # of bytes in a file; beyond it, the kernel says EFBIG
     (root / "results.json").write_text("old")
-    path = root / "kind" / f"{digest(KEY)}.safetensors"
+    path = root / "kind" / f"{KEY.digest}.safetensors"
     with pytest.raises(UserError) as caught:
         Store(root).get_or_create("kind", KEY, lambda: ({"w": torch.ones(10_000)}, {}))
     assert str(caught.value) == f"no space left while writing {path}: free some space or set paths.store=DIR"
-    with pytest.raises(UserError, match=r"^no space left while writing .*results.json: free some space or ask$"):
+    assert caught.value.kind == "storage"
+    with pytest.raises(UserError) as caught:
         write_atomic(root / "results.json", bytes(3000), "ask")
+    assert caught.value.kind == "storage"
     assert (root / "results.json").read_text() == "old"
     assert not Store(root).get_or_create("kind", KEY, ones).cached  # there is space enough for less
 
 
 def test_a_full_disk_is_one_clear_line_and_nothing_is_left(tmp_path: Path) -> None:
     join(start(fill_the_disk, tmp_path))
-    assert files(tmp_path) == [f"{digest(KEY)}.safetensors", "results.json"]
+    assert files(tmp_path) == [f"{KEY.digest}.safetensors", "results.json"]
 
 
 def hold(path: Path, ready: Path) -> None:
@@ -309,11 +351,12 @@ def distributed(root: Path, rank: int) -> None:
     assert not store.get_or_create("kind", KEY, make).cached
     if rank == 0:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # room for the processes' own rendezvous
-    with pytest.raises(UserError, match="no space left"):  # on both ranks, though only one writes
-        store.get_or_create("kind", KEY | {"seed": 1}, lambda: ({"w": torch.ones(100_000)}, {}))
+    with pytest.raises(UserError) as full:  # on both ranks, though only one writes
+        store.get_or_create("kind", seeded(1), lambda: ({"w": torch.ones(100_000)}, {}))
+    assert full.value.kind == "storage"
     dist.destroy_process_group()
 
 
 def test_under_distributed_every_rank_makes_and_rank_0_writes(tmp_path: Path) -> None:
     join(*[start(distributed, tmp_path, rank) for rank in range(2)])
-    assert files(tmp_path / "kind") == [f"{digest(KEY)}.safetensors"]
+    assert files(tmp_path / "kind") == [f"{KEY.digest}.safetensors"]

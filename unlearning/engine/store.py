@@ -117,8 +117,8 @@ def explained(path: Path, hint: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in NO_SPACE:
-            raise UserError(f"no space left while writing {path}: free some space or {hint}") from error
-        raise UserError(f"{error.strerror or error} while writing {path}: {hint}") from error
+            raise UserError(f"no space left while writing {path}: free some space or {hint}", kind="storage") from error
+        raise UserError(f"{error.strerror or error} while writing {path}: {hint}", kind="storage") from error
 
 
 def find(path: Path, held: ExitStack) -> bool:
@@ -158,7 +158,9 @@ def load(path: Path) -> tuple[dict[str, Tensor], Facts]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise UserError(f"cannot read {path} ({error.strerror or error}): set paths.store=DIR") from error
+        raise UserError(
+            f"cannot read {path} ({error.strerror or error}): set paths.store=DIR", key="paths.store", kind="storage"
+        ) from error
     except safetensors.SafetensorError as error:
         raise CorruptError(error) from error
     claimed = metadata.pop("sha256", None)
