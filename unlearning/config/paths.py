@@ -6,3 +6,5 @@ PACKAGE = Path(__file__).resolve().parents[1]
 CONF = PACKAGE / "conf"  # in a wheel; in a checkout it lies beside the package
 if not CONF.is_dir():
     CONF = PACKAGE.parent / "conf"
+
+DISTRIBUTION = "unlearning-bench"  # the name under which the package is installed

@@ -20,31 +20,31 @@ def without_prose(tree: Node) -> Node:
 class Silent(ast.NodeTransformer):
     """Removes what is only said; the names of arguments and the types of errors stay."""
 
-    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:  # noqa: N802, named by ast
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             return ast.copy_location(ast.Pass(), node)  # a docstring
         return self.generic_visit(node)
 
-    def visit_Raise(self, node: ast.Raise) -> ast.AST:  # noqa: N802
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:
         if isinstance(node.exc, ast.Call):
             node.exc = node.exc.func
         node.cause = None
         return node
 
-    def visit_Assert(self, node: ast.Assert) -> ast.AST:  # noqa: N802
+    def visit_Assert(self, node: ast.Assert) -> ast.AST:
         node.msg = None
         return self.generic_visit(node)
 
-    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802
-        said = isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name)
-        if said and node.func.value.id in SPEAKERS:
-            node.args, node.keywords = [], []
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        match node.func:
+            case ast.Attribute(value=ast.Name(id=name)) if name in SPEAKERS:
+                node.args, node.keywords = [], []
         return self.generic_visit(node)
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:  # noqa: N802
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         return self.without_hints(node)
 
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:  # noqa: N802
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
         return self.without_hints(node)
 
     def without_hints(self, node: FUNCTIONS) -> ast.AST:
@@ -58,6 +58,6 @@ class Silent(ast.NodeTransformer):
                 rest.annotation = None
         return self.generic_visit(node)
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:  # noqa: N802
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
         node.annotation = ast.Constant(None)
         return self.generic_visit(node)

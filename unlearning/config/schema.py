@@ -73,12 +73,14 @@ def plain(config: Any) -> dict[str, Any]:
 
     Raises ``UserError`` for a top-level key that does not exist and for a seed that is not one.
     """
-    found: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    found: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     known = {field.name: found[field.name] for field in fields(Schema)}
     if unknown := sorted(found.keys() - known.keys()):
         raise UserError(no_key(unknown[0], known_keys(known)), key=unknown[0], kind="key")
     known["addon"] = known["addon"] or {}
-    seeds = {"seed": known["seed"]} | {f"{part}.seed": known[part]["seed"] for part in ("split", "scenario", "pretrain")}
+    seeds = {"seed": known["seed"]} | {
+        f"{part}.seed": known[part]["seed"] for part in ("split", "scenario", "pretrain")
+    }
     for name, seed in seeds.items():
         if not isinstance(seed, int) or not 0 <= seed < 2**31:
             raise UserError(f"{name}={seed} must be a whole number from 0 to {2**31 - 1}", key=name)

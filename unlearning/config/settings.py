@@ -18,7 +18,7 @@ def choice(group: str, name: str) -> dict[str, Any]:
 
     Raises ``UserError`` for a name that does not exist.
     """
-    found: dict[str, Any] = OmegaConf.to_container(composed_groups({group: name})[group], resolve=True)
+    found: Any = OmegaConf.to_container(composed_groups({group: name})[group], resolve=True)
     return found
 
 
@@ -40,7 +40,7 @@ def method_settings(
     for changes in (*(row.set for row in rows), options):
         node = merged(node, changes)
     config["method"] = node
-    found: dict[str, Any] = OmegaConf.to_container(config["method"], resolve=True)
+    found: Any = OmegaConf.to_container(config["method"], resolve=True)
     return found, rows
 
 

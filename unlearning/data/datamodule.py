@@ -39,7 +39,7 @@ class Fed(Protocol):
     def device(self) -> torch.device: ...
 
     @property
-    def dtype(self) -> torch.dtype: ...
+    def dtype(self) -> Any: ...  # torch.dtype; Lightning declares that it might be a string
 
 
 class Rows(TorchDataset):
@@ -57,7 +57,7 @@ class Rows(TorchDataset):
         return Batch(self.dataset.inputs.index_select(0, rows), labels, rows, self.is_forget[rows])
 
 
-def as_is(batch: Batch) -> Batch:
+def as_is(batch: Any) -> Any:
     """Collate function for a data set that already returns whole batches."""
     return batch
 

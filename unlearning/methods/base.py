@@ -83,21 +83,6 @@ class Method(Stepper):
 
     # What it declares
 
-    @property
-    def streams(self) -> Sequence[str]:
-        """The streams that any of its steps draws from."""
-        return self.feed.streams
-
-    @property
-    def always_draws(self) -> Sequence[str]:
-        """The streams that every step draws from: fewer than ``streams`` has, where phases differ."""
-        return self.streams
-
-    @property
-    def smooths(self) -> bool:
-        """Whether one of its losses has labels that can be smoothed."""
-        return self.feed.labels
-
     def sights(self) -> Iterator[tuple[str, bool]]:
         """(stream, with labels) of all that the method and its add-ons may see."""
         yield from ((stream, self.feed.labels) for stream in (*self.feed.streams, *self.feed.looks))

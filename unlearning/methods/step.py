@@ -107,6 +107,21 @@ class Stepper(L.LightningModule):
     # What it and its add-ons can use
 
     @property
+    def streams(self) -> Sequence[str]:
+        """The streams that any of its steps draws from."""
+        return self.feed.streams
+
+    @property
+    def always_draws(self) -> Sequence[str]:
+        """The streams that every step draws from: fewer than ``streams`` has, where phases differ."""
+        return self.streams
+
+    @property
+    def smooths(self) -> bool:
+        """Whether one of its losses has labels that can be smoothed."""
+        return self.feed.labels
+
+    @property
     def task(self) -> Task:
         """The facts of the task that any method may know."""
         return self.data.task
@@ -170,7 +185,8 @@ class Stepper(L.LightningModule):
         if self.automatic_optimization:
             found = losses()
             self.record(found)
-            return sum(self.weights[name] * loss for name, loss in found.items()) + self.penalty()
+            weighted: Any = sum(self.weights[name] * loss for name, loss in found.items())
+            return weighted + self.penalty()
         self.step_on(losses)
         return None
 
@@ -181,7 +197,8 @@ class Stepper(L.LightningModule):
 
     def penalty(self) -> Tensor | float:
         """The add-ons' terms of the loss."""
-        return sum(addon.penalty(self) for addon in self.addons)
+        penalties: list[Any] = [addon.penalty(self) for addon in self.addons]
+        return sum(penalties)
 
     def step_on(self, losses: Callable[[], dict[str, Tensor]]) -> None:
         """One optimiser step on the weighted sum of the losses' gradients, as the add-ons edit it.
