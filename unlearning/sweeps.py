@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import sys
 import traceback
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from .records.folder import is_finished, is_tracked
 from .report.command import show_runs
 from .report.run_table import one_line
 from .request import Request
+from .runtime.memory import keep_freed, permanent
 from .runtime.threads import JOBS, cores
 
 SWEEP = "UNLEARNING_SWEEP"  # names the sweep for its jobs, wherever a launcher runs them
@@ -124,19 +124,10 @@ def execute(request: Request) -> Path:
     folder = request.folder
     if is_finished(folder) and not request.config["force"] and is_tracked(request):
         return folder
-    first = "unlearning.pipeline" not in sys.modules
-    if (
-        first
-    ):  # importing torch makes a million permanent objects: without this, collecting garbage is a quarter of a run
-        gc.disable()
-    import torch
+    with nullcontext() if "unlearning.pipeline" in sys.modules else permanent():
+        import torch
 
-    from .pipeline import run
-    from .runtime.memory import keep_freed
-
-    if first:
-        gc.freeze()
-        gc.enable()
+        from .pipeline import run
     keep_freed()
     torch.set_num_threads(request.config["trainer"]["threads"])
     return run(request)
