@@ -44,4 +44,3 @@ def inner_products(model: nn.Module, batch: Batch, vectors: Vectors) -> Tensor:
     return functools.reduce(
         torch.add, (each.products(vectors[each.parameter]) for each in found if each.parameter in vectors)
     )
-
