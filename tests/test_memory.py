@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from unlearning.config.schema import ROOT
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
 
 CODE = """
 import json, re, resource, sys
-from unlearning.memory import keep_freed, return_freed
+from unlearning.runtime.memory import keep_freed, return_freed
 if "keep" in sys.argv:
     keep_freed()
 def resident():

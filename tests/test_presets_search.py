@@ -1,16 +1,14 @@
-"""The search for presets scores on validation samples, and starts from the presets that are in force for a class."""
+"""The search for presets: its score is on validation samples, and its grids begin with the presets for a class."""
 
 from pathlib import Path
 
 import pytest
 
 from experiments.presets_by_scenario.search import GRIDS, LR, score
-from tests.conftest import composed
-from unlearning.config.schema import register
+from unlearning.config.compose import composed
 
 
 def test_the_score_is_the_gap_on_validation_samples(shared: Path) -> None:
-    register()
     found = score(("scenario=class", "method=original", "pretrain.epochs=1"), shared)
     assert found["gap/test/acc"] == found["gap/val/acc"] != 0
     parts = [found[f"gap/{name}"] for name in ("forget/acc", "retain/acc", "val/acc", "mia/loss_auc")]
