@@ -26,13 +26,37 @@ class Module:
 
     name: str
     file: Path
-    tree: ast.Module
-    imports: tuple[str, ...]  # dotted names, of which the last part may be a module or what is in one
+    source: bytes
+    code: ast.Module  # without comments, layout and prose; see ``prose``
+
+    @functools.cached_property
+    def tree(self) -> ast.Module:
+        """The code with its docstrings and all other prose."""
+        return ast.parse(self.source)
 
     @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 of its code without comments, layout and prose; see ``prose``."""
-        return hashlib.sha256(ast.dump(without_prose(self.tree)).encode()).hexdigest()
+        """SHA-256 of the code."""
+        return hashlib.sha256(ast.dump(self.code).encode()).hexdigest()
+
+    @property
+    def is_package(self) -> bool:
+        """Whether it is the ``__init__`` of a package, which has that package's name."""
+        return self.file.name == "__init__.py"
+
+    @functools.cached_property
+    def imports(self) -> list[str]:
+        """The dotted names that the code imports, of which the last part may be a module or something in one."""
+        package = self.name if self.is_package else self.name.rpartition(".")[0]
+        found: list[str] = []
+        for node in ast.walk(self.code):
+            if isinstance(node, ast.Import):
+                found += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                with suppress(ImportError):  # an import from above the top, about which the build complains
+                    source = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+                    found += [source, *(f"{source}.{alias.name}" for alias in node.names)]  # ``from . import build``
+        return found
 
 
 @functools.cache
@@ -52,7 +76,7 @@ def module_spec(name: str) -> ModuleSpec | None:
     return None if any(set(Path(place).parts) & INSTALLED for place in places if place) else spec
 
 
-@functools.cache  # each file is read once, however many targets lead to it
+@functools.cache  # a module that many others import is read once
 def read_module(name: str) -> Module | None:
     """The module of that name, parsed; None for a library's and for what is not a module.
 
@@ -62,19 +86,11 @@ def read_module(name: str) -> Module | None:
     if spec is None or not str(spec.origin).endswith(".py"):
         return None
     file = Path(str(spec.origin))
+    source = file.read_bytes()
     try:
-        tree = ast.parse(file.read_text())
+        return Module(name, file, source, without_prose(ast.parse(source)))
     except SyntaxError as error:
-        raise UserError(f"{file}, line {error.lineno}: {error.msg}") from None
-    imports: list[str] = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            imports += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            with suppress(ImportError):  # an import from above the top, about which the build complains
-                source = importlib.util.resolve_name("." * node.level + (node.module or ""), spec.parent)
-                imports += [source, *(f"{source}.{alias.name}" for alias in node.names)]  # ``from . import build``
-    return Module(name, file, tree, tuple(imports))
+        raise UserError(f"{file}, line {error.lineno}: {error.msg}", kind="file") from None
 
 
 def closure(targets: Iterable[str], outside: Iterable[str] = ()) -> dict[str, Module]:
@@ -88,10 +104,11 @@ def closure(targets: Iterable[str], outside: Iterable[str] = ()) -> dict[str, Mo
     left_out = tuple(outside)
     while pending:
         name = pending.pop()
-        if name in seen or any(name == module or name.startswith(f"{module}.") for module in left_out):
+        if not name or name in seen or any(name == module or name.startswith(f"{module}.") for module in left_out):
             continue
         seen.add(name)
+        pending.append(name.rpartition(".")[0])  # a package, whose __init__ runs first, or the module of a class
         if module := read_module(name):
             found[name] = module
-            pending += [*module.imports, name.rpartition(".")[0]]  # a package's __init__ runs before what is in it
+            pending += module.imports
     return found

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import ast
-import copy
-from typing import TypeVar
 
-Node = TypeVar("Node", bound=ast.AST)
-
-SPEAKERS = {"log", "logger", "logging", "warnings"}  # what their functions are given is only said
-FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
+SPEAKERS = ("log", "logger", "logging", "warnings")
+SPEECH = ("debug", "info", "warning", "warn", "error", "exception", "critical", "log", "filterwarnings", "simplefilter")
 
 
-def without_prose(tree: Node) -> Node:
-    """A copy without docstrings, messages of errors and logs, and type annotations of functions and names."""
-    return Silent().visit(copy.deepcopy(tree))
+def without_prose(tree: ast.Module) -> ast.Module:
+    """A module's tree, changed in place: without docstrings, messages, annotations and imports for type checkers.
+
+    Messages are the arguments of exceptions that are raised, of assertions, and of calls such as ``log.warning``.
+    """
+    silent: ast.Module = Silent().visit(tree)
+    return silent
 
 
 class Silent(ast.NodeTransformer):
     """Removes what is only said; the names of arguments and the types of errors stay."""
 
-    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+    def visit_Expr(self, node: ast.Expr) -> ast.AST:
         if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             return ast.copy_location(ast.Pass(), node)  # a docstring
         return self.generic_visit(node)
@@ -36,9 +36,19 @@ class Silent(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        match node.func:
-            case ast.Attribute(value=ast.Name(id=name)) if name in SPEAKERS:
-                node.args, node.keywords = [], []
+        called = node.func
+        if (
+            isinstance(called, ast.Attribute)
+            and called.attr in SPEECH
+            and isinstance(called.value, ast.Name)
+            and called.value.id in SPEAKERS
+        ):
+            node.args, node.keywords = [], []
+        return self.generic_visit(node)
+
+    def visit_If(self, node: ast.If) -> ast.AST:
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            node.body = [ast.copy_location(ast.Pass(), node)]
         return self.generic_visit(node)
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
@@ -47,7 +57,7 @@ class Silent(ast.NodeTransformer):
     def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
         return self.without_hints(node)
 
-    def without_hints(self, node: FUNCTIONS) -> ast.AST:
+    def without_hints(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
         """A function without annotations."""
         node.returns = None
         arguments = node.args

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ..config.imports import PACKAGE, closure
+from ..config.imports import PACKAGE, Module, closure
 from ..runtime.digests import content_digest
 
 LIBRARIES = ("torch", "torchvision", "timm", "lightning", "scikit-learn")
@@ -20,6 +20,7 @@ OPTIONAL = ("kronfluence",)  # libraries that decide numbers where they are inst
 PLACEMENT = ("_target_", "accelerator", "strategy", "devices", "num_nodes")  # of the trainer: where it runs
 FOLDERS = ("root", "folder", "dir", "directory", "path")  # keys under which a bare word may name a folder
 PLACES = ("cache",)  # keys that say where something is kept, whatever it holds
+FILE = "<file>"  # stands for a file in a list that holds other values too
 OUTSIDE = tuple(  # what these modules do decides no number
     f"{PACKAGE}.{name}"
     for name in (
@@ -35,6 +36,7 @@ OUTSIDE = tuple(  # what these modules do decides no number
         "engine.store",
         "runtime.digests",
         "runtime.memory",
+        "runtime.profile",
         "runtime.progress",
         "runtime.threads",
     )
@@ -80,20 +82,37 @@ def key_of(settings: Mapping[str, Any], targets: Iterable[str], **parts: Mapping
 
 def code_of(targets: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
     """The digests of the modules that these targets use, by file, and the versions of the libraries."""
+    targets = list(targets)
     modules = closure(targets, OUTSIDE)
-    imported = {name.partition(".")[0] for module in modules.values() for name in module.imports}
-    versions = dict(libraries())
-    for name in OPTIONAL:
-        if name in imported:
-            with suppress(PackageNotFoundError):  # what needs it is refused then, by what needs it
-                versions[name] = version(name)
-    return {file_name(name): module.digest for name, module in modules.items()}, versions
+    modules.pop(PACKAGE, None)  # its __init__ holds the names of the Python API and the version
+    found = {file_name(module): module.digest for module in modules.values()}
+    return found, {**libraries(), **versions_for(targets, modules.values())}
 
 
-def file_name(module: str) -> str:
+def versions_for(targets: Iterable[str], modules: Iterable[Module]) -> dict[str, str]:
+    """The versions of optional libraries that are imported, and of libraries that users name or import themselves."""
+    names = {target.partition(".")[0] for target in targets}
+    for module in modules:
+        imported = {name.partition(".")[0] for name in module.imports}
+        names |= imported.intersection(OPTIONAL) if is_ours(module.name) else imported
+    found = {}
+    for name in names - {PACKAGE}:
+        with suppress(PackageNotFoundError):  # not a library, or one that is not installed: its user is told later
+            found[name] = version(name)
+    return found
+
+
+def file_name(module: Module) -> str:
     """A module as readers know it: ``methods/base.py`` for one of this package, its dotted name for a user's."""
-    top, _, rest = module.partition(".")
-    return f"{rest.replace('.', '/') or '__init__'}.py" if top == PACKAGE else module
+    if not is_ours(module.name):
+        return module.name
+    path = module.name.partition(".")[2].replace(".", "/")
+    return f"{path}/__init__.py" if module.is_package else f"{path}.py"
+
+
+def is_ours(module: str) -> bool:
+    """Whether a module is of this package."""
+    return module.partition(".")[0] == PACKAGE
 
 
 @functools.cache
@@ -128,11 +147,13 @@ def with_contents(leaves: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
         if name in PLACES:
             continue
         named = value if isinstance(value, list | tuple) else [value]
-        found = [content_digest(path) for item in named if (path := existing(name, item))]
-        if found:
-            files[key] = found[0] if len(found) == 1 else "+".join(found)
-        if not found or len(found) < len(named):
+        paths = [existing(name, item) for item in named]
+        if found := [content_digest(path) for path in paths if path]:
+            files[key] = "+".join(found)
+        if not found:
             settings[key] = value
+        elif len(found) < len(named):
+            settings[key] = [FILE if path else item for path, item in zip(paths, named, strict=True)]
     return settings, files
 
 
