@@ -1,25 +1,17 @@
-"""The first-order methods on digits: each forgets a class, with its preset, or it is recorded why it cannot.
+"""The first-order methods on digits: each forgets a class, with its settings for digits, or it is recorded why not.
 
 The retrained model gets none of the forgotten class right, and all of the retain set.
 """
 
-import json
 from statistics import median
 
 import pytest
 
-from tests.conftest import composed
-from unlearning.pipeline import run
-
-
-def rows(places: list[str], *overrides: str) -> dict[str, dict[str, float]]:
-    """The rows of the run's table, without the metrics that take time."""
-    config, choices = composed("tracking=none", "evaluation.membership=null", *overrides, *places)
-    return json.loads((run(config, choices, command="test") / "results.json").read_text())["rows"]
+from tests.digits import rows
 
 
 @pytest.mark.parametrize(
-    ("method", "remembered"),  # more of the forget set than the retrained model at most
+    ("method", "remembered"),  # of the forget set, beyond what the retrained model gets right, at most
     [
         ("scrub", 0.02),
         ("neggrad_plus", 0.02),
@@ -40,9 +32,10 @@ def test_forgets_a_class_and_keeps_the_others(method: str, remembered: float, pl
 
 
 def test_jit_forgets_most_classes_and_keeps_the_others(places: list[str]) -> None:
-    """In the median over five digits; of this original's zeros most stay.
+    """In the median over five digits; most zeros are still recognised.
 
-    A rate of 5e-5, at which the zeros are forgotten, leaves 0.57 of the retain set then: no rate suits all digits.
+    At a rate of 5e-5 this original forgets the zeros too, but keeps only 0.57 of the retain set: no rate suits all
+    digits.
     """
     found = [rows(places, "method=jit", f"scenario.classes=[{digit}]") for digit in range(5)]
     assert all(row["original"]["forget/acc"] == 1 for row in found)
@@ -58,12 +51,12 @@ def test_jit_forgets_most_classes_and_keeps_the_others(places: list[str]) -> Non
     assert [digit for digit in range(5) if distance["forget/acc"][digit] > 0.1] == [0]
 
 
-# A pass of impairing with one noise image among as many steps of as many retain samples.
+# A pass of impairing of equally many steps on equally many retain samples, with a single noise image.
 UNIMPAIRED = ["method.noise_images=1", "method.copies=1", "method.batch_size=11"]
 
 
 def test_unsir_forgets_a_class_by_impairing(places: list[str]) -> None:
-    """Its repair is fine-tuning, which forgets by itself at a larger rate: not here."""
+    """Its repair is fine-tuning, which at a larger rate would forget by itself; at this rate it does not."""
     found = rows(places, "method=unsir", "scenario.classes=[0]")
     retrained, unlearned = found["retrained"], found["unlearned"]
     assert unlearned["forget/acc"] <= retrained["forget/acc"] + 0.15
@@ -74,7 +67,7 @@ def test_unsir_forgets_a_class_by_impairing(places: list[str]) -> None:
 
 
 def test_unsir_impairs_a_sub_class(places: list[str]) -> None:
-    """Its whole super-class is impaired, and what is retained of that repairs it: most of the digit comes back."""
+    """The whole super-class is impaired, and its retained samples repair it: most of the digit is recognised again."""
     subclass = ["method=unsir", "scenario=subclass", "scenario.classes=[8]"]
     impaired, unimpaired = (rows(places, *subclass, *more)["unlearned"] for more in ([], UNIMPAIRED))
     assert impaired["forget/acc"] <= unimpaired["forget/acc"] - 0.1
@@ -83,7 +76,7 @@ def test_unsir_impairs_a_sub_class(places: list[str]) -> None:
 
 
 def test_scrub_rewinds_to_the_error_of_unseen_samples(places: list[str]) -> None:
-    """Five passes of maximising make random forget samples wronger than others; an earlier epoch is nearer to those."""
+    """Five maximising passes make random forget samples worse than unseen ones; an earlier epoch is nearer to these."""
     options = ["method=scrub", "scenario=random", "scenario.count=100", "method.msteps=5", "retrained=false"]
     options += ["method.forget_batch_size=8"]
     final, rewound = (rows(places, *options, f"method.rewind={how}")["unlearned"] for how in ("false", "true"))
@@ -94,10 +87,10 @@ def test_scrub_rewinds_to_the_error_of_unseen_samples(places: list[str]) -> None
 
 
 def test_emmn_does_not_forget_at_this_size(places: list[str]) -> None:
-    """It trains on noise on which the model errs, labelled as the forgotten class: here that class takes over others.
+    """It trains on noise on which the model errs, labelled as the forgotten class: that class takes over others here.
 
-    Nothing holds the others: the noise made for them has no error to begin with. A twentieth of the usual training is
-    used, which damages less (all of it leaves 0.2 of the retain set).
+    Nothing preserves the others, because the noise made for them has no error from the start. A twentieth of the usual
+    training is used, which damages less (all of it leaves 0.2 of the retain set).
     """
     unlearned = rows(places, "method=emmn", "method.copies=8", "method.epochs=1")["unlearned"]
     assert unlearned["forget/acc"] >= 0.9
@@ -105,9 +98,9 @@ def test_emmn_does_not_forget_at_this_size(places: list[str]) -> None:
 
 
 def test_gkt_forgets_but_recovers_a_part_of_the_others(places: list[str]) -> None:
-    """A new network learns from fakes alone, which are not like digits.
+    """A new network learns from generated images only, which do not look like digits.
 
-    Ten pseudo-batches instead of the preset's hundred, which take a minute and reach 0.6 of the retain set.
+    Ten pseudo-batches are used instead of a hundred, which take a minute and reach 0.6 of the retain set.
     """
     unlearned = rows(places, "method=gkt", "method.pseudo_batches=10")["unlearned"]
     assert unlearned["forget/acc"] == 0

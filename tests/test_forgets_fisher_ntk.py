@@ -1,27 +1,19 @@
 """Fisher and NTK forgetting on digits, whole: a class is forgotten and the rest is kept."""
 
-import json
-
 import pytest
 
-from tests.conftest import composed
-from unlearning import pipeline
-
-
-def results(*overrides: str) -> dict:
-    config, choices = composed(*overrides, "tracking=none")
-    return json.loads((pipeline.run(config, choices, command="test") / "results.json").read_text())
+from tests.digits import results
 
 
 # Noise costs accuracy: over seeds 0-2 Fisher leaves .00 to .04 of the forget set right, and .81 to .97 of retain.
 @pytest.mark.parametrize(("name", "far"), [("fisher", 0.1), ("ntk", 0.03)])
 def test_forgets_a_class_like_the_retrained_model(name: str, far: float, places: list[str]) -> None:
-    found = results(f"method={name}", "scenario.classes=[3]", *places)
+    found = results(places, f"method={name}", "scenario.classes=[3]")
     rows = found["rows"]
     assert rows["original"]["forget/acc"] > 0.95
     assert rows["unlearned"]["forget/acc"] == pytest.approx(rows["retrained"]["forget/acc"], abs=far)
     assert rows["unlearned"]["retain/acc"] == pytest.approx(rows["retrained"]["retain/acc"], abs=far)
-    if name == "fisher":  # the noise is the same, whether the Fisher information was just made or found in the store
-        again = results(f"method={name}", "scenario.classes=[3]", "force=true", *places)
+    if name == "fisher":  # the noise is the same, whether the Fisher information is computed or found in the store
+        again = results(places, f"method={name}", "scenario.classes=[3]", "force=true")
         assert again["weights"] == found["weights"]
         assert again["cost"]["cost/passes_run"] < 0.5 * found["cost"]["cost/passes_run"]

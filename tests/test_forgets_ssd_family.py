@@ -1,27 +1,20 @@
-"""The SSD family on digits: each method forgets a class, with its preset, nearly as a retrained model does.
+"""The SSD family on digits: with its settings for digits each method forgets a class, nearly as retraining does.
 
-The presets are a matter of the importances. In shuffled batches the classes' gradients cancel: in the reference, not in
-the forget set, which is one class. So the ratios are large, and the paper's alpha dampens far too much; which is
-recorded here. SSD is brittle on so small a network whatever its setting: see conf/preset/ssd/digits.yaml.
+The settings depend on the importances. In shuffled batches the gradients of different classes cancel in the reference
+but not in the forget set, which is one class. The ratios are therefore large, and the paper's alpha dampens far too
+much, as the last test records. SSD is brittle on so small a network whatever its settings: see conf/table/ssd.yaml.
 """
 
-import json
 from statistics import median
 
 import pytest
 
-from tests.conftest import composed
-from unlearning.pipeline import run
-
-
-def rows(places: list[str], *overrides: str) -> dict[str, dict[str, float]]:
-    config, choices = composed("tracking=none", "evaluation.membership=null", *overrides, *places)
-    return json.loads((run(config, choices, command="test") / "results.json").read_text())["rows"]
+from tests.digits import rows
 
 
 @pytest.mark.parametrize("method", ["ssd", "lfssd", "assd", "alfssd", "xlf", "potion", "assd_repair"])
 def test_forgets_a_class_and_keeps_the_others(method: str, places: list[str]) -> None:
-    """In the median over five digits; for the digit 3 of this original ASSD leaves most, with the repair a quarter."""
+    """In the median over five digits; of this original's 3s ASSD leaves most, and with the repair a quarter."""
     whole = ["method.rho=0"] if method == "potion" else []  # its default leaves a fifth
     found = [rows(places, f"method={method}", f"scenario.classes=[{digit}]", *whole) for digit in range(5)]
     assert all(row["original"]["forget/acc"] == 1 for row in found)
