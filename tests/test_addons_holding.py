@@ -41,7 +41,7 @@ def flat(model: nn.Module) -> Tensor:
 )
 @pytest.mark.parametrize(
     "others",
-    [lambda: [], lambda: [Focus(), L1(0.01), ParameterNoise(1e-4)], lambda: [SAM(0.1)]],
+    [list, lambda: [Focus(), L1(0.01), ParameterNoise(1e-4)], lambda: [SAM(0.1)]],
     ids=["alone", "noisy", "sam"],
 )
 def test_saliency_leaves_the_other_weights_bit_equal(optimizer, others: Callable[[], list[Addon]]) -> None:

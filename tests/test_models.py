@@ -104,7 +104,7 @@ def test_initialisation_follows_the_global_seed_alone(name):
         if value.ndim > 1:
             assert (value != different).float().mean() > 0.99, key
     for key, value in first.named_buffers():
-        if key.endswith("running_mean") or key.endswith("num_batches_tracked"):
+        if key.endswith(("running_mean", "num_batches_tracked")):
             assert not value.any(), f"{key} has seen data"
         elif key.endswith("running_var"):
             assert (value == 1).all(), f"{key} has seen data"

@@ -188,9 +188,11 @@ class UnlearningData(L.LightningDataModule):
         augment: bool = False,
         batch_size: int | None = None,
     ) -> Iterator[Batch]:
-        """One pass over a stream outside the training loop, for masks and searches: in order, or shuffled by a
-        generator; un-augmented, or ``augment``ed and without a tail of one, for training. The batch size is that of
-        predictions, unless what is found depends on it.
+        """One pass over a stream outside the training loop, for masks and searches.
+
+        Samples come in order, or shuffled by the generator ``shuffle``. They are un-augmented; with ``augment``, which
+        is for training, they are augmented and a last batch of one sample is left out. ``batch_size`` is that of
+        predictions unless the result depends on it.
         """
         rows = Rows(self.dataset, self.stream(name, retain_share), self.is_forget, labels)
         size = batch_size or self.predict_batch_size
@@ -208,8 +210,10 @@ class UnlearningData(L.LightningDataModule):
         augment: bool = False,
         batch_size: int | None = None,
     ) -> Iterator[Batch]:
-        """``batches`` of a stream that the method, or an add-on that asks, declares: the method's share of it, with
-        labels only if the one who looks may see them.
+        """One pass over a stream for a method, or for the add-on ``asker``, which must have declared the stream.
+
+        The batches hold the method's share of the stream, with labels only if the method or the add-on may see them.
+        Raises ``ValueError`` for a stream that was not declared.
         """
         declared = (*method.streams, *method.feed.looks) if asker is None else asker.looks
         if name not in declared:
