@@ -43,9 +43,9 @@ ui: install  ## Open MLflow on the runs (UI_PORT=5000, UI_URI=sqlite:///FILE for
 	$(BIN)/mlflow ui --backend-store-uri $(UI_URI) --port $(UI_PORT)
 
 methods: install  ## List the unlearning methods
-	@$(BIN)/python -m unlearning.catalogue methods
+	@$(BIN)/python -m unlearning.config.catalogue methods
 
 metrics: install  ## List the metrics and how to read them
-	@$(BIN)/python -m unlearning.catalogue metrics
+	@$(BIN)/python -m unlearning.config.catalogue metrics
 
 .PHONY: help install run test test-slow lint bench report ui methods metrics
