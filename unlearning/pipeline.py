@@ -18,7 +18,8 @@ from .runtime.digests import state_digest
 from .runtime.distributed import join, leads, leave, led
 from .runtime.profile import profiled
 
-begin, catch_up, clear, finish = map(led, (records.begin, records.catch_up, records.clear, records.finish))
+begin, catch_up = led(records.begin), led(records.catch_up)
+clear, finish = led(records.clear), led(records.finish)
 
 
 def run(request: Request) -> Path:

@@ -174,5 +174,5 @@ def checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     checksum = hashlib.sha256(canonical(metadata).encode())
     for name, tensor in sorted(tensors.items()):
         checksum.update(canonical([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        checksum.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        checksum.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return checksum.hexdigest()
