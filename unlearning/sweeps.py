@@ -80,7 +80,11 @@ def for_each_job(argument: str) -> str:
     if not inside or override.is_sweep_override() or override.is_delete():
         return argument
     key, _, value = argument.partition("=")
-    return f"{key}=choice({value})"
+    swept = f"{key}=choice({value})"
+    with suppress(*COMPOSITION_ERRORS):
+        OverridesParser.create().parse_override(swept)
+        return swept
+    return argument  # null, which choice() does not take
 
 
 def first_that_fails(arguments: Sequence[str], root: Path | None) -> tuple[list[str], UserError] | None:
