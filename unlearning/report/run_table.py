@@ -20,7 +20,7 @@ def run_table(results: Mapping[str, Any], console: Console | None = None) -> Non
     """Print the table of one run: one row per metric, with its direction and the gap to the retrained model."""
     console = console or Console()
     rows, gaps = results["rows"], results["gaps"]
-    table = Table(title=title(results), caption=caption(results), title_justify="left", caption_justify="left")
+    table = Table()
     table.add_column("metric", overflow="fold")  # two metrics may differ in their last letters
     table.add_column("")
     for name in (*rows, *(["gap"] if gaps else [])):
@@ -37,7 +37,10 @@ def run_table(results: Mapping[str, Any], console: Console | None = None) -> Non
     if "gap/mean" in gaps:
         table.add_section()
         table.add_row("gap/mean", "↓", *[""] * len(rows), f"{gaps['gap/mean']:.3f}")
+    console.print(title(results), style="bold", markup=False, highlight=False)
     console.print(table)
+    for line in explanations(results):
+        console.print(line, style="dim", markup=False, highlight=False)
     for name, why in results["failed"].items():
         console.print(f"failed: {name}: {why}", style="red", markup=False)
     for note in results["notes"]:
@@ -53,13 +56,13 @@ def title(results: Mapping[str, Any]) -> str:
     )
 
 
-def caption(results: Mapping[str, Any]) -> str:
-    """How to read the numbers, and what data they cost."""
+def explanations(results: Mapping[str, Any]) -> list[str]:
+    """How to read the numbers, and which data the method had to get them."""
     lines = [LEGEND]
     if "gap/mean" in results["gaps"]:
         lines.append(mean_gap(name.removeprefix("gap/") for name in results["gaps"]))
     lines.append(f"Data access of {label(results['config']['choices'])}: {sights(results['access'])}")
-    return "\n".join(lines + [TAUGHT] * taught_wrong(results["sizes"]))
+    return lines + [TAUGHT] * taught_wrong(results["sizes"])
 
 
 def one_line(results: Mapping[str, Any]) -> str:

@@ -1,0 +1,298 @@
+"""What a run leaves behind, whole or not at all."""
+
+import json
+import logging
+import re
+import time
+import warnings
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from unlearning import pipeline
+from unlearning.config.compose import composed
+from unlearning.engine.evaluation import Result
+from unlearning.engine.job import Job
+from unlearning.errors import UserError
+from unlearning.records import folder as records
+from unlearning.records.log import writing
+from unlearning.records.provenance import git_revision
+from unlearning.records.tracked import TrackedRun
+from unlearning.request import Request
+
+WORDS = ["method=original", "retrained=false", "pretrain.epochs=1", "dataset=wine", "tracking=none"]
+ROW = {
+    "table": "table/a|b.yaml, row 1",
+    "why": "A paper.",
+    "when": {"dataset": ["wine", "csv"]},
+    "set": {"m": {"x": 1}},
+}
+FILES = {
+    *("DONE", "MODEL_CARD.md", "curves.json", "log.txt", "predictions.safetensors", "provenance.json"),
+    *("results.json", "split.safetensors", "summary.png", "unlearned.safetensors"),
+}
+
+
+class Notebook:
+    """A tracker that remembers what it was told, or that cannot be reached."""
+
+    def __init__(self, reachable: bool = True) -> None:
+        self.runs: list[TrackedRun] = []
+        self.reachable = reachable
+
+    def check(self) -> None:
+        pass
+
+    def log_run(self, run: TrackedRun) -> str:
+        if not self.reachable:
+            raise UserError("nobody answers", key="tracking.uri", kind="storage")
+        self.runs.append(run)
+        return str(len(self.runs))
+
+    def fail_sweep(self, sweep: str) -> None:
+        pass
+
+
+def asked(places: list[str], *overrides: str, sweep: str | None = None) -> Request:
+    words = [*WORDS, *overrides]
+    return Request(*composed(*words, *places), overrides=words, sweep=sweep, rows=[ROW])
+
+
+def names(folder: Path) -> set[str]:
+    return {file.name for file in folder.iterdir()}
+
+
+def read(folder: Path, name: str = "provenance.json") -> dict:
+    return json.loads((folder / name).read_text())
+
+
+@pytest.fixture(scope="module")
+def own_places(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> list[str]:
+    root = tmp_path_factory.mktemp("records")
+    return [f"paths.root={root}", f"paths.store={shared}/store"]
+
+
+@pytest.fixture(scope="module")
+def found(own_places: list[str]) -> tuple[Request, Result]:
+    """A request and what it finds, for tests that record it anew."""
+    request = asked(own_places)
+    job = Job.of(request.config)
+    return request, pipeline.results(job, job.checked().access)
+
+
+@pytest.fixture
+def run(found: tuple[Request, Result], tmp_path: Path) -> tuple[Request, Result]:
+    """The same for a folder of its own."""
+    request, result = found
+    paths = dict(request.config["paths"], runs=str(tmp_path / "multirun"))
+    return Request(request.config | {"paths": paths}, request.choices, request.overrides, "sweep", [ROW]), result
+
+
+def record(request: Request, result: Result, tracker: Notebook) -> None:
+    records.clear(request)
+    with writing(request.folder):
+        records.finish(request, result, tracker, 1000.0)
+
+
+# --- a finished run
+
+
+def test_a_finished_run_holds_its_settings_with_their_reasons(run: tuple[Request, Result]) -> None:
+    request, result = run
+    record(request, result, notebook := Notebook())
+    assert names(request.folder) == FILES
+    results, provenance = read(request.folder, "results.json"), read(request.folder)
+    assert results["settings"] == [ROW]
+    assert results["threads"] == request.config["trainer"]["threads"]
+    assert results["notes"] == result.notes
+    assert {name: results[name] for name in provenance.keys() - {"key", "differs"}} == {
+        name: value for name, value in provenance.items() if name not in ("key", "differs")
+    }
+    assert provenance["key"] == request.key.parts
+    assert provenance["differs"] is None
+    assert abs(datetime.fromisoformat(provenance["started"]).timestamp() - time.time()) < 60
+    (logged,) = notebook.runs
+    assert (logged.status, logged.sweep, logged.started) == ("FINISHED", "sweep", 1000.0)
+    assert logged.params["pretrain.epochs"] == 1
+    assert logged.params["method"] == "original"
+    assert not {name for name in logged.params if name.startswith(("tracking.", "evaluation.", "paths."))}
+    assert {"log.txt", "results.json"} <= {path.name for path in logged.artifacts}
+
+
+def test_the_card_tells_which_row_set_what_and_why(run: tuple[Request, Result]) -> None:
+    request, result = run
+    result.notes.append("Nothing was changed.")
+    try:
+        record(request, result, Notebook())
+    finally:
+        result.notes.clear()
+    card = (request.folder / "MODEL_CARD.md").read_text()
+    assert "| table/a\\|b.yaml, row 1 | m.x=1 | dataset=[wine,csv] | A paper. |" in card
+    assert "* Note: Nothing was changed." in card
+    assert result.data["split"] in card
+    assert "forget set" not in card  # the method original looks at no data
+
+
+def test_results_are_whole_where_the_tracker_cannot_be_reached_and_are_logged_later(
+    run: tuple[Request, Result],
+) -> None:
+    request, result = run
+    elsewhere = {"uri": "http://host", "experiment": "e"}
+    request = Request(request.config | {"tracking": elsewhere}, request.choices, request.overrides, None, [ROW])
+    with pytest.raises(UserError):
+        record(request, result, Notebook(reachable=False))
+    assert names(request.folder) == FILES
+    assert records.is_finished(request.folder)
+    assert not records.is_tracked(request)
+    records.catch_up(request, notebook := Notebook())
+    records.catch_up(request, notebook)  # the second time there is nothing to do
+    (logged,) = notebook.runs
+    assert logged.metrics["forget/acc"] == result.rows["unlearned"]["forget/acc"]
+    assert logged.started == datetime.fromisoformat(read(request.folder)["started"]).timestamp()
+    assert records.is_tracked(request)
+    other = request.config | {"tracking": {"uri": "http://other", "experiment": "e"}}
+    assert not records.is_tracked(Request(other, request.choices, request.overrides))
+
+
+def test_what_cannot_be_read_is_made_again(run: tuple[Request, Result], caplog: pytest.LogCaptureFixture) -> None:
+    request, result = run
+    record(request, result, Notebook())
+    for content, finished in (("{}", False), ('{"rows": 1}', True), ('{"rows"', False)):
+        (request.folder / "results.json").write_text(content)
+        with ExitStack() as held:
+            assert records.begin(request, held) == finished
+    assert [r.levelname for r in caplog.records if r.name == records.log.name] == ["WARNING", "WARNING"]
+    forced = Request(request.config | {"force": True}, request.choices)
+    (request.folder / "results.json").write_text('{"rows": 1}')
+    with ExitStack() as held:
+        assert not records.begin(forced, held)
+
+
+def test_a_failed_run_keeps_provenance_and_log_alone(run: tuple[Request, Result]) -> None:
+    request, result = run
+    record(request, result, Notebook())
+    records.clear(request)
+    assert names(request.folder) == {"provenance.json"}
+    records.write(request.folder, "summary.png", b"half")
+    with writing(request.folder):
+        logging.getLogger("unlearning").info("unlearning")
+    records.fail(request, UserError("the loss is not finite"), notebook := Notebook(), 1000.0)
+    assert names(request.folder) == {"FAILED", "log.txt", "provenance.json"}
+    assert (request.folder / "FAILED").read_text() == "the loss is not finite\n"
+    (logged,) = notebook.runs
+    assert (logged.status, logged.tags["reason"]) == ("FAILED", "the loss is not finite")
+    records.fail(request, KeyboardInterrupt(), notebook, 1000.0)
+    assert len(notebook.runs) == 1
+
+
+# --- why a run was made although a similar one is there
+
+
+def test_a_run_names_the_parts_in_which_it_differs_from_the_nearest_of_its_name(places: list[str]) -> None:
+    first, far, near = (
+        asked(places, f"pretrain.epochs={n}", *more) for n, more in ((1, []), (2, ["split.test=.3"]), (3, []))
+    )
+    for request in (first, far):
+        records.clear(request)
+    records.clear(near)
+    assert read(near.folder)["differs"] is None  # neither of the others is finished
+    for request in (first, far):
+        (request.folder / "DONE").touch()
+    records.clear(near)
+    assert read(near.folder)["differs"] == {"from": first.folder.name, "parts": ["setting: pretrain.epochs"]}
+    with writing(near.folder):
+        pass
+    line = f"differs from {first.folder.name} in setting: pretrain.epochs"
+    assert line in (near.folder / "log.txt").read_text()
+    other = asked(places, "pretrain.epochs=3", "seed=1")  # another name
+    records.clear(other)
+    assert read(other.folder)["differs"] is None
+
+
+def test_code_and_libraries_are_named(places: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    request = asked(places)
+    records.clear(request)
+    parts = json.loads(json.dumps(request.key.parts))
+    parts["code"]["methods/base.py"] = "other"
+    parts["library"]["torch"] = "1.0"
+    earlier = request.folder.with_name(request.folder.name.rpartition("-")[0] + "-" + "0" * 12)
+    earlier.mkdir()
+    (earlier / "provenance.json").write_text(json.dumps({"key": parts}))
+    (earlier / "DONE").touch()
+    records.clear(request)
+    torch = request.key.parts["library"]["torch"]
+    assert read(request.folder)["differs"]["parts"] == ["code: methods/base.py", f"library: torch {torch}"]
+
+
+def test_the_commit_of_this_checkout() -> None:
+    assert re.fullmatch(r"[0-9a-f]{40}(\+changes)?", git_revision() or "")
+
+
+# --- the log
+
+
+def speak() -> None:
+    logging.getLogger("unlearning.engine.lab").info("trained in %.1f s", 1.25)
+    logging.getLogger("unlearning").warning("this matters")
+    logging.getLogger("somebody").warning("a library's record")
+    warnings.warn_explicit("few workers", UserWarning, "loader.py", 3, module="lightning.pytorch.loader")
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_the_log_holds_all_and_the_screen_what_matters(
+    tmp_path: Path, capsys: pytest.CaptureFixture, verbose: bool
+) -> None:
+    with writing(tmp_path, verbose):
+        speak()
+    text = (tmp_path / "log.txt").read_text()
+    said = ["INFO trained in 1.2 s", "WARNING this matters", "WARNING a library's record"]
+    said += ["WARNING loader.py:3: UserWarning: few workers", "INFO finished after 0.0 s"]
+    lines = text.splitlines()
+    assert [line.partition(" ")[2] for line in lines] == said
+    assert all(datetime.fromisoformat(line.partition(" ")[0]).tzinfo for line in lines)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == (text if verbose else "this matters\n")
+    speak()  # afterwards all is as it was
+    assert (tmp_path / "log.txt").read_text() == text
+    assert capsys.readouterr().err == "this matters\n"
+
+
+def test_the_log_is_written_line_by_line_and_tells_how_a_run_failed(tmp_path: Path) -> None:
+
+    def divide() -> None:
+        logging.getLogger("unlearning").info("one line")
+        assert "one line" in (tmp_path / "log.txt").read_text()
+        _ = 1 / 0
+
+    with pytest.raises(ZeroDivisionError), writing(tmp_path):
+        divide()
+    text = (tmp_path / "log.txt").read_text()
+    assert "INFO failed after 0.0 s: division by zero\nTraceback" in text
+    with pytest.raises(UserError), writing(tmp_path):
+        raise UserError("alpha must be positive")
+    text = (tmp_path / "log.txt").read_text().removeprefix(text)  # lines are appended
+    assert text.endswith("INFO failed after 0.0 s: alpha must be positive\n")
+    assert "Traceback" not in text
+
+
+def test_a_log_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "log.txt").mkdir()
+    with pytest.raises(UserError) as caught, writing(tmp_path):
+        pass
+    assert caught.value.kind == "storage"
+
+
+def test_the_pipeline_writes_the_log_of_a_run(places: list[str]) -> None:
+    request = asked(places)
+    folder = pipeline.run(request)
+    first, *_, last = (folder / "log.txt").read_text().splitlines()
+    assert first.endswith(f"INFO {request.command}")
+    assert "INFO finished after" in last
+    broken = asked(places, "method=gradient_ascent", "method.optimizer.lr=1e30")
+    with pytest.raises(UserError):
+        pipeline.run(broken)
+    assert names(broken.folder) == {"FAILED", "log.txt", "provenance.json"}
+    assert (broken.folder / "FAILED").read_text().strip() in (broken.folder / "log.txt").read_text()
