@@ -1,27 +1,23 @@
-"""Every ``conf/method/*.yaml``: it composes, runs two steps with every scenario, and sees only what it declares."""
+"""Every method of ``conf/method``: it runs two steps with every scenario, and sees only what it declares."""
 
 import copy
 from collections.abc import Iterator
-from functools import partial
-from pathlib import Path
 
-import lightning as L
 import pytest
 import torch
-from hydra.utils import get_object
-from lightning.pytorch.callbacks import ModelCheckpoint
-from omegaconf import OmegaConf
 
-from tests.conftest import composed, names
+from tests.conftest import composed, compute, names
 from unlearning.addons.base import Addon
 from unlearning.addons.saliency import Saliency
-from unlearning.config import build, catalogue
-from unlearning.config.schema import ROOT
+from unlearning.config import catalogue
+from unlearning.config.validation import target_of
 from unlearning.data.datamodule import UnlearningData
+from unlearning.engine import fitting
+from unlearning.engine.job import Job
 from unlearning.errors import UserError
-from unlearning.methods.base import Method, OneShot
+from unlearning.methods.base import Method
+from unlearning.methods.one_shot import OneShot
 from unlearning.methods.original import Original
-from unlearning.pipeline import Run
 from unlearning.types import Batch
 
 SCENARIOS = {
@@ -46,104 +42,121 @@ LOOKS = {  # outside of their steps, as the spy must have seen
     "ntk": {"forget", "retain"},
     "msg": {"forget", "retain"},
     "wood_fisher": {"retain"},
+    "influence_filter": {"forget", "retain"},
 }
-REFUSES = {
-    ("gkt", "class of a table"): "gkt generates images",
-    ("conv_transpose", "table"): "the model has none",
-    ("conv_transpose", "class of a table"): "the model has none",
+REFUSES = {  # the setting that the refusal is about
+    ("gkt", "class of a table"): "method",
+    ("conv_transpose", "table"): "model",
+    ("conv_transpose", "class of a table"): "model",
 }
-PASSES = 4  # of so many steps each: enough for every phase of a method
+STEPS = compute(steps=8, limit_train_batches=2)  # enough for every phase of a method
+Who = Method | Addon
 
 
 class Spy(UnlearningData):
     """Notes what it hands out: to steps, after Lightning and the transforms are done with it, and to looks."""
 
-    def __init__(self, *args: object) -> None:
-        super().__init__(*args)
-        self.handed: list[tuple[str, Batch]] = []
-        self.looked: list[tuple[L.LightningModule | Addon, str, Batch]] = []
-        self.who: L.LightningModule | Addon | None = None
+    def __init__(self, *args: object, **options: object) -> None:
+        super().__init__(*args, **options)
+        self.handed: list[tuple[Who, str, Batch]] = []
+        self.looked: list[tuple[Who, str, Batch]] = []
+        self.who: Who | None = None
 
     def batches_for(
-        self, method: L.LightningModule, name: str, addon: Addon | None = None, *args: object, **options: object
+        self, method: Method, name: str, asker: Addon | None = None, *args: object, **options: object
     ) -> Iterator[Batch]:
-        self.who = addon or method
-        return super().batches_for(method, name, addon, *args, **options)
+        self.who = asker or method
+        return super().batches_for(method, name, asker, *args, **options)
 
     def batches(self, name: str, *args: object) -> Iterator[Batch]:
         assert self.who is not None, "a look that no declaration was asked for"
         who, self.who = self.who, None
         return self.noted(who, name, super().batches(name, *args))
 
-    def noted(self, who: L.LightningModule | Addon, name: str, batches: Iterator[Batch]) -> Iterator[Batch]:
+    def noted(self, who: Who, name: str, batches: Iterator[Batch]) -> Iterator[Batch]:
         for batch in batches:
             self.looked.append((who, name, batch))
             yield batch
 
-    def check(self, method: Method) -> None:
-        """Whoever was handed something had declared it: the stream, its samples alone, and labels or none."""
-        known = {**self.split.sets, "train": torch.cat([self.split.forget, self.split.retain])}
-        looks = [(name, batch, who.sees_labels) for who, name, batch in self.looked]
-        for stream, batch, labels in [(*handed, method.sees_labels) for handed in self.handed] + looks:
-            assert torch.isin(batch.ids, known[stream]).all()
-            assert (batch.labels is not None) == labels
-            assert torch.equal(batch.forget, torch.isin(batch.ids, self.split.forget))
-        for who, stream, _ in self.looked:
-            assert stream in ({*who.looks} if isinstance(who, Addon) else {*who.streams, *who.looks})
-        seen = {stream for stream, *_ in [*self.handed, *looks]}
-        labelled = {stream for stream, batch, *_ in [*self.handed, *looks] if batch.labels is not None}
-        assert seen == method.access.keys()
-        assert labelled == {stream for stream, what in method.access.items() if what == "inputs and labels"}
-
     def on_after_batch_transfer(self, batch: object, position: int) -> object:
         batch = super().on_after_batch_transfer(batch, position)
         if isinstance(batch, dict):
-            self.handed += [(stream, part) for stream, part in batch.items() if part is not None]
+            self.handed += [(self.method, stream, part) for stream, part in batch.items() if part is not None]
         return batch
+
+    def check(self, method: Method) -> None:
+        """Assert that whoever was handed something had declared it: the stream, its samples, and labels or none."""
+        known = {**self.split.sets, "train": torch.cat([self.split.forget, self.split.retain])}
+        for who, stream, batch in self.handed + self.looked:
+            assert torch.isin(batch.ids, known[stream]).all()
+            assert (batch.labels is not None) == (who.sees_labels if isinstance(who, Addon) else who.feed.labels)
+            assert torch.equal(batch.forget, torch.isin(batch.ids, self.split.forget))
+        for who, stream, _ in self.handed:
+            assert stream in who.streams
+        for who, stream, _ in self.looked:
+            assert stream in (who.looks if isinstance(who, Addon) else (*who.streams, *who.feed.looks))
+        seen = {(stream, batch.labels is not None) for _, stream, batch in self.handed + self.looked}
+        assert {stream for stream, _ in seen} == method.access.keys()
+        labelled = {stream for stream, what in method.access.items() if what == "inputs and labels"}
+        assert {stream for stream, labels in seen if labels} == labelled
+
+
+@pytest.fixture
+def spies(monkeypatch: pytest.MonkeyPatch) -> list[Spy]:
+    """The data modules of all fits of a test."""
+    made: list[Spy] = []
+
+    def spy(*args: object, **options: object) -> Spy:
+        made.append(Spy(*args, **options))
+        return made[-1]
+
+    monkeypatch.setattr(fitting, "UnlearningData", spy)
+    return made
+
+
+def network(job: Job) -> torch.nn.Module:
+    """A new network, always the same."""
+    torch.manual_seed(0)
+    return job.lab.network(job.problem)
+
+
+def fitted(job: Job, model: torch.nn.Module) -> Method:
+    """The job's method after a few steps on ``model``."""
+    method = job.lab.method(job.problem, job.method, job.addons, model)
+    fitting.fit(method, job.problem, STEPS, 0, job.lab.networks(job.problem))
+    return method
+
+
+def refused_setting(name: str, scenario: str, job: Job) -> str | None:
+    """The setting that a method's refusal of a scenario is about, if it refuses it."""
+    split = job.problem.split
+    needs_whole = target_of(job.method.node, "method").needs_forget_classes and not split.forget_classes
+    if needs_whole or (name == "unsir" and not split.named_classes):
+        return "scenario"
+    return REFUSES.get((name, scenario))
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("name", CHOICES)
-def test_two_steps(name: str, scenario: str, places: list[str], tmp_path: Path) -> None:
-    config, _ = composed(*CHOICES[name], *SCENARIOS[scenario], *places)
-    data = build.dataset(config)
-    split = build.split(config, data)
-    torch.manual_seed(0)
-    network = build.model(config, data)
-    before = copy.deepcopy(network.state_dict())
-    if (name, scenario) in REFUSES:
-        with pytest.raises(UserError, match=REFUSES[name, scenario]):
-            Run(config, tmp_path)  # before anything is trained
+def test_two_steps(name: str, scenario: str, places: list[str], spies: list[Spy]) -> None:
+    job = Job.of(composed(*CHOICES[name], *SCENARIOS[scenario], *places)[0])
+    if setting := refused_setting(name, scenario, job):
+        with pytest.raises(UserError) as raised:
+            job.checked()  # before anything is trained
+        assert raised.value.key == setting
         return
-    method = build.method(config, network)
-    needs_whole = method.needs_forget_classes and not split.forget_classes
-    if needs_whole or (name == "unsir" and not split.named_classes):
-        why = (
-            "forgets whole classes only: use scenario=class without a count" if needs_whole else "that a request names"
-        )
-        with pytest.raises(UserError, match=why):
-            Run(config, tmp_path)
-        return
-    spy = Spy(data, split, build.task(config, data, split))
-    trainer = build.trainer({"trainer": config["trainer"] | {"limit_train_batches": 2}}, min(method.passes, PASSES), [])
-    trainer.fit(method, datamodule=spy)
-    if isinstance(method, OneShot):
-        method.look = partial(spy.batches_for, method)
-        with torch.no_grad():
-            method.edit()
-
+    model = network(job)
+    before = copy.deepcopy(model.state_dict())
+    method = fitted(job, model)
     after = method.model.state_dict()
-    assert all(tensor.isfinite().all() for tensor in after.values() if tensor.is_floating_point())
     changed = any(not torch.equal(tensor, after[key]) for key, tensor in before.items())
     assert changed != isinstance(method, Original)
-    if getattr(method, "repair", None) is not None:
-        trainer = build.trainer({"trainer": config["trainer"] | {"limit_train_batches": 2}}, method.repair.passes, [])
-        trainer.fit(method.repair, datamodule=spy)
+    (spy,) = spies
     spy.check(method)
     assert {stream for _, stream, _ in spy.looked} >= LOOKS.get(name, set())
 
 
-ACCESS = {  # what the papers let these see; the others see inputs and labels of what they draw from
+ACCESS = {  # what the papers let these see; the others see inputs and labels of the streams they draw from
     "original": {},
     "emmn": {},
     "gkt": {},
@@ -158,160 +171,73 @@ ACCESS = {  # what the papers let these see; the others see inputs and labels of
     "xlf": {"forget": "inputs", "retain": "inputs"},
     "assd": {"forget": "inputs and labels", "retain": "inputs and labels"},
     "fisher": {"retain": "inputs"},
+    "influence_filter": {"forget": "inputs and labels", "retain": "inputs and labels"},
 }
 
 
 @pytest.mark.parametrize("name", ACCESS)
 def test_data_access_is_what_the_paper_lets_it_see(name: str) -> None:
-    config, _ = composed(f"method={name}", "dataset=cifar10")  # the published settings
-    assert build.method(config, build.model(composed()[0], build.dataset(composed()[0]))).access == ACCESS[name]
+    job = Job.of(composed(f"method={name}", "model=resnet18", "scenario=class")[0])  # the published settings
+    assert job.method.build(model=network(job)).access == ACCESS[name]
 
 
 def takes_no_steps(name: str) -> bool:
     """Whether a method is one-shot or the identity."""
-    target = OmegaConf.load(ROOT / "conf" / "method" / f"{name}.yaml")._target_
-    return issubclass(get_object(target), OneShot | Original)
+    return issubclass(target_of(composed(f"method={name}")[0]["method"], "method"), OneShot | Original)
+
+
+# The filter takes add-ons for the training that follows its edit.
+STEPPING = [name for name in names("method") if not takes_no_steps(name) or name == "influence_filter"]
+REPLACING = ("retrain", "eu_k", "influence_filter", "gkt")  # they begin by replacing the weights
 
 
 @pytest.mark.parametrize("addons", ["l1", "saliency", "saliency,l1", "sam,prune,parameter_noise"])
-@pytest.mark.parametrize("name", [name for name in names("method") if not takes_no_steps(name)])
-def test_addons_work_with_every_first_order_method(name: str, addons: str, places: list[str]) -> None:
-    config, _ = composed(*CHOICES[name], f"addon=[{addons}]", *places)
-    data = build.dataset(config)
-    split = build.split(config, data)
-    torch.manual_seed(0)
-    method = build.method(config, build.model(config, data))
-    trainer = build.trainer({"trainer": config["trainer"] | {"limit_train_batches": 2}}, min(method.passes, PASSES), [])
-    start = [p.detach().clone() for p in method.model.parameters()]
-    spy = Spy(data, split, build.task(config, data, split))
-    trainer.fit(method, datamodule=spy)
+@pytest.mark.parametrize("name", STEPPING)
+def test_addons_work_with_every_first_order_method(name: str, addons: str, places: list[str], spies: list[Spy]) -> None:
+    job = Job.of(composed(*CHOICES[name], f"addon=[{addons}]", *places)[0])
+    model = network(job)
+    start = [p.detach().clone() for p in model.parameters()]
+    method = fitted(job, model)
+    (spy,) = spies
     spy.check(method)
-    looks = [look for look in spy.looked if isinstance(look[0], Addon)]
-    looked = {(type(who).__name__, stream, batch.labels is not None) for who, stream, batch in looks}
+    looked = {(type(w).__name__, stream, b.labels is not None) for w, stream, b in spy.looked if isinstance(w, Addon)}
     assert looked == ({("Saliency", "forget", True)} if "saliency" in addons else set())
-    still = [p.isfinite().all() and p.numel() for p in method.model.parameters()]
-    assert all(still)
-    if "saliency" in addons and name not in (
-        "retrain",
-        "eu_k",
-        "influence_filter",
-        "gkt",
-    ):  # these begin by replacing the weights
-        weights = zip(start, method.model.parameters(), strict=True)
-        kept = sum(int((a == b).sum()) for a, b in weights)
+    if "saliency" in addons and name not in REPLACING:
+        kept = sum(int((a == b).sum()) for a, b in zip(start, method.model.parameters(), strict=True))
         assert kept >= 0.5 * sum(p.numel() for p in start) - 1
 
 
-# Checkpoints
-
-
-class SameDraws(L.Callback):
-    """Has a step draw the same numbers, whether the run came to it without a stop or not."""
-
-    def on_train_batch_start(self, trainer: L.Trainer, *_: object) -> None:
-        torch.manual_seed(trainer.current_epoch)
-
-
-FORGET_STEPS = ["method.msteps=null", "method.forget_steps=5"]
-RESUMED = {name: CHOICES[name] for name in CHOICES if not takes_no_steps(name.split(",")[0])} | {
-    "unsir": ["method=unsir", "method.impair_epochs=2", "method.noise_steps=2"],
-    "unsir, then in repair": ["method=unsir", "method.repair_epochs=2", "method.noise_steps=2"],
-    "emmn": ["method=emmn", "method.maximise_steps=2", "method.minimise_steps=2"],
-    "gkt": [*CHOICES["gkt"], "method.student_steps=2"],
-    "bad_teacher": ["method=bad_teacher", "method.retain_share=0.5", "method.batch_size=2000"],
-    # Each pass over the forget set has two steps, but the last, which has one: more than its batches, and fewer.
-    "scrub, forget set anew": ["method=scrub", *FORGET_STEPS, "method.forget_batch_size=2000"],
-    "scrub, passes cut": ["method=scrub", *FORGET_STEPS, "method.forget_batch_size=32"],
-    # It leaves out some of the rest of the class, and all others are in a batch.
-    "influence_filter": [
-        "method=influence_filter",
-        "method.threshold=1",
-        "scenario.count=20",
-        "method.batch_size=2000",
-    ],
-}
-LONGER = ("scrub, rewinding", "scrub, forget set anew", "scrub, passes cut")  # all passes, of up to three batches
-
-
-@pytest.mark.parametrize("name", RESUMED)
-def test_after_a_checkpoint_the_same_batches_and_draws_make_the_same_steps(
-    name: str, places: list[str], tmp_path: Path
-) -> None:
-    """Bit by bit, from the checkpoint of the first pass; and nothing that comes before the steps is done again.
-
-    Neither the order of samples nor the global generators are in it, so the order is fixed here and each step is seeded
-    by itself; the seed of the run differs.
-    """
-    config, _ = composed(*RESUMED[name], "scenario.classes=[0]", *places)  # which comes first
-    if "epochs" in config["method"]:
-        config["method"]["epochs"] = 3
-    data = build.dataset(config)
-    split, task = build.split(config, data), build.task(config, data, build.split(config, data))
-    torch.manual_seed(0)
-    original = build.model(config, data)
-
-    def fit(seed: int, saved: str | None) -> tuple[dict[str, torch.Tensor], int]:
-        torch.manual_seed(seed)
-        method = build.method(config, copy.deepcopy(original))
-        method.order = "by_class"  # which is no draw
-        save = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1, every_n_epochs=1)
-        trainer = L.Trainer(
-            accelerator="cpu",
-            max_epochs=method.passes if name in LONGER else min(method.passes, 3),
-            limit_train_batches=3 if name in LONGER else 1,
-            callbacks=[save, SameDraws()],
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            reload_dataloaders_every_n_epochs=1,
-        )
-        trainer.fit(method, datamodule=UnlearningData(data, split, task), ckpt_path=saved)
-        return method.model.state_dict(), method.meter.forward
-
-    whole, passes = fit(5, None)
-    again, rest = fit(6, str(tmp_path / "epoch=0.ckpt"))
-    assert 0 < rest < passes
-    assert all(torch.equal(again[key], tensor) for key, tensor in whole.items())
-
-
 @pytest.mark.parametrize("addon", names("addon"))
-def test_every_addon_works_with_a_method_of_two_gradients(addon: str, places: list[str]) -> None:
-    config, _ = composed("method=neggrad_plus", f"addon=[{addon}]", *places)
-    data = build.dataset(config)
-    split = build.split(config, data)
-    torch.manual_seed(0)
-    method = build.method(config, build.model(config, data))
-    spy = Spy(data, split, build.task(config, data, split))
-    build.trainer({"trainer": config["trainer"] | {"limit_train_batches": 2}}, 1, []).fit(method, datamodule=spy)
+def test_every_addon_works_with_a_method_of_two_gradients(addon: str, places: list[str], spies: list[Spy]) -> None:
+    job = Job.of(composed("method=neggrad_plus", f"addon=[{addon}]", "method.epochs=1", *places)[0])
+    method = fitted(job, network(job))
+    (spy,) = spies
     spy.check(method)
     assert all(torch.stack(curve).isfinite().all() for curve in method.curves.values())
     assert len(method.curves["forget_loss"]) == 2
 
 
 def test_addons_are_refused_by_a_method_that_takes_no_steps(places: list[str]) -> None:
-    config, _ = composed("method=ssd", "addon=[l1]", *places)
-    data = build.dataset(config)
-    with pytest.raises(UserError, match="takes no steps"):
-        build.method(config, build.model(config, data))
+    with pytest.raises(UserError) as raised:
+        Job.of(composed("method=ssd", "addon=[l1]", *places)[0]).checked()
+    assert (raised.value.key, raised.value.kind) == ("addon", "conflict")
 
 
 def test_a_look_at_what_is_not_declared_is_refused(places: list[str]) -> None:
-    config, _ = composed("method=jit", *places)
-    data = build.dataset(config)
-    split = build.split(config, data)
-    method = build.method(config, build.model(config, data))
-    seen = UnlearningData(data, split, build.task(config, data, split))
-    with pytest.raises(ValueError, match=r"JiT declares the streams \('forget',\) and asks for 'retain'"):
-        next(seen.batches_for(method, "retain"))
-    assert next(seen.batches_for(method, "forget")).labels is None  # which jit may not see
+    job = Job.of(composed("method=jit", *places)[0])
+    method = job.checked()
+    method.data = UnlearningData(job.problem.data, job.problem.split, job.problem.task)
+    with pytest.raises(ValueError, match="retain"):
+        next(method.look("retain"))
+    assert next(method.look("forget")).labels is None  # which jit may not see
 
     class Nosy(Addon):
         looks = ("retain",)
 
-    with pytest.raises(ValueError, match=r"Nosy declares the streams \('retain',\) and asks for 'forget'"):
-        next(seen.batches_for(method, "forget", Nosy()))  # what the method may see does not count
-    assert next(seen.batches_for(method, "retain", Nosy())).labels is None
-    assert next(seen.batches_for(method, "forget", Saliency())).labels is not None
+    with pytest.raises(ValueError, match="forget"):
+        next(method.look("forget", Nosy()))  # what the method may see does not count
+    assert next(method.look("retain", Nosy())).labels is None
+    assert next(method.look("forget", Saliency())).labels is not None
 
 
 def test_the_catalogue_says_what_an_addon_sees() -> None:

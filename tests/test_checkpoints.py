@@ -1,0 +1,75 @@
+"""A run that goes on from a Lightning checkpoint takes the same steps as one that was not interrupted."""
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from tests.conftest import composed
+from tests.test_methods import CHOICES, network, takes_no_steps
+from unlearning.data.datamodule import UnlearningData
+from unlearning.engine.job import Job
+
+
+class SameDraws(L.Callback):
+    """Makes a step draw the same numbers, whether or not the run was interrupted before it."""
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: object) -> None:
+        torch.manual_seed(trainer.current_epoch)
+
+
+FORGET_STEPS = ["method.msteps=null", "method.forget_steps=5"]
+RESUMED = {name: CHOICES[name] for name in CHOICES if not takes_no_steps(name.split(",")[0])} | {
+    "unsir": ["method=unsir", "method.impair_epochs=2", "method.noise_steps=2"],
+    "unsir, then in repair": ["method=unsir", "method.repair_epochs=2", "method.noise_steps=2"],
+    "emmn": ["method=emmn", "method.maximise_steps=2", "method.minimise_steps=2"],
+    "gkt": [*CHOICES["gkt"], "method.student_steps=2"],
+    "bad_teacher": ["method=bad_teacher", "method.retain_share=0.5", "method.batch_size=2000"],
+    # Each pass over the forget set has two steps, and the last one: once more than its batches, once fewer.
+    "scrub, forget set anew": ["method=scrub", *FORGET_STEPS, "method.forget_batch_size=2000"],
+    "scrub, passes cut": ["method=scrub", *FORGET_STEPS, "method.forget_batch_size=32"],
+}
+LONGER = ("scrub, rewinding", "scrub, forget set anew", "scrub, passes cut")  # all passes, of up to three batches
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_after_a_checkpoint_the_same_batches_and_draws_make_the_same_steps(
+    name: str, places: list[str], tmp_path: Path
+) -> None:
+    """Bit by bit, from the checkpoint of the first pass; and nothing that comes before the steps is done again.
+
+    A checkpoint holds neither the order of samples nor the state of the global generators. So the order is fixed here
+    and each step is seeded by itself, while the seed of the run differs.
+    """
+    job = Job.of(composed(*RESUMED[name], "scenario.classes=[0]", *places)[0])  # the class that comes first
+    unlearning = job.method.having(epochs=3) if "epochs" in job.method.node else job.method
+    problem, networks = job.problem, job.lab.networks(job.problem)
+    original = network(job)
+
+    def fit(seed: int, saved: str | None) -> tuple[dict[str, torch.Tensor], int]:
+        torch.manual_seed(seed)
+        method = job.lab.method(problem, unlearning, {}, copy.deepcopy(original))
+        method.feed = replace(method.feed, order="by_class")  # which draws nothing
+        method.data = UnlearningData(problem.data, problem.split, problem.task, networks)
+        save = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1, every_n_epochs=1)
+        trainer = L.Trainer(
+            accelerator="cpu",
+            max_epochs=method.passes if name in LONGER else min(method.passes, 3),
+            limit_train_batches=3 if name in LONGER else 1,
+            callbacks=[save, SameDraws()],
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            reload_dataloaders_every_n_epochs=1,
+        )
+        trainer.fit(method, datamodule=method.data, ckpt_path=saved)
+        return method.model.state_dict(), method.meter.forward
+
+    whole, passes = fit(5, None)
+    again, rest = fit(6, str(tmp_path / "epoch=0.ckpt"))
+    assert 0 < rest < passes
+    assert all(torch.equal(again[key], tensor) for key, tensor in whole.items())
