@@ -1,53 +1,40 @@
-"""Sweeps over unions of grids, and the studies that are written as such."""
+"""Sweeps over unions of grids, and the experiments that are written as such."""
 
 import os
 import re
 import subprocess
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
+import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.utils import instantiate
+from hydra.core.utils import JobReturn
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
-from hydra_plugins.listing import Listing
-from tests.conftest import composed
-from unlearning.config.schema import ROOT, register
+from hydra_plugins.unlearning.alternatives import Alternatives, jobs, jobs_of
+from hydra_plugins.unlearning.listing import Listing
+from tests.conftest import ROOT, composed, names
+from unlearning.config.build import Spec
+from unlearning.config.schema import register
+from unlearning.config.validation import check
+from unlearning.data.datasets import Dataset
 
-
-def sweeper_of(params: Mapping, alternatives: Mapping) -> Any:
-    """The sweeper, by its name as Hydra makes it: when Hydra looks for plugins it loads their modules anew."""
-    target = "hydra_plugins.alternatives.Alternatives"
-    return instantiate({"_target_": target, "max_batch_size": None, "params": params, "alternatives": alternatives})
-
-
-def jobs(sweeper: Any, *command_line: str) -> list[list[str]]:
-    """The settings of each job, as the sweeper hands them to a launcher in one batch."""
-    parameters = [f"{key}={value}" for key, value in sweeper.params.items()]
-    (batch,) = sweeper.split_arguments(OverridesParser.create().parse_overrides([*parameters, *command_line]), None)
-    return batch
+PARAMS = {"seed": "0,1"}
+FRUIT = {"fruit": [{"kind": "apple", "colour": "red,green"}, {"kind": "plum"}]}
 
 
-def jobs_of(experiment: str, *command_line: str) -> list[dict[str, str]]:
-    """The jobs of ``python run.py -m experiment=NAME ...``, each as {key: value}."""
-    register()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("config", [f"experiment={experiment}"], return_hydra_config=True)
-    sweeper = config.hydra.sweeper
-    found = jobs(sweeper_of(sweeper.params, sweeper.get("alternatives", {})), f"experiment={experiment}", *command_line)
-    return [dict(setting.split("=", 1) for setting in job) for job in found]
+def fruit(*command_line: str) -> list[list[str]]:
+    return jobs(OverridesParser.create(), PARAMS, FRUIT, command_line)
 
 
-@pytest.fixture
-def fruit() -> Any:
-    return sweeper_of({"seed": "0,1"}, {"fruit": [{"kind": "apple", "colour": "red,green"}, {"kind": "plum"}]})
+# The jobs of a sweep
 
 
-def test_a_job_takes_one_point_of_one_grid_of_each_axis(fruit: Any) -> None:
-    assert jobs(fruit) == [
+def test_a_job_takes_one_point_of_one_grid_of_each_axis() -> None:
+    assert fruit() == [
         ["kind=apple", "colour=red", "seed=0"],
         ["kind=apple", "colour=red", "seed=1"],
         ["kind=apple", "colour=green", "seed=0"],
@@ -57,17 +44,80 @@ def test_a_job_takes_one_point_of_one_grid_of_each_axis(fruit: Any) -> None:
     ]
 
 
-def test_the_command_line_decides_and_jobs_that_become_the_same_are_one(fruit: Any) -> None:
-    assert jobs(fruit, "seed=5", "colour=blue") == [
+def test_the_command_line_decides_and_jobs_that_become_the_same_are_one() -> None:
+    assert fruit("seed=5", "colour=blue") == [
         ["kind=apple", "colour=blue", "seed=5"],
         ["kind=plum", "seed=5", "colour=blue"],
     ]
-    assert jobs(fruit, "seed=5", "kind=pear", "colour=blue") == [["kind=pear", "colour=blue", "seed=5"]]
+    assert fruit("seed=5", "kind=pear", "colour=blue") == [["kind=pear", "colour=blue", "seed=5"]]
 
 
-def test_jobs_come_in_batches_of_the_size_asked_for(fruit: Any) -> None:
-    overrides = OverridesParser.create().parse_overrides(["seed=0"])
-    assert [len(batch) for batch in fruit.split_arguments(overrides, 2)] == [2, 1]
+def test_without_axes_the_jobs_are_the_grid_of_the_command_line() -> None:
+    parser = OverridesParser.create()
+    assert jobs(parser, {}, {}, ["seed=range(2)", "a=[1,2],[3]"]) == [
+        ["seed=0", "a=[1,2]"],
+        ["seed=0", "a=[3]"],
+        ["seed=1", "a=[1,2]"],
+        ["seed=1", "a=[3]"],
+    ]
+
+
+@pytest.mark.parametrize("sweep", ["seed=range(3,3)", "seed=interval(0,1)"])
+def test_a_sweep_without_jobs_is_refused(sweep: str) -> None:
+    with pytest.raises(HydraException):
+        fruit(sweep)
+
+
+def test_the_jobs_of_a_command_line_are_those_of_its_experiment() -> None:
+    register()
+    found = jobs_of(["experiment=saliency_share", "method=random_label", "seed=3", "addon.saliency.keep=0.1,0.9"])
+    assert [dict(setting.split("=", 1) for setting in job) for job in found] == [
+        {
+            "experiment": "saliency_share",
+            "method": "random_label",
+            "addon": "[saliency]",
+            "addon.saliency.keep": keep,
+            "seed": "3",
+        }
+        for keep in ("0.1", "0.9")
+    ]
+    assert jobs_of(["method=glob(ss*)", "hydra/launcher=list"]) == [["method=ssd"]]
+
+
+class Recorder:
+    """Stands for Hydra's loader of configurations and its launcher; notes what they are asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, Any]] = []
+
+    def load_sweep_config(self, master_config: object, sweep_overrides: list[str]) -> None:
+        self.asked.append(("compose", sweep_overrides))
+
+    def launch(self, batch: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        self.asked.append((f"launch from {initial_job_idx}", batch))
+        return []
+
+
+def test_each_batch_is_composed_before_it_is_launched(tmp_path: Path) -> None:
+    recorder = Recorder()
+    sweeper: Any = Alternatives(2, {"seed": "0,1,2"}, None)
+    sweeper.hydra_context = type("Context", (), {"config_loader": recorder})
+    sweeper.config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path / "sweep")}}, "kind": "apple"})
+    sweeper.launcher = recorder
+    sweeper.sweep([])
+    assert recorder.asked == [
+        ("compose", ["seed=0"]),
+        ("compose", ["seed=1"]),
+        ("launch from 0", [["seed=0"], ["seed=1"]]),
+        ("compose", ["seed=2"]),
+        ("launch from 2", [["seed=2"]]),
+    ]
+    assert OmegaConf.load(tmp_path / "sweep" / "multirun.yaml")["kind"] == "apple"
+
+
+def test_a_batch_has_at_least_one_job() -> None:
+    with pytest.raises(HydraException):
+        Alternatives(0, {}, {})
 
 
 def test_a_list_of_the_jobs_runs_none(capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,7 +125,71 @@ def test_a_list_of_the_jobs_runs_none(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out == "9. seed=0 kind=plum\n10. seed=1\n"
 
 
-# The studies
+# The experiments
+
+
+def sample(experiment: str) -> list[list[str]]:
+    """A few jobs of an experiment: the first, the last, and some between."""
+    register()
+    found = jobs_of([f"experiment={experiment}"])
+    return [found[i] for i in sorted({0, len(found) // 3, 2 * len(found) // 3, len(found) - 1})]
+
+
+@pytest.mark.parametrize("experiment", names("experiment"))
+def test_jobs_of_every_experiment_compose_and_fit_what_they_name(experiment: str) -> None:
+    for job in sample(experiment):
+        config, choices = composed(*job)
+        check(config["method"], "method", {"model": None, "addons": ()})
+        check(config["scenario"], "scenario", {"seed": 0} if "seed" not in config["scenario"] else {})
+        for setting in job:
+            assert setting[0] not in "+~"
+            key, _, value = setting.partition("=")
+            assert choices.get(key, value) in (value, value.strip("[]"))
+
+
+def test_every_method_of_the_feasible_updates_benchmark_has_the_papers_settings() -> None:
+    register()
+    found = jobs_of(["experiment=feasible_updates", "dataset=svhn", "model=resnet18"])
+    one_of_each = {next(setting for setting in job if setting.startswith("method=")): job for job in found}
+    assert len(one_of_each) == 5
+    for job in one_of_each.values():
+        config, _ = composed(*job)
+        method, pretrain = config["method"], config["pretrain"]
+        adam = method["optimizer"]
+        assert (adam["_target_"], adam["lr"], adam["weight_decay"]) == ("torch.optim.Adam", 1e-4, 0)
+        assert (method["epochs"], method["batch_size"], method["epoch_of"]) == (30, 256, "shortest")
+        assert (pretrain["epochs"], pretrain["batch_size"]) == (100, 256)
+        assert pretrain["schedule"]["milestones"] == [91, 136]
+
+
+def like_cifar(classes: int) -> Dataset:
+    """45,000 training samples, as CIFAR has with split.validation=0.1, all of them one image."""
+    ids, classes_named = torch.arange(45_000), tuple(f"class {number}" for number in range(classes))
+    image, statistics = torch.zeros(1, 32, 32, 3, dtype=torch.uint8), ((0.0,) * 3, (1.0,) * 3)
+    return Dataset(
+        "like_cifar", image.expand(45_000, -1, -1, -1), ids % classes, classes_named, ids, ids[:0], ids[:0], *statistics
+    )
+
+
+@pytest.mark.parametrize(
+    ("experiment", "more"),
+    [
+        ("corrective_last_blocks", []),
+        ("corrective_last_blocks_cifar100", []),
+        ("corrective_confusion", ["dataset=cifar100", "scenario.count=100,250,500"]),
+    ],
+)
+def test_the_classes_have_as_many_samples_as_a_job_manipulates(experiment: str, more: list[str]) -> None:
+    register()
+    wanted = {}
+    for job in jobs_of([f"experiment={experiment}", "seed=0", "method=eu_k", *more]):
+        settings = dict(setting.partition("=")[::2] for setting in job)
+        wanted[settings.get("scenario"), settings.get("scenario.count")] = job
+    for job in wanted.values():
+        config, choices = composed(*job)
+        data = like_cifar({"cifar10": 10, "cifar100": 100}[choices["dataset"]])
+        problem = Spec("scenario", config["scenario"]).build().prepare(data)
+        assert len(problem.split.manipulated) == config["scenario"]["count"]
 
 
 @pytest.mark.parametrize(
@@ -98,59 +212,3 @@ def test_a_script_takes_folders_relative_to_where_it_is_called(script: Path, tmp
     assert status() == 0
     named = re.findall(r"(?:paths|dataset)\.root=(\S+)|--out (\S+)", (tmp_path / "log").read_text())
     assert {Path(one or other).relative_to(tmp_path).parts[0] for one, other in named} == set(folders)
-
-
-@pytest.fixture(scope="module")
-def benchmark() -> list[dict[str, str]]:
-    return jobs_of("feasible_updates")
-
-
-def test_the_benchmark_of_feasible_updates_has_360_runs(benchmark: list[dict[str, str]]) -> None:
-    methods = Counter((job["method"], job.get("addon", "[]")) for job in benchmark)
-    addons = ["[]", "[saliency]", "[and]", "[prob]", "[focus]", "[opt]"]
-    wanted = [(method, addon) for method in ("neggrad_plus", "random_label") for addon in addons]
-    wanted += [(method, "[]") for method in ("finetune", "msg", "conv_transpose")]
-    assert methods == dict.fromkeys(wanted, 24)
-    settings = Counter(
-        tuple(job[key] for key in ("dataset", "model", "scenario", "scenario.count")) for job in benchmark
-    )
-    forgotten = [("random", n) for n in ("2250", "4500", "22500")] + [("class", n) for n in ("450", "1900", "3500")]
-    models = [(data, model) for data in ("cifar10", "svhn") for model in ("resnet18", "vgg16_bn_mlp")]
-    assert settings == dict.fromkeys([trained + drawn for trained in models for drawn in forgotten], 15)
-    assert len(benchmark) == 360
-
-
-def test_every_method_of_the_benchmark_has_the_papers_settings(benchmark: list[dict[str, str]]) -> None:
-    jobs = {(job["method"], job.get("addon")): job for job in benchmark}.values()
-    assert len(jobs) == 15
-    for job in jobs:
-        config, _ = composed(*(f"{key}={value}" for key, value in job.items()))
-        method, pretrain = config["method"], config["pretrain"]
-        assert method["optimizer"] in (
-            {"_target_": "torch.optim.Adam", "_partial_": True, "lr": 1e-4} | extra
-            for extra in ({}, {"weight_decay": 0})
-        )
-        assert (method["epochs"], method["batch_size"], method["epoch_of"]) == (30, 256, "shortest")
-        assert method.get("retain_weight", 0.95) == 0.95
-        assert [node["scope"] for name, node in config["addon"].items() if name == "opt"] in ([], ["tensor"])
-        assert (pretrain["epochs"], pretrain["batch_size"]) == (100, 256)
-        assert pretrain["schedule"]["milestones"] == [91, 136]
-
-
-def test_the_reduced_benchmark_gives_every_pair_the_same_settings() -> None:
-    found = jobs_of("feasible_updates_reduced")
-    pairs = Counter((job["method"], job["addon"]) for job in found)
-    addons = ("[]", "[l1]", "[saliency]", "[opt]", "[prob]", "[and]", "[focus]", "[focus_opt]")
-    assert pairs == {(m, a): 2 * 3 for m in ("random_label", "neggrad_plus") for a in addons}  # scenarios, seeds
-    both = [next(job for job in found if job["method"] == m) for m in ("random_label", "neggrad_plus")]
-    ours, theirs = (composed(*(f"{key}={value}" for key, value in job.items()))[0]["method"] for job in both)
-    differ = {key for key in ours if ours[key] != theirs.get(key)}
-    assert differ == {"_target_", "optimizer"}  # where the weight decay that NegGrad+ has by default is set to Adam's 0
-    assert theirs["optimizer"] == ours["optimizer"] | {"weight_decay": 0}
-
-
-def test_the_shares_of_saliency_are_a_sweep() -> None:
-    found = jobs_of("saliency_share", "method=random_label")
-    assert Counter(job["addon.saliency.keep"] for job in found) == dict.fromkeys(("0.1", "0.3", "0.5", "0.7", "0.9"), 3)
-    config, _ = composed(*(f"{key}={value}" for key, value in found[0].items()))
-    assert config["addon"]["saliency"]["keep"] == 0.1

@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from tests.conftest import composed, names
+from unlearning.config.arguments import read
 from unlearning.config.launch import launched
 from unlearning.config.paths import CONF
 from unlearning.config.tables import (
@@ -155,7 +156,7 @@ def test_tables_of_a_folder_of_the_users_are_merged_after_these(tmp_path: Path) 
         sources = HydraConfig.get().runtime.config_sources
         found["folders"] = folders_of((source.schema, source.path) for source in sources)
 
-    launched(task, ["--config-dir", str(tmp_path), "method=ssd"], tmp_path)
+    launched(task, read(["--config-dir", str(tmp_path), "method=ssd"]), tmp_path)
     config, choices = composed("method=ssd")
     assert found["method"] == config["method"] | {"lam": 0.5}
     row = decided({**config, "method": found["method"]}, choices, folders=found["folders"])["method.lam"]
@@ -199,12 +200,13 @@ def test_each_setting_that_a_table_decided_is_told_with_its_row() -> None:
         (["optimizer@method=sgd"], {"method.optimizer.lr"}),
         (["table@method=none"], {"method.batch_size", "method.epochs", "method.optimizer.lr"}),
         (["trainer.threads=1"], {"trainer.threads"}),
-        (["method.epochs=3", "seed=1"], {"method.epochs"}),
+        (["method.epochs=3", "seed=1", "scenario=class"], {"method.epochs"}),
+        (["method={epochs: 10}"], {"method.batch_size", "method.epochs", "method.optimizer.lr"}),
     ],
 )
 def test_what_the_command_line_sets_is_not_a_tables(overrides: list[str], gone: set[str]) -> None:
-    everything = decided(*composed("method=finetune"))
-    found = decided(*composed("method=finetune", *overrides), overrides)
+    everything = decided(*composed("method=finetune"), ["method=finetune"])
+    found = decided(*composed("method=finetune", *overrides), ["method=finetune", *overrides])
     assert everything.keys() - found.keys() == gone
 
 
@@ -286,6 +288,13 @@ def test_the_benchmarks_steps(dataset: str, steps: int, scenario: str) -> None:
     assert method("cf_k")["epochs"] == method("scrub")["epochs"] == epochs_of(steps)
     assert method("eu_k", "method.k=3", "pretrain.epochs=30")["epochs"] == epochs_of(steps)
     assert method("eu_k", "method.k=-1", "pretrain.epochs=30")["epochs"] == 30  # as long as the original was trained
+
+
+@pytest.mark.parametrize("words", [["dataset=digits"], ["dataset=cifar10_folder", "dataset.root=/somewhere"]])
+def test_eu_k_trains_all_blocks_as_long_as_the_original_was_trained(words: list[str]) -> None:
+    words = ["method=eu_k", "pretrain.epochs=30", *words]
+    assert composed(*words, "method.k=-1")[0]["method"]["epochs"] == 30
+    assert composed(*words)[0]["method"]["epochs"] == 10  # of the last blocks
 
 
 def test_the_originals_of_the_benchmark_take_its_steps() -> None:

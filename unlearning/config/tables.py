@@ -98,7 +98,7 @@ def decided(
         folders: the configuration folders, in the order of precedence; see ``folders_of``.
     """
     dataset, model, scenario = (choices[group] for group in CONDITIONS)
-    given = [overridden(argument) for argument in overrides]
+    given = [path for argument in overrides if (path := overridden(argument))]
     places = list(folders)
     found: dict[str, Row] = {}
     for node, table in {"method": choices["method"], "scenario": choices["scenario"], "trainer": "trainer"}.items():
@@ -198,7 +198,13 @@ def within(key: str, path: str) -> bool:
 
 
 def overridden(argument: str) -> str:
-    """The dotted path that an argument sets: ``optimizer@method=adam`` sets ``method.optimizer``."""
-    name = argument.partition("=")[0].lstrip("+~")
+    """The dotted path that an argument sets: ``optimizer@method=adam`` sets ``method.optimizer``.
+
+    It is empty for a choice, such as ``method=ssd``, which brings its tables with it.
+    """
+    key, _, value = argument.partition("=")
+    name = key.lstrip("+~")
     group, at, package = name.partition("@")
-    return f"{package}.{group}" if at and group != "table" else package or name
+    if at:
+        return package if group == "table" else f"{package}.{group}"
+    return name if "." in name or value.startswith("{") else ""
