@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -19,6 +21,8 @@ from ..runtime.progress import Progress
 from ..scenarios.base import Problem
 from ..types import Networks
 from .compute import Compute
+
+log = logging.getLogger(__name__)
 
 Costs = dict[str, float]
 Observed = tuple[dict[str, Tensor], Costs]  # observations by name, and what making them cost
@@ -73,7 +77,9 @@ def fit(
 
 def run(method: Method, compute: Compute, title: str) -> None:
     """Lightning's fit."""
+    began = time.perf_counter()
     compute.trainer(method.passes, [Progress(title)]).fit(method, datamodule=method.data)
+    log.info("%s: %s, %d epochs, %.1f s", title, type(method).__name__, method.passes, time.perf_counter() - began)
 
 
 def fit_one_shot(method: OneShot, compute: Compute, seed: int, cached: Cache) -> Costs:

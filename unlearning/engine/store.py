@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -62,12 +63,15 @@ class Store:
         collective. Raises :class:`UserError` where the entry cannot be written.
         """
         path = self.root / kind / f"{key.digest}.safetensors"
+        began = time.perf_counter()
         with ExitStack() as held:
             cached = lead(lambda: find(path, held)) and not again
             if not cached:
                 tensors, facts = make()
                 lead(lambda: write_atomic(path, pack(tensors, key, facts), "set paths.store=DIR"))
         tensors, facts = load(path)
+        done = "found" if cached else "made"
+        log.info("%s %s: %s in %.1f s", kind, key.digest[:12], done, time.perf_counter() - began)
         return Entry(tensors, facts, cached, path)
 
 
