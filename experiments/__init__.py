@@ -1,1 +1,1 @@
-"""Studies: each folder is a claim with its command, its numbers and its run time."""
+"""Studies: each folder holds a claim with its command, its numbers and its run time."""

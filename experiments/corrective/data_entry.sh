@@ -1,6 +1,6 @@
 #!/bin/sh
-# Wrongly entered labels on the digits, a tenth of the training set, by the settings for shuffled labels: sh data_entry.sh OUT
-# 81 runs; the table and the figure go to OUT.
+# Wrongly entered labels on the digits, a tenth of the training set, with the settings for shuffled labels: sh data_entry.sh OUT
+# There are 81 runs; the table and the figure go to OUT.
 mkdir -p "$1" && out=$(cd "$1" && pwd) || exit 1
 cd "$(dirname "$0")/../.." || exit 1
 export OMP_NUM_THREADS=1

@@ -1,9 +1,9 @@
-"""What a search of its own for every draw and gamma finds: `python -m experiments.corrective.searched RUNS_DIR`.
+"""Search SSD's alpha for every draw and gamma: `python -m experiments.corrective.searched RUNS_DIR`.
 
-The benchmark (Goel et al., 2024) searches a method's settings anew for every model, scenario and gamma. Two choices
-among the runs of one draw: by the mean of the accuracy on the known samples (their right labels) and on validation
-samples, which is all that a user can see; and by the mean of Acc_corr and Acc_retain, which no user can. A star marks
-the first and the last alpha of the grid: a wider one might hold a better.
+The benchmark (Goel et al., 2024) searches a method's settings anew for every model, scenario and gamma. Here the best
+run of a draw is chosen in two ways: by the mean of the accuracy on the known samples (with their correct labels) and on
+validation samples, which is all that a user can see; and by the mean of Acc_corr and Acc_retain, which no user can see.
+A star marks the first and the last alpha of the grid, where a wider grid might hold a better one.
 """
 
 from __future__ import annotations
@@ -23,17 +23,20 @@ CHOSEN_BY = {
     "chosen by what is known": ("corrective/acc_known", "val/acc"),
     "the best of the grid": ("corrective/acc_seen", "corrective/acc_retain"),
 }
-TITLE = "# Searched for every draw\n\nOf `python -m experiments.corrective.searched`; ± as in the other tables.\n"
+TITLE = """# Searched for every draw
+
+Printed by `python -m experiments.corrective.searched RUNS_DIR`; ± as in the other tables.
+"""
 SHOWN = ("corrective/acc_seen", "corrective/acc_retain")
 
 
 def best(runs: Sequence[Run], metrics: Sequence[str]) -> Run:
-    """The run with the largest mean of the metrics; of equal ones the first."""
+    """The run with the largest mean of the metrics; ties go to the first."""
     return max(runs, key=lambda run: fmean(run.values["unlearned"][metric] for metric in metrics))
 
 
 def tables(runs: Sequence[Run]) -> str:
-    """For every setting a Markdown table with a row for each gamma and choice among the runs of SSD."""
+    """A Markdown table for each setting, with a row for each gamma and each way to choose among the runs of SSD."""
     texts = []
     for setting, found in by_setting([run for run in runs if run.state == "done" and run.method == "ssd"]).items():
         texts += [f"## {setting}", "", f"| gamma | | {' | '.join(SHOWN)} | alpha of each draw |", "| --- " * 5 + "|"]
@@ -55,7 +58,7 @@ def tables(runs: Sequence[Run]) -> str:
 
 
 def line(gamma: float, name: str, values: Sequence[Mapping[str, float]], alphas: str = "") -> str:
-    """A row of the table: means over the draws."""
+    """A row of the table, with means over the draws."""
     cells = [plus_minus([v[metric] for v in values]) for metric in SHOWN]
     return f"| {gamma:.2g} | {name} | {' | '.join(cells)} | {alphas} |"
 

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Every run of this study: sh sweeps.sh CIFAR10_DIR OUT
-# CIFAR10_DIR holds train/<class>/ and test/<class>/; runs, reference models, tables and figures go to OUT.
-# A third argument is the known part that the heat map of alpha and lambda is made at: .3, or several with commas, a row each.
+# Make every run of this study: sh sweeps.sh CIFAR10_DIR OUT [GAMMA]
+# CIFAR10_DIR holds train/<class>/ and test/<class>/; runs, reference models, tables and figures go to OUT. GAMMA is the known
+# part at which the heat map of alpha and lambda is made (0.3), or several with commas, one row each.
 cifar10=$(cd "$1" && pwd) && mkdir -p "$2" && out=$(cd "$2" && pwd) || exit 1
 cd "$(dirname "$0")/../.." || exit 1
 export OMP_NUM_THREADS=1
@@ -21,18 +21,18 @@ cifar() {
         pretrain.epochs=20 pretrain.batch_size=32 "$@"
 }
 cifar_poison() { cifar scenario=poison scenario.known=0.1,0.5,1.0 method=ssd,potion,eu_k,cf_k,scrub; }
-searched() { # SSD with settings for every draw, of which searched.py takes the best: they are rows of no other table
+searched() { # SSD with every alpha of a grid, of which searched.py chooses the best for each draw; no other table has these runs
     sweep paths.root="$out/digits" paths.runs="$out/searched/multirun" seed=0,1,2 scenario=$1 \
         scenario.known=0.1,0.3,0.5,0.8,1.0 method=ssd method.alpha=0.5,1,2,5,7,10,14,20,50,100
 }
 searched_cifar() {
     cifar paths.runs="$out/searched/multirun" scenario=poison scenario.known=0.1,1.0 method=ssd method.alpha=0.5,1,2,5,10,20,50
 }
-xlf_importance() { # Potion as in its paper, where the preset of CIFAR-10 takes ASSD's importance: a table of its own
+xlf_importance() { # Potion with the importance of its paper, where the table of settings takes ASSD's on CIFAR-10; it has its own page
     cifar paths.runs="$out/potion/multirun" scenario=poison scenario.known=0.1,0.5,1.0 \
         method=potion method.measure=norm method.order=by_class
 }
-dampening() { # one draw, which the other tables do not hold
+dampening() { # one draw, which no other table holds
     sweep paths.root="$out/dampening" seed=100 scenario=$1 scenario.known=$gamma method=ssd \
         method.alpha=0.5,1,2,5,20,100 method.lam=0.1,0.5,1
 }

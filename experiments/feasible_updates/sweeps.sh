@@ -1,5 +1,5 @@
 #!/bin/sh
-# Every run of this study, two sweeps at a time: sh sweeps.sh CIFAR10_DIR OUT
+# Make every run of this study, two sweeps at a time: sh sweeps.sh CIFAR10_DIR OUT
 # CIFAR10_DIR holds train/<class>/ and test/<class>/; the runs and the reference models go to OUT.
 cifar10=$(cd "$1" && pwd) && mkdir -p "$2" && out=$(cd "$2" && pwd) || exit 1
 cd "$(dirname "$0")/../.." || exit 1
@@ -9,8 +9,8 @@ sweep() { python run.py -m paths.root="$out" tracking=none "$@"; }
 pairs() { sweep experiment=feasible_updates_reduced "$@"; }
 others() { sweep evaluation=full evaluation.zrf=null evaluation.noise_curve=null evaluation.svc_membership.limit=300 seed=0,1,2 "$@"; }
 
-# The pairs at several rates, and the plain objectives with other forget weights: only so can one tell an add-on that
-# forgets at a lower price from one that is another step size or weight. What is run at one rate is in results.md alone.
+# The pairs are run at several rates, and the plain objectives with other forget weights: otherwise an add-on that forgets at
+# a lower price could not be told from another step size or weight. Pairs run at a single rate are shown in results.md only.
 (
     set -e
     set -- dataset=cifar10_folder dataset.root="$cifar10" model.width=16 scenario=random scenario.fraction=0.1

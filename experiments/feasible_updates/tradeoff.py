@@ -1,10 +1,10 @@
-"""What each add-on pays for forgetting as much as retraining: `python -m experiments.feasible_updates.tradeoff OUT`.
+"""The price at which add-ons forget as much as retraining: `python -m experiments.feasible_updates.tradeoff OUT`.
 
 A pair of an objective and an add-on that was run at several rates is a line that begins at the original model and leads
-to more and more forgetting. Where it crosses rUA = 0, by linear interpolation between two neighbouring rates for every
-seed, pairs can be compared: the one with the larger retain accuracy there forgets at a lower price. The control is the
-plain objective with the forget weight that turns out best for it, a choice in its favour. Prints this table, and the
-inner products of ``opt``; writes ``tradeoff.png`` to OUT.
+to more and more forgetting. It crosses rUA = 0 at a point that is found for every seed by linear interpolation between
+two neighbouring rates. There pairs can be compared: the one with the larger retain accuracy forgets at a lower price.
+The control is the plain objective with the forget weight that turns out best for it, a choice in its favour. The script
+prints this table and the inner products of ``opt``, and writes ``tradeoff.png`` to OUT.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ PRICES = ("retain/acc", "test/acc", "distance/fidelity_forget", "mia/svc_entropy
 RATE, WEIGHT, RUA = "method.optimizer.lr", "method.forget_weight", "forget/rua"
 USUAL = 0.05  # the paper's forget weight
 OBJECTIVES = ("neggrad_plus", "random_label")
-Line = Mapping[int, Mapping[float, Run]]  # seed and rate
+Line = Mapping[int, Mapping[float, Run]]  # by seed and rate
 
 
 def lines(runs: Sequence[Run]) -> dict[tuple[str, str], dict[str, Line]]:
-    """The runs by place and objective, and by variant; without those of fewer than two rates for all seeds.
+    """The runs by place and objective, and then by variant.
 
-    So are runs in which a metric failed; the report names them.
+    Variants without two rates that all seeds have are left out, and so are runs in which a metric failed, which the
+    report names.
     """
     found: dict[tuple[str, str], dict[str, dict]] = defaultdict(lambda: defaultdict(dict))
     for run in runs:
@@ -53,13 +54,13 @@ def lines(runs: Sequence[Run]) -> dict[tuple[str, str], dict[str, Line]]:
 
 
 def path(by_rate: Mapping[float, Run]) -> list[Mapping[str, float]]:
-    """The metrics of the original model, and of those that each rate makes of it, in ascending order."""
+    """The metrics of the original model, and of the unlearned models by ascending rate."""
     original = by_rate[min(by_rate)].values["original"]
     return [original, *(by_rate[rate].values["unlearned"] for rate in sorted(by_rate))]
 
 
 def crossing(by_rate: Mapping[float, Run]) -> dict[str, float] | None:
-    """The metrics where rUA first falls through 0 as the rate grows from none; None where it does not."""
+    """The metrics at which rUA first falls below 0 as the rate grows; None where it never does."""
     for before, after in pairwise(path(by_rate)):
         if before[RUA] >= 0 > after[RUA]:
             share = before[RUA] / (before[RUA] - after[RUA])
@@ -68,10 +69,11 @@ def crossing(by_rate: Mapping[float, Run]) -> dict[str, float] | None:
 
 
 def table(variants: Mapping[str, Line]) -> list[str]:
-    """A Markdown table of the prices at rUA = 0, the smallest first; those that do not cross on all seeds last.
+    """A Markdown table of the metrics at rUA = 0, the largest retain accuracy first.
 
-    The second column is the difference to the plain objective, seed by seed, with the forget weight that suits it best.
-    The last tells where even the lowest rate forgets too much: the line there is only known at the original model.
+    Variants that do not cross on all seeds come last. The second column is the difference to the control, the plain
+    objective with the forget weight that suits it best, over the seeds that both have. The last column says on how many
+    seeds even the lowest rate forgets too much, so that the line below it is known only at the original model.
     """
     crossed = {
         name: {seed: found for seed, by_rate in line.items() if (found := crossing(by_rate)) is not None}
@@ -101,7 +103,10 @@ def table(variants: Mapping[str, Line]) -> list[str]:
 
 
 def draw(found: Mapping[tuple[str, str], Mapping[str, Line]], file: Path) -> None:
-    """rUA against retain accuracy, means over seeds: a variant is a line from the original model through its rates."""
+    """Draw rUA against retain accuracy, both as means over seeds.
+
+    There is one line per variant, from the original model through the variant's rates.
+    """
     places = sorted({place for place, _ in found})
     figure, panels = canvas(len(places), len(OBJECTIVES), width=5.2, height=3.8)
     names = sorted({name for variants in found.values() for name in variants})
@@ -112,7 +117,7 @@ def draw(found: Mapping[tuple[str, str], Mapping[str, Line]], file: Path) -> Non
     for (place, objective), variants in found.items():
         axes = panels[places.index(place)][OBJECTIVES.index(objective)]
         for name, line in variants.items():
-            common = set.intersection(*map(set, line.values()))  # a run may have failed, or not be made yet
+            common = set.intersection(*map(set, line.values()))  # a run may have failed or may not have been made yet
             by_seed = [path({rate: by_rate[rate] for rate in common}) for by_rate in line.values()]
             points = list(zip(*by_seed, strict=True))
             x, y = ([fmean(v[metric] for v in seeds) for seeds in points] for metric in ("retain/acc", RUA))
@@ -126,7 +131,7 @@ def draw(found: Mapping[tuple[str, str], Mapping[str, Line]], file: Path) -> Non
 
 
 def inner_products(folder: Path) -> str:
-    """How many of opt's inner products of a step with the two gradients are negative, before and after its mask."""
+    """How many inner products of opt's steps with the two gradients are negative, before and after its mask."""
     texts = []
     for when in ("before", "after"):
         values = [
@@ -137,19 +142,19 @@ def inner_products(folder: Path) -> str:
             for _, value in curve
         ]
         texts.append(f"{sum(value < 0 for value in values):,} of {len(values):,} {when} the mask")
-    return f"Inner products of opt's steps with the two gradients that are negative: {' and '.join(texts)}."
+    return f"Negative inner products of opt's steps with the two gradients: {' and '.join(texts)}."
 
 
 def main(out: Path) -> str:
-    """The page of tables; the figure goes to ``out``.
+    """The page of tables as Markdown; the figure is written to ``out``.
 
     Raises ``UserError`` where ``out`` has no runs, or none at several rates.
     """
     found = lines(collect(out / "multirun"))
     if not found:
-        raise UserError(f"{out}: no objective was run at several rates; make the runs with sweeps.sh")
+        raise UserError(f"{out}: no objective was run at several rates; make the runs with sweeps.sh", kind="missing")
     draw(found, out / "tradeoff.png")
-    page = ["# At rUA = 0", "", "Of `python -m experiments.feasible_updates.tradeoff OUT`.", ""]
+    page = ["# At rUA = 0", "", "Printed by `python -m experiments.feasible_updates.tradeoff OUT`.", ""]
     for (place, objective), variants in sorted(found.items()):
         page += [f"## {place} · {objective}", "", *table(variants), ""]
     return "\n".join([*page, inner_products(out / "multirun")])

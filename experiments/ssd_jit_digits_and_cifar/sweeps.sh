@@ -1,5 +1,5 @@
 #!/bin/sh
-# Every run of this study, two sweeps at a time: sh sweeps.sh CIFAR10_DIR OUT
+# Make every run of this study, two sweeps at a time: sh sweeps.sh CIFAR10_DIR OUT
 # CIFAR10_DIR holds train/<class>/ and test/<class>/; the runs and the reference models go to OUT.
 cifar10=$(cd "$1" && pwd) && mkdir -p "$2" && out=$(cd "$2" && pwd) || exit 1
 cd "$(dirname "$0")/../.." || exit 1
@@ -11,7 +11,7 @@ cifar() { sweep dataset=cifar10_folder dataset.root="$cifar10" model.width=16 "$
 family=alfssd,amnesiac,assd,assd_repair,bad_teacher,finetune,fisher,gradient_ascent,jit,lfssd,neggrad_plus
 family=$family,original,potion,retrain,scrub,ssd,xlf
 whole_classes_only=emmn,gkt
-small_models_only=ntk # its kernel matrix does not fit a network of 700,000 weights
+small_models_only=ntk # the kernel matrix is too large for a network of 700,000 weights
 published="method=ssd method.importance=batch method.reference=train method.alpha=10"
 
 (
