@@ -201,7 +201,6 @@ def test_each_setting_that_a_table_decided_is_told_with_its_row() -> None:
         (["table@method=none"], {"method.batch_size", "method.epochs", "method.optimizer.lr"}),
         (["trainer.threads=1"], {"trainer.threads"}),
         (["method.epochs=3", "seed=1", "scenario=class"], {"method.epochs"}),
-        (["method={epochs: 10}"], {"method.batch_size", "method.epochs", "method.optimizer.lr"}),
     ],
 )
 def test_what_the_command_line_sets_is_not_a_tables(overrides: list[str], gone: set[str]) -> None:

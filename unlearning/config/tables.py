@@ -202,9 +202,8 @@ def overridden(argument: str) -> str:
 
     It is empty for a choice, such as ``method=ssd``, which brings its tables with it.
     """
-    key, _, value = argument.partition("=")
-    name = key.lstrip("+~")
+    name = argument.partition("=")[0].lstrip("+~")
     group, at, package = name.partition("@")
     if at:
         return package if group == "table" else f"{package}.{group}"
-    return name if "." in name or value.startswith("{") else ""
+    return name if "." in name else ""
