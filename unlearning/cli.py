@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import __version__
+from .config.arguments import Arguments, read
 from .config.guide import guide
 from .errors import UserError
 from .runtime.threads import wait_passively
@@ -20,30 +21,32 @@ def main(argv: Sequence[str] | None = None, root: Path | None = None) -> int:
         argv: the arguments, without the name of the program; those of the process where it is None.
         root: the folder that holds ``multirun/``, ``store/`` and ``data/``: the current one where it is None.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if {"-h", "--help"} & set(arguments):
+    words = list(sys.argv[1:] if argv is None else argv)
+    if {"-h", "--help"} & set(words):
         print(guide())  # before Hydra and torch, whose imports take longer than help should take
         return 0
-    if "--version" in arguments:
+    if "--version" in words:
         print(f"unlearning {__version__}")
         return 0
     try:
-        return call(arguments, root)
+        return call(words, root)
     except UserError as error:
         return complain(str(error))
     except KeyboardInterrupt:
         return complain("interrupted: the run is not finished; the same command starts it again")
 
 
-def call(arguments: Sequence[str], root: Path | None = None) -> int:
+def call(words: Sequence[str], root: Path | None = None) -> int:
     """``main`` without its handling of errors, which are raised: for programs and tests."""
     wait_passively()  # before torch is imported
-    from .sweeps import is_sweep, run_sweep
+    arguments = read(words)
+    if arguments.explain:
+        return explain(arguments, root)
+    if arguments.sweep:
+        from .sweeps import run_sweep
 
-    words = ["verbose=true" if word in ("-v", "--verbose") else word for word in arguments]
-    if "--explain" in words:
-        return explain([word for word in words if word != "--explain"], root)
-    return run_sweep(words, root) if is_sweep(words) else run_one(words, root)
+        return run_sweep(arguments, root)
+    return run_one(arguments, root)
 
 
 def complain(line: str) -> int:
@@ -52,48 +55,37 @@ def complain(line: str) -> int:
     return 1
 
 
-def run_one(arguments: Sequence[str], root: Path | None) -> int:
-    """One run and its table."""
-    from omegaconf import DictConfig
-
-    from .config.launch import launched
-    from .request import Request, in_first_process
+def run_one(arguments: Arguments, root: Path | None) -> int:
+    """Make one run and print its table."""
+    from .config.launch import asked
+    from .request import in_first_process
     from .sweeps import execute, request_of
 
-    requests: list[Request] = []
-
-    def task(composed: DictConfig) -> None:
-        requests.append(request_of(composed))
-
-    launched(task, arguments, root)
-    for request in requests:  # there is none after --cfg or --info
+    for request in asked(request_of, arguments, root):
         folder = execute(request)
         if in_first_process():
             show(folder)
     return 0
 
 
-def explain(arguments: Sequence[str], root: Path | None) -> int:
-    """Print which row of the settings' tables set what, and why; nothing is run."""
-    from omegaconf import DictConfig
-
-    from .config.launch import launched
+def explain(arguments: Arguments, root: Path | None) -> int:
+    """Print which row of the settings' tables set which values, and why; nothing is run."""
+    from .config.launch import asked
     from .sweeps import request_of
 
-    def task(composed: DictConfig) -> None:
-        request = request_of(composed)
-        print(f"{request.label}: {len(request.rows)} rows of the settings' tables apply.")
+    if arguments.sweep:
+        raise UserError("--explain is about one run: leave -m out, and give one value to each setting", kind="conflict")
+    for request in asked(request_of, arguments, root):
+        print(f"{request.label}: rows of the settings' tables that apply: {len(request.rows)}")
         for row in request.rows:
             print(f"\n{row['table']}: {row['why']}")
             for name, value in row["set"].items():
                 print(f"  {name} = {value}")
-
-    launched(task, arguments, root)
     return 0
 
 
 def show(folder: Path) -> None:
-    """Print the table of a finished run and where it lies."""
+    """Print the table of a finished run, and the path of its results."""
     from .report.run_table import run_table
 
     file = folder / "results.json"

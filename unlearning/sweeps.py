@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from .config.arguments import Arguments
 from .config.build import Spec
 from .config.compose import composed as compose_job
 from .config.compose import resolved
@@ -35,66 +36,62 @@ from .runtime.threads import JOBS, cores
 SWEEP = "UNLEARNING_SWEEP"  # names the sweep for its jobs, wherever a launcher runs them
 
 
-def is_sweep(arguments: Sequence[str]) -> bool:
-    """Whether a command line asks for a sweep."""
-    return bool({"-m", "--multirun"} & set(arguments))
-
-
-def run_sweep(arguments: Sequence[str], root: Path | None) -> int:
+def run_sweep(arguments: Arguments, root: Path | None) -> int:
     """Run every job of a sweep; the exit code is 0 only if all succeeded.
 
     Raises ``UserError``, before any run, for a job that does not compose.
     """
     os.environ[SWEEP] = uuid.uuid4().hex[:12]
     try:
-        launched(job, [for_each_job(argument) for argument in arguments], root)
-    except UserError as error:
+        launched(job, arguments._replace(settings=[for_each_job(setting) for setting in arguments.settings]), root)
+    except UserError:
         failing = first_that_fails(arguments, root)
         if failing is None:
             raise
         overrides, reason = failing
         raise UserError(
-            f"no run was started, because of {' '.join(overrides)}: {reason}",
-            key=reason.key or error.key,
-            kind=reason.kind,
+            f"no run was started, because of {' '.join(overrides)}: {reason}", key=reason.key, kind=reason.kind
         ) from None
-    except OSError as error:  # what fails in a job is caught there
-        raise UserError(f"cannot write the sweep's records ({error}): set paths.runs=DIR", kind="storage") from None
+    except OSError as error:  # a job catches its own
+        raise UserError(
+            f"cannot write the sweep's records ({error}): set paths.runs=DIR", key="paths.runs", kind="storage"
+        ) from None
     except SystemExit as ended:  # the summary's
         return int(ended.code or 0)
     return 0
 
 
-def for_each_job(argument: str) -> str:
-    """An argument of a sweep; a setting within a group as a sweep over its one value, so that only the jobs get it.
+def for_each_job(setting: str) -> str:
+    """A setting of a sweep; one within a group becomes a sweep over its one value, so that only the jobs get it.
 
     Hydra composes a configuration for the sweep itself from what is not swept. A group that is swept has its default
     choice there, which need not have the keys of the others.
     """
+    parser = OverridesParser.create()
     try:
-        override = OverridesParser.create().parse_override(argument)
-    except COMPOSITION_ERRORS:  # Hydra complains about it
-        return argument
+        override = parser.parse_override(setting)
+    except COMPOSITION_ERRORS:  # Hydra reports it
+        return setting
     group, dot, _ = str(override.key_or_group).partition(".")
     inside = dot and group in NODES and group != "tracking"  # whose settings the summary needs
     if not inside or override.is_sweep_override() or override.is_delete():
-        return argument
-    key, _, value = argument.partition("=")
+        return setting
+    key, _, value = setting.partition("=")
     swept = f"{key}=choice({value})"
     with suppress(*COMPOSITION_ERRORS):
-        OverridesParser.create().parse_override(swept)
+        parser.parse_override(swept)
         return swept
-    return argument  # null, which choice() does not take
+    return setting  # null, which choice() does not take
 
 
-def first_that_fails(arguments: Sequence[str], root: Path | None) -> tuple[list[str], UserError] | None:
+def first_that_fails(arguments: Arguments, root: Path | None) -> tuple[list[str], UserError] | None:
     """The overrides of the first job that does not compose, and why: Hydra does not report which one it was."""
     from hydra_plugins.unlearning.alternatives import jobs_of
 
     with suppress(*COMPOSITION_ERRORS, UserError):
-        for overrides in jobs_of([argument for argument in arguments if not argument.startswith("-")]):
+        for overrides in jobs_of([*arguments.settings, *arguments.search]):
             try:
-                compose_job(*overrides, root=root)
+                compose_job(*overrides, *arguments.search, root=root)
             except UserError as error:
                 return overrides, error
     return None
@@ -138,7 +135,7 @@ def execute(request: Request) -> Path:
 
 
 def job(composed: DictConfig) -> None:
-    """One job of a sweep: run it and leave a line about it; the sweep goes on past a failure."""
+    """Do one job of a sweep and record how it ended; the sweep goes on past a failure."""
     state, sweep = HydraConfig.get(), os.environ[SWEEP]
     overrides = list(state.overrides.task)
     name = f"{state.job.num + 1}. {' '.join(overrides)}"
@@ -148,12 +145,12 @@ def job(composed: DictConfig) -> None:
         say(f"{name}: {one_line(json.loads((folder / 'results.json').read_text()))}")
         outcome |= {"run": str(folder)}
     except Exception as error:  # the failure is listed at the end and decides the exit code
-        if not isinstance(error, (UserError, *COMPOSITION_ERRORS)):
+        if isinstance(error, (UserError, *COMPOSITION_ERRORS)):
+            reason = str(explained(error))
+        else:
             traceback.print_exc()
-        known = error if isinstance(error, UserError) else explained(error)
-        reason = (
-            str(known) if isinstance(error, (UserError, *COMPOSITION_ERRORS)) else f"{type(error).__name__}: {error}"
-        )
+            reason = f"{type(error).__name__}: {error}"
+        reason = " ".join(reason.split())
         say(f"{name}: FAILED: {reason}")
         outcome |= {"failed": reason, "overrides": overrides}
     record = records_folder(composed.paths.runs, sweep) / f"{state.job.num}.json"

@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from .groups import GROUPS
-from .messages import COMPOSITION_ERRORS, explained
+from .messages import COMPOSITION_ERRORS, check_settings, explained
 from .paths import CONF
 from .schema import known_keys, plain, register
 
@@ -35,19 +35,21 @@ def composed(*overrides: str, root: Path | None = None) -> tuple[dict[str, Any],
     ``root`` is the folder that holds ``multirun/``, ``store/`` and ``data/``: the current one where it is None.
     """
     register(root)
+    check_settings(overrides)
     with isolated():
         try:
             config = compose("config", list(overrides), return_hydra_config=True)
             return resolved(config, config.hydra.runtime.choices)
         except COMPOSITION_ERRORS as error:
             failure = error
-    raise explained(failure, keys_near(overrides)) from None
+    raise explained(failure, overrides, keys_near(overrides)) from None
 
 
 def resolved(config: DictConfig, chosen: Any) -> tuple[dict[str, Any], dict[str, str]]:
     """(configuration, choices) of what Hydra composed: plain, without Hydra's own node."""
     choices = {group: chosen.get(group) or "" for group in GROUPS}
-    choices["addon"] = ",".join(config.addon or ())  # Hydra keeps no record of a list of choices
+    nodes = config.addon or {}
+    choices["addon"] = ",".join(name for name in nodes if nodes[name] is not None)  # Hydra records no list of choices
     config = config.copy()
     with open_dict(config):
         config.pop("hydra", None)
@@ -56,7 +58,7 @@ def resolved(config: DictConfig, chosen: Any) -> tuple[dict[str, Any], dict[str,
 
 def keys_near(overrides: Sequence[str]) -> list[str]:
     """The keys that exist under the groups that the overrides choose, for advice on a key that does not."""
-    chosen = [override for override in overrides if override.partition("=")[0] in GROUPS]
+    chosen = [override for override in overrides if override.partition("=")[0] in (*GROUPS, "hydra.searchpath")]
     with isolated():
         try:
             return known_keys(OmegaConf.to_container(compose("config", chosen)))

@@ -2,49 +2,142 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
 
 from ..errors import UserError, nearest
-from .groups import GROUPS
+from .groups import GROUPS, NODES
+from .guide import choices
 
-COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
+STACKED = "addon"  # the group that takes a list of choices
 
 
-def explained(error: BaseException, keys: Iterable[str] = ()) -> UserError:
+def explained(error: BaseException, settings: Sequence[str] = (), keys: Iterable[str] = ()) -> UserError:
     """An error of composition as one line: what is wrong, and the nearest choice that would work.
 
-    ``keys`` are those that exist under the chosen groups.
+    Args:
+        error: what Hydra or OmegaConf raised; a ``UserError`` is returned as it is.
+        settings: the overrides that were composed.
+        keys: those that exist under the chosen groups.
     """
+    if isinstance(error, UserError):
+        return error
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, name = error.missing_cfg_file.rpartition("/")
-        known = error.options or []
-        return UserError(f"there is no {group or 'config'} named {name!r}: {nearest(name, known)}", key=group, kind="choice")
+        return no_choice(error.missing_cfg_file, error.options or ())
     if isinstance(error, OverrideParseException):
         return unreadable(str(error.override))
+    if isinstance(error, YAMLError):
+        return UserError(f"a configuration file is not YAML: {' '.join(str(error).split())}", kind="file")
     causes = [cause for cause in chain_of(error) if isinstance(cause, OmegaConfBaseException)]
     if missing := next((cause for cause in causes if isinstance(cause, MissingMandatoryValue)), None):
-        key = missing.full_key or "a value"
-        return UserError(f"{key} must be given", key=missing.full_key or "", kind="missing")
+        key = missing.full_key or ""
+        return UserError(f"{key or 'a value'} must be given", key=key, kind="missing")
     if unknown := next((cause for cause in causes if isinstance(cause, AttributeError | KeyError)), None):
         key = str(unknown.full_key or unknown.key)
         return UserError(no_key(key, keys or GROUPS), key=key, kind="key")
-    where = next((cause.full_key for cause in causes if cause.full_key), "")
-    text = first_line(causes[-1] if causes else error)
-    return UserError(f"{where}: {text}" if where and where not in text else text, key=where or "")
+    if causes:
+        return wrong_value(next((cause for cause in causes if cause.full_key), causes[0]))
+    return misplaced(settings, keys) or UserError(first_line(error))
 
 
-def unreadable(override: str) -> UserError:
-    """An argument that is not a setting, or whose value Hydra's grammar does not take."""
-    if "=" not in override:
-        return UserError(f"{override!r} is not a setting; write KEY=VALUE, for example method=ssd", kind="key")
-    key = override.partition("=")[0]
+def check_settings(settings: Iterable[str]) -> None:
+    """Raise a ``UserError`` for a setting that Hydra rejects by an error which does not say what is wrong.
+
+    These are settings without a key, and groups that are deleted or set to something else than names. A group may be
+    set to a dict, which changes several of its keys.
+    """
+    for override in parsed(settings):
+        group, line = override.key_or_group, str(override.input_line)
+        if not group:
+            raise unreadable(line)
+        if group not in GROUPS and "/" not in group and override.package is None:
+            continue
+        if override.is_delete():
+            if group in NODES and group != STACKED:
+                raise UserError(f"{line}: {group} must be given", key=group, kind="missing")
+            continue
+        for names in alternatives(override):
+            stacked = isinstance(names, list) and group == STACKED
+            if not all(isinstance(name, str | dict) for name in (names if stacked else [names])):
+                raise UserError(
+                    f"{line}: a group takes the name of a choice, and addon a list of names; to disable add-ons or "
+                    "tracking, use addon=[] or tracking=none",
+                    key=group,
+                    kind="choice",
+                )
+
+
+def parsed(settings: Iterable[str]) -> Iterator[Override]:
+    """The settings that Hydra can read; about the others it complains."""
+    parser = OverridesParser.create()
+    for setting in settings:
+        try:
+            yield parser.parse_override(setting)
+        except HydraException:
+            continue
+
+
+def alternatives(override: Override) -> list[Any]:
+    """The values of a setting, one unless it is swept; none where they are not listed."""
+    value = override.value()
+    if override.is_choice_sweep() and isinstance(value, ChoiceSweep):
+        return [plain(one) for one in value.list]
+    return [] if override.is_sweep_override() else [plain(value)]
+
+
+def plain(value: Any) -> Any:
+    """A value, of which quoted strings are strings."""
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    return getattr(value, "text", value)  # of Hydra's QuotedString
+
+
+def no_choice(file: str, known: Iterable[str]) -> UserError:
+    """The error for a choice that does not exist; ``known`` are those that do, if Hydra lists them."""
+    group, _, name = file.rpartition("/")
+    advice = nearest(name, list(known) or choices(group))
+    return UserError(f"there is no {group or 'config'} named {name!r}: {advice}", key=group, kind="choice")
+
+
+def unreadable(setting: str) -> UserError:
+    """The error for an argument that is not a setting, or whose value Hydra's grammar does not take."""
+    key, equals, _ = setting.partition("=")
+    if not key.strip("+~") or not equals:
+        return UserError(f"{setting!r} is not a setting; write KEY=VALUE, for example method=ssd", kind="key")
     return UserError(
-        f"{override} cannot be read: quote the value, as in {key}='\"VALUE\"', or write $HOME for ~", key=key
+        f"{setting} cannot be read: quote the value, as in {key}='\"VALUE\"', or write $HOME for ~", key=key
     )
+
+
+def wrong_value(error: OmegaConfBaseException) -> UserError:
+    """The error for a value that does not fit its key, or that refers to something that does not exist."""
+    key, text = str(error.full_key or ""), first_line(error)
+    if isinstance(error, InterpolationResolutionError):
+        unset = next((cause for cause in chain_of(error) if isinstance(cause, KeyError)), None)
+        if unset is not None:  # such as an environment variable, in the words of the resolver
+            return UserError(f"{key}: {unset.args[0]}", key=key, kind="missing")
+    return UserError(f"{key}: {text}" if key not in text else text, key=key)
+
+
+def misplaced(settings: Sequence[str], keys: Iterable[str]) -> UserError | None:
+    """The error for a setting with the wrong sign before its key, or with several values outside of a sweep."""
+    known = set(keys)
+    for override in parsed(settings):
+        key, line = override.key_or_group, str(override.input_line)
+        if override.is_add() and not override.is_force_add() and key in known:
+            return UserError(f"{line}: {key} exists, so write {line.lstrip('+')}", key=key, kind="key")
+        if override.is_delete() and key not in known:
+            return UserError(no_key(key, known), key=key, kind="key")
+        if override.is_sweep_override():
+            return UserError(f"{line} has several values: add -m for a sweep, or write a list", key=key)
+    return None
 
 
 def no_key(key: str, keys: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ from ..methods.base import Method
 from ..methods.one_shot import OneShot
 from ..runtime.cost import Meter
 from ..runtime.distributed import lead
+from ..runtime.interrupts import interruptible
 from ..runtime.progress import Progress
 from ..scenarios.base import Problem
 from ..types import Networks
@@ -78,7 +79,8 @@ def fit(
 def run(method: Method, compute: Compute, title: str) -> None:
     """Lightning's fit."""
     began = time.perf_counter()
-    compute.trainer(method.passes, [Progress(title)]).fit(method, datamodule=method.data)
+    with interruptible():
+        compute.trainer(method.passes, [Progress(title)]).fit(method, datamodule=method.data)
     log.info("%s: %s, %d epochs, %.1f s", title, type(method).__name__, method.passes, time.perf_counter() - began)
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.datamodule import UnlearningData
+from ..runtime.interrupts import interruptible
 from ..scenarios.base import Problem
 from ..types import Batch
 from .compute import Compute
@@ -45,5 +46,6 @@ def predict(network: nn.Module, problem: Problem, compute: Compute, ids: Tensor 
         problem.data, problem.split, problem.task, predict_batch_size=compute.predict_batch_size, predicted=ids
     )
     predictor = Predictor(network.eval(), len(problem.data.labels), problem.task.num_classes)
-    compute.trainer().predict(predictor, datamodule=data, return_predictions=False)
+    with interruptible():
+        compute.trainer().predict(predictor, datamodule=data, return_predictions=False)
     return predictor.logits[data.predicted]
