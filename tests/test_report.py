@@ -284,6 +284,14 @@ def test_the_screen_shows_whole_numbers_or_names_what_it_leaves_out(runs, capsys
     assert any("too narrow for gap/mean, cost/seconds" in line for line in lines) == (width == 60)
 
 
+def test_the_runs_are_below_the_current_folder_unless_said(runs, monkeypatch, capsys):
+    root = runs(result())
+    root.rename(root.with_name("multirun"))
+    monkeypatch.chdir(root.parent)
+    assert main([]) == 0
+    assert (root.with_name("multirun") / "report.md").is_file()
+
+
 def test_torch_is_not_imported(runs):
     code = "import sys; from unlearning.report import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code, str(runs(result()))], check=True, capture_output=True)
