@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 
 from ..config.build import Spec
 from ..errors import UserError
-from ..methods.base import Method
 from .key import numerics
+
+if TYPE_CHECKING:
+    from ..methods.base import Method  # here, so that the keys of predictions do not follow the methods
 
 OURS = ("threads", "predict_batch_size")  # settings of the trainer that are not Lightning's
 

@@ -35,6 +35,7 @@ OUTSIDE = tuple(  # what these modules do decides no number
         "engine.key",
         "engine.store",
         "runtime.digests",
+        "runtime.interrupts",
         "runtime.memory",
         "runtime.profile",
         "runtime.progress",
@@ -141,37 +142,40 @@ def with_contents(leaves: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
 
     So a result follows the content of every file that a setting names, and not where the file lies.
     """
-    settings, files = {}, {}
+    settings: dict[str, Any] = {}
+    files: dict[str, str] = {}
     for key, value in leaves.items():
         name = key.rpartition(".")[2]
         if name in PLACES:
             continue
         named = value if isinstance(value, list | tuple) else [value]
         paths = [existing(name, item) for item in named]
-        if found := [content_digest(path) for path in paths if path]:
-            files[key] = "+".join(found)
-        if not found:
-            settings[key] = value
-        elif len(found) < len(named):
-            settings[key] = [FILE if path else item for path, item in zip(paths, named, strict=True)]
+        if any(paths):
+            files[key] = "+".join(content_digest(path) for path in paths if path)
+        left = [FILE if path and not wordlike(name, item) else item for path, item in zip(paths, named, strict=True)]
+        if not left or left.count(FILE) < len(left):
+            settings[key] = left if isinstance(value, list | tuple) else left[0]
     return settings, files
 
 
 def existing(name: str, value: Any) -> Path | None:
-    """The file or folder that the setting ``name`` names, if there is one.
-
-    A bare word counts as a folder only under a key such as ``root``: it is more likely the name of a choice.
-    """
+    """The file or folder that the setting ``name`` names, if there is one."""
     if not isinstance(value, str) or not value or "\0" in value:
         return None
-    path = Path(value).expanduser()
     try:
-        if path.is_file():
-            return path
-        wordlike = "/" not in value and value not in (".", "..") and not value.startswith("~")
-        return path if path.is_dir() and not (wordlike and name not in FOLDERS) else None
-    except OSError:  # too long for a name
+        path = Path(value).expanduser()
+        return path if path.is_file() or (path.is_dir() and not wordlike(name, value)) else None
+    except (OSError, RuntimeError):  # too long for a name; the home of a user who does not exist
         return None
+
+
+def wordlike(name: str, value: str) -> bool:
+    """Whether the value of the setting ``name`` is as likely a word or a sign, such as ``digits`` or ``/``, as a path.
+
+    Such a value does not name a folder, and decides the key itself besides the content of a file of that name.
+    """
+    looks_like_a_path = any(map(str.isalnum, value)) and ("/" in value or "." in value or value.startswith("~"))
+    return name not in FOLDERS and not looks_like_a_path
 
 
 def targets_in(node: Any) -> Iterator[str]:
