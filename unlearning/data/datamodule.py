@@ -42,7 +42,7 @@ class Fed(Protocol):
     def dtype(self) -> Any: ...  # torch.dtype; Lightning declares that it might be a string
 
 
-class Rows(TorchDataset):
+class Rows(TorchDataset[Batch]):
     """The samples ``ids`` of a data set, fetched a whole batch at a time: one gather instead of B items."""
 
     def __init__(self, dataset: Dataset, ids: Tensor, is_forget: Tensor, labels: bool = True) -> None:
@@ -150,7 +150,7 @@ class UnlearningData(L.LightningDataModule):
         """Processes of the trainer that share each batch."""
         return self.trainer.world_size if self.trainer else 1
 
-    def train_dataloader(self) -> CombinedLoader | DataLoader:
+    def train_dataloader(self) -> CombinedLoader | DataLoader[Any]:
         feed = self.method.phase.feed
         loaders: dict[str, Any] = {name: self.loader(name, feed) for name in feed.streams}
         if not loaders:  # a method that makes its own inputs: its batches are numbers, which the processes share
@@ -164,7 +164,7 @@ class UnlearningData(L.LightningDataModule):
         """The method that the trainer fits."""
         return self.trainer.lightning_module  # type: ignore[union-attr,return-value]
 
-    def loader(self, name: str, feed: Feed) -> DataLoader:
+    def loader(self, name: str, feed: Feed) -> DataLoader[Any]:
         """Batches of a stream for the steps."""
         ids = self.drawn(name, feed)
         if feed.order == "by_class":
@@ -223,7 +223,7 @@ class UnlearningData(L.LightningDataModule):
         found = self.batches(name, method.device, labels, method.phase.feed.retain_share, shuffle, augment, batch_size)
         return (batch._replace(images=batch.images.to(method.dtype)) for batch in found)  # as the trainer would
 
-    def predict_dataloader(self) -> DataLoader:
+    def predict_dataloader(self) -> DataLoader[Any]:
         """Every sample of ``predicted`` once, in order, as it is."""
         rows = Rows(self.dataset, self.predicted, self.is_forget)
         return DataLoader(rows, batch_size=self.predict_batch_size, collate_fn=as_is)

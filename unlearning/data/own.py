@@ -15,7 +15,7 @@ from .datasets import Dataset
 
 BATCH = 256  # samples read at a time
 
-Samples = TorchDataset | DataLoader | tuple[Tensor, Tensor]
+Samples = TorchDataset[Any] | DataLoader[Any] | tuple[Tensor, Tensor]
 
 
 def read_samples(samples: Samples, where: str) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ from .evaluation import Curves
 from .fitting import Observed, fit, state_of
 from .key import Key, key_of
 from .predict import predict
-from .store import Store
+from .store import Contents, Store
 
 FIT = f"{__package__}.fitting.fit"  # where the code begins that decides what training and unlearning make
 PREDICT = f"{__package__}.predict.predict"
@@ -162,7 +162,7 @@ class Lab:
         self.compute.check(found)
         return found
 
-    def fitted(self, method: Method, problem: Problem, seed: int, name: str, *cached: Any) -> tuple[dict, dict]:
+    def fitted(self, method: Method, problem: Problem, seed: int, name: str, *cached: Any) -> Contents:
         """The tensors and facts of a store's entry: weights, cost and curves."""
         cost = fit(method, problem, self.compute, seed, self.networks(problem), name, *cached)
         curves = {f"curve {name}": torch.stack(values).float() for name, values in method.curves.items()}
@@ -170,7 +170,7 @@ class Lab:
         return weights | curves, cost
 
     def restored(
-        self, network: nn.Module, kind: str, key: Key, make: Callable[[], tuple], again: bool = False
+        self, network: nn.Module, kind: str, key: Key, make: Callable[[], Contents], again: bool = False
     ) -> Trained:
         """The store's entry of that key, made if it is missing, as a model."""
         entry = self.store.get_or_create(kind, key, make, again)

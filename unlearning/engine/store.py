@@ -28,6 +28,7 @@ from .key import Key, canonical
 log = logging.getLogger("unlearning")
 
 Facts = dict[str, Any]  # what JSON can hold
+Contents = tuple[dict[str, Tensor], Facts]
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -52,9 +53,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
 
-    def get_or_create(
-        self, kind: str, key: Key, make: Callable[[], tuple[dict[str, Tensor], Facts]], again: bool = False
-    ) -> Entry:
+    def get_or_create(self, kind: str, key: Key, make: Callable[[], Contents], again: bool = False) -> Entry:
         """The entry of ``key``; ``make() -> (tensors, facts)`` is called if there is none, or none that is whole.
 
         ``again`` replaces an entry that is there.
@@ -153,7 +152,7 @@ def pack(tensors: Mapping[str, Tensor], key: Key, facts: Facts) -> bytes:
     return safetensors.torch.save(whole, metadata | {"sha256": checksum(whole, metadata)})
 
 
-def load(path: Path) -> tuple[dict[str, Tensor], Facts]:
+def load(path: Path) -> Contents:
     """Tensors and facts of an entry. Raises FileNotFoundError, CorruptError with the reason, or UserError."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:

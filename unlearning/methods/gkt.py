@@ -82,7 +82,7 @@ def attention_maps(network: nn.Module) -> Iterator[list[Tensor]]:
     """
     maps: list[Tensor] = []
 
-    def note(_: nn.Module, __: tuple, output: Tensor) -> None:
+    def note(_: nn.Module, __: tuple[Any, ...], output: Tensor) -> None:
         if output.ndim == 4 and output[0, 0].numel() > 1:
             maps.append(F.normalize(Energy.apply(output).flatten(1)))
 

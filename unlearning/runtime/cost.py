@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -44,7 +45,7 @@ class Meter(L.Callback):
             self._watched.append(network)
             network.register_forward_hook(self._count)
 
-    def _count(self, _: nn.Module, __: tuple, output: Tensor) -> None:
+    def _count(self, _: nn.Module, __: tuple[Any, ...], output: Tensor) -> None:
         if not self._running:
             return
         samples = len(output)

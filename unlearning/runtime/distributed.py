@@ -67,7 +67,7 @@ def leads() -> bool:
 
 def lead(act: Callable[[], T]) -> T:
     """``act()`` on rank 0; every rank gets its result, or the error that it raised."""
-    outcome: list = [None, None]
+    outcome: list[Any] = [None, None]
     if leads():
         try:
             outcome[0] = act()
