@@ -61,14 +61,15 @@ def results(job: Job, access: Mapping[str, str]) -> Result:
     made["unlearned"] = unlearned = lab.unlearn(problem, job.method, job.addons, start, job.seed, job.again)
     models = {name: job.model(trained) for name, trained in made.items()}
     untrained = lab.untrained(problem) if job.needs("untrained") else None
+    weights = state_digest(unlearned.network.state_dict())
     return Result(
         **evaluate(problem, job.metrics, models, untrained),
         cost=unlearned.cost,
         access=access,
         sizes={name: len(ids) for name, ids in split.sets.items()},
         data={"dataset": problem.data.digest, "split": split.digest},
-        weights=state_digest(unlearned.network.state_dict()),
-        notes=[],
+        weights=weights,
+        unchanged=weights == state_digest(start.state_dict()),
         curves=unlearned.curves,
         dataset=problem.data,
     )

@@ -40,7 +40,7 @@ class Result:
     sizes: Mapping[str, int]  # samples in each index set
     data: Mapping[str, str]  # digests of data and split
     weights: str  # digest of the unlearned weights
-    notes: list[str]  # sentences that a reader must know
+    unchanged: bool  # the unlearned weights are bit-equal to the original's
     curves: Curves  # of the unlearning
     evidence: Mapping[str, Evidence]  # by model: for figures and files
     dataset: Dataset

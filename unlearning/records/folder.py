@@ -20,6 +20,7 @@ from ..errors import UserError
 from . import tracked
 from .card import model_card
 from .names import CARD, CURVES, DONE, FAILED, LOG, PROVENANCE, RESULTS, TRACKED
+from .notes import notes
 from .provenance import provenance
 
 if TYPE_CHECKING:
@@ -72,9 +73,9 @@ def finish(request: Request, result: Result, tracker: Tracker, started: float) -
     for name, content in contents(result):
         write(folder, name, content)
     about = {name: value for name, value in read(folder, PROVENANCE).items() if name not in EXPLAINS}
-    results = about | {
-        field.name: getattr(result, field.name) for field in fields(result) if field.name not in IN_FILES_OF_THEIR_OWN
-    }
+    found = {field.name: getattr(result, field.name) for field in fields(result)}
+    results = about | {name: value for name, value in found.items() if name not in IN_FILES_OF_THEIR_OWN}
+    results["notes"] = notes(request, result)
     write(folder, CARD, model_card(results))
     write(folder, CURVES, json.dumps(result.curves))
     write(folder, RESULTS, json.dumps(results, indent=1, default=dict))

@@ -1,0 +1,26 @@
+"""What a reader of a run must know besides its numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..engine.evaluation import Result
+    from ..request import Request
+
+DESTROYED = 0.5  # of the original's retain accuracy: below that a model is of no use
+
+
+def notes(request: Request, result: Result) -> list[str]:
+    """Sentences about a run: that it is a trial, that it changed nothing, that it destroyed the model."""
+    found = []
+    if (samples := request.config["trial"]) is not None:
+        found.append(f"this is a trial on at most {samples} samples of each set; its numbers are not results")
+    if result.unchanged:
+        found.append(f"{request.label} left the weights bit-equal to the original's: nothing was forgotten")
+    before, after = (result.rows[row].get("retain/acc") for row in ("original", "unlearned"))
+    if before is not None and after is not None and after < DESTROYED * before:
+        found.append(
+            f"{request.label} destroyed the model: its accuracy on the retain set is {after:.3f}, and was {before:.3f}"
+        )
+    return found
