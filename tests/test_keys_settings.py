@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from tests.conftest import composed
-from unlearning.config.imports import module_spec, read_module
 from unlearning.engine.key import Key, key_of, numerics
 from unlearning.request import Request
 
@@ -130,16 +129,14 @@ def test_where_a_trainer_runs_is_not_among_its_numerics() -> None:
 # Files, behind any argument of a class of the user's
 
 
-@pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A module of the user's own."""
-    (tmp_path / "own_parts.py").write_text("class Own:\n    def __init__(self, **options):\n        pass\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    for cached in (module_spec, read_module):
-        cached.cache_clear()
-    yield
-    for cached in (module_spec, read_module):
-        cached.cache_clear()
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A module of the user's own; one for all tests, so that the package is parsed once."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "own_parts.py").write_text("class Own:\n    def __init__(self, **options):\n        pass\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield
 
 
 def with_own(group: str, **options: object) -> dict[str, Any]:
