@@ -223,6 +223,13 @@ def test_addons_are_refused_by_a_method_that_takes_no_steps(places: list[str]) -
     assert (raised.value.key, raised.value.kind) == ("addon", "conflict")
 
 
+def test_addons_of_a_training_that_follows_an_edit_are_checked_before_anything_is_trained(places: list[str]) -> None:
+    """SalUn's mask of a batch needs a forget batch in each step, and the filter's training has none."""
+    with pytest.raises(UserError) as raised:
+        Job.of(composed("method=influence_filter", "addon=[saliency_batch]", *places)[0]).checked()
+    assert (raised.value.key, raised.value.kind) == ("addon", "conflict")
+
+
 def test_a_look_at_what_is_not_declared_is_refused(places: list[str]) -> None:
     job = Job.of(composed("method=jit", *places)[0])
     method = job.checked()

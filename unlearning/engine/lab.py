@@ -157,9 +157,13 @@ class Lab:
         given = {"addons": [spec.build() for spec in addons.values()]} if addons else {}
         found: Method = method.build(model=network, **given)
         found.check(problem.task)
-        for addon in found.addons:
-            addon.check(found)
-        self.compute.check(found)
+        parts = [found]  # those that Lightning fits
+        if isinstance(found, OneShot) and found.repair is not None:
+            parts = [found, found.repair] if found.streams else [found.repair]
+        for part in parts:
+            for addon in part.addons:
+                addon.check(part)
+            self.compute.check(part)
         return found
 
     def fitted(self, method: Method, problem: Problem, seed: int, name: str, *cached: Any) -> Contents:
