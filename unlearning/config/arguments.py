@@ -32,7 +32,10 @@ class Arguments(NamedTuple):
 
 
 def read(words: Sequence[str]) -> Arguments:
-    """Take a command line apart. Raises ``UserError`` for a flag that does not exist, or that lacks its value or folder."""
+    """Take a command line apart.
+
+    Raises ``UserError`` for a flag that does not exist, or that lacks its value or its folder.
+    """
     found = parser().parse_intermixed_args(list(words))
     given = vars(found)
     flags = [switch for switch in SWITCHES if given[switch.strip("-").replace("-", "_")]]
