@@ -1,4 +1,4 @@
-"""What is to be forgotten: a scenario turns a data set into a problem."""
+"""Problems: a data set, what of it is to be forgotten, and the scenarios that make problems of data sets."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from ..types import Split, Task
 
 @dataclass(frozen=True)
 class Problem:
-    """The data that the original model learns, what of them is to be forgotten, and what methods may know of both."""
+    """The data that the original model learns, the samples to be forgotten, and what methods may know of both."""
 
     data: Dataset
     split: Split
-    attack: Attack | None  # the trigger that the data were poisoned with
+    attack: Attack | None  # the trigger that the data are poisoned with, if they are
     task: Task
 
     @classmethod
     def of(cls, data: Dataset, split: Split, attack: Attack | None = None) -> Problem:
-        """The problem of a data set and its split; the facts for methods follow from these."""
+        """The problem of a data set and its split, from which the task follows."""
         low, high = data.bounds
         task = Task(
             num_classes=len(data.classes),
@@ -35,12 +35,12 @@ class Problem:
             input_shape=data.input_shape,
             low=low,
             high=high,
-            augmented=bool(data.crop or data.flip or data.rotation),
+            augmented=data.augmented,
         )
         return cls(data, split, attack, task)
 
     def learning(self, ids: Tensor) -> Problem:
-        """The problem whose retain set is ``ids`` and whose forget set is empty: what plain training is given."""
+        """The problem for training on the samples ``ids``: they are the retain set, and the forget set is empty."""
         split = replace(self.split, train=ids, retain=ids, forget=ids[:0])
         return Problem.of(self.data, split, self.attack)
 
@@ -66,10 +66,10 @@ class Problem:
 
 
 class Scenario:
-    """What happened to the data, if anything, and what of it is to be forgotten."""
+    """A request: which samples are to be forgotten, after the data are manipulated where the scenario says so."""
 
     def prepare(self, raw: Dataset) -> Problem:
-        """The problem that this scenario makes of a data set: what is manipulated and what is forgotten, at once.
+        """The problem that this scenario makes of a data set.
 
         Raises ``UserError`` where the data set does not have what the scenario names.
         """
@@ -77,7 +77,15 @@ class Scenario:
 
 
 def assemble(dataset: Dataset, forget: Tensor, like_forget: Tensor, forget_classes: Sequence[int] = ()) -> Split:
-    """The split for a forget set; ``like_forget`` (N,) bool marks the samples of the same kind (for test)."""
+    """The split for a forget set.
+
+    Args:
+        forget: ids.
+        like_forget: (N,) bool, the samples of the same kind as the forget set, by which test samples are split.
+        forget_classes: the classes that are forgotten whole.
+
+    Raises ``UserError`` where nothing would be forgotten, or nothing retained.
+    """
     forget = forget.sort().values
     retain = dataset.train[~torch.isin(dataset.train, forget)]
     if len(forget) == 0:

@@ -15,14 +15,17 @@ from .base import Problem, Scenario, assemble
 
 
 def draw(pool: Tensor, count: int | None, fraction: float | None, seed: int) -> Tensor:
-    """``count`` samples, or a ``fraction``, of ``pool`` at random; all of it where neither is given."""
+    """``count`` samples of ``pool``, or a ``fraction`` of it, at random; all of it where neither is given."""
     count = wanted_count(len(pool), count, fraction)
     order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))
     return pool[order[:count]] if count < len(pool) else pool
 
 
 def wanted_count(available: int, count: int | None, fraction: float | None) -> int:
-    """How many of the ``available`` samples a count or a fraction asks for; all where neither is given."""
+    """The number of the ``available`` samples that a count or a fraction stands for; all where neither is given.
+
+    Raises ``UserError`` where there are not so many.
+    """
     if count is not None and fraction is not None:
         raise UserError(
             "scenario.count and scenario.fraction are both given: choose one (set the other to null)",
@@ -46,14 +49,15 @@ def wanted_count(available: int, count: int | None, fraction: float | None) -> i
 
 
 class ClassForgetting(Scenario):
-    """Forget whole classes, given by name or number; or, with a count or fraction, a random part of them.
+    """Forget whole classes or, with a count or fraction, a random part of their samples.
 
-    Test splits by the same classes. With only a part forgotten the rest of the class stays in the retain set.
+    The test samples are split by the same classes. The samples of the classes that are not forgotten stay in the retain
+    set.
 
     Args:
         seed: of the draw of a part.
         classes: the classes, by name or number.
-        count, fraction: how many of their training samples are forgotten; all if neither is given.
+        count, fraction: the number of their training samples to forget, or the fraction; all if neither is given.
     """
 
     def __init__(
@@ -84,10 +88,10 @@ class ClassForgetting(Scenario):
 
 
 class SubclassForgetting(ClassForgetting):
-    """Forget fine classes, given by name or number, or a part of them, of a model that learned the super-classes.
+    """Forget fine classes, or a random part of their samples, when the model has learned super-classes.
 
-    Test splits by the same fine classes. The super-class stays, so no class is forgotten whole. The arguments are those
-    of ``ClassForgetting``.
+    The test samples are split by the same fine classes. The super-class stays, so no class is forgotten whole. The
+    arguments are those of ``ClassForgetting``, and ``classes`` are fine classes.
     """
 
     def prepare(self, raw: Dataset) -> Problem:
@@ -99,11 +103,11 @@ class SubclassForgetting(ClassForgetting):
 
 
 class RandomForgetting(Scenario):
-    """Forget training samples drawn at random over all classes: a count or a fraction; a tenth if neither is given.
+    """Forget training samples drawn at random over all classes.
 
     Args:
         seed: of the draw.
-        count, fraction: how many training samples are forgotten.
+        count, fraction: the number of training samples to forget, or the fraction; a tenth if neither is given.
     """
 
     def __init__(self, seed: int, count: Count | None = None, fraction: Fraction | None = None) -> None:

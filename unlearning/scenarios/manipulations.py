@@ -1,7 +1,7 @@
-"""Training data that went wrong before anyone noticed: the scenarios of Goel et al. (2024, arXiv:2402.14015).
+"""Corrective unlearning: scenarios in which a part of the training data is wrong (Goel et al., 2024, arXiv:2402.14015).
 
-A scenario manipulates the samples S_m of the training set, the original model learns them, and only a part of them is
-known by the time of unlearning. That part is the forget set; what is not known stays in the retain set.
+A scenario manipulates the samples S_m of the training set, and the original model learns them. Only a part of S_m is
+known at the time of unlearning. That part is the forget set; the rest of S_m stays in the retain set.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from .forgetting import draw, wanted_count
 
 
 class Manipulation(Scenario):
-    """Samples S_m are drawn and manipulated, and a uniformly random part of them is known.
+    """Draw samples S_m, manipulate them, and let a uniformly random part of them be known.
 
-    The original model depends on S_m alone, so a sweep over the known part trains it once; and of two known parts with
-    the same seed the larger holds the smaller.
+    The original model depends on S_m only, so a sweep over the known part trains it once. Of two known parts drawn with
+    the same seed, the larger contains the smaller.
 
     Args:
-        seed: of the draw of S_m and of what is done to it.
-        count, fraction: how many samples are manipulated, of those that may be; a tenth if neither is given.
-        known: the known part of S_m, gamma, in (0, 1].
-        known_count: instead, how many are known.
+        seed: of the draw of S_m and of the manipulation.
+        count, fraction: the number of samples to manipulate, or their fraction of the samples that can be; a tenth if
+            neither is given.
+        known: the fraction of S_m that is known, gamma.
+        known_count: the number of samples of S_m that are known, instead of ``known``.
         known_seed: of the draw of the known part; ``seed`` where it is None.
     """
 
@@ -59,29 +60,29 @@ class Manipulation(Scenario):
         self.known, self.known_count = known, known_count
         self.known_seed = seed if known_seed is None else known_seed
 
-    # What a manipulation writes
+    # What a subclass defines
 
     def spoiled(self, dataset: Dataset, ids: Tensor) -> Dataset:
         """The data set with the samples ``ids`` manipulated."""
         raise NotImplementedError
 
     def drawn(self, dataset: Dataset) -> Tensor:
-        """Ids of S_m."""
+        """The ids of S_m."""
         return draw(self.pool(dataset), self.count, self.fraction, self.seed)
 
     def pool(self, dataset: Dataset) -> Tensor:
-        """Ids of the samples that S_m is drawn from."""
+        """The ids of the samples that S_m is drawn from."""
         return dataset.train
 
     def like_manipulated(self, dataset: Dataset) -> Tensor:
-        """(N,) bool: which samples are of the kind that was manipulated, where that is a part of the classes."""
+        """(N,) bool: the samples of the classes that are manipulated, if these are not all classes; none otherwise."""
         return torch.zeros(len(dataset.labels), dtype=torch.bool)
 
     def attack(self, dataset: Dataset) -> Attack | None:
-        """The trigger that the manipulated data teach a model, if they do."""
+        """The trigger that the manipulated data teach a model, if there is one."""
         return None
 
-    # What follows
+    # What follows from that
 
     def prepare(self, raw: Dataset) -> Problem:
         manipulated = self.drawn(raw).sort().values
@@ -89,7 +90,7 @@ class Manipulation(Scenario):
         return Problem.of(self.spoiled(raw, manipulated), replace(split, manipulated=manipulated), self.attack(raw))
 
     def known_of(self, manipulated: Tensor) -> Tensor:
-        """The ids, of those given, that are known to be manipulated."""
+        """The known part of the ids ``manipulated``."""
         count = round(self.known * len(manipulated)) if self.known_count is None else self.known_count
         if not 1 <= count <= len(manipulated):
             option = "known" if self.known_count is None else "known_count"
@@ -103,9 +104,10 @@ class Manipulation(Scenario):
 
 
 class DataEntry(Manipulation):
-    """Labels entered wrongly: each label of S_m is replaced by one of the other classes at random.
+    """Wrong labels: replace the label of each sample of S_m by one of the other classes, at random.
 
-    The label errors of tabular data in Schoepf et al. (2024, arXiv:2402.10098). Validation and test labels are right.
+    These are the label errors of tabular data in Schoepf et al. (2024, arXiv:2402.10098). Validation and test labels
+    are correct.
     """
 
     def spoiled(self, dataset: Dataset, ids: Tensor) -> Dataset:
@@ -115,9 +117,9 @@ class DataEntry(Manipulation):
 
 
 class LabelShuffle(Manipulation):
-    """Labels mixed up: those of S_m are permuted among its samples, so that every class keeps its number of them.
+    """Shuffled labels: permute the labels of S_m among its samples, so that every class keeps its number of samples.
 
-    A sample whose new label is that of its class is right by chance; ``corrective/wrong_seen`` leaves it out.
+    The new label of a sample can be correct by chance; ``corrective/wrong_seen`` leaves such samples out.
     """
 
     def spoiled(self, dataset: Dataset, ids: Tensor) -> Dataset:
@@ -130,17 +132,18 @@ class LabelShuffle(Manipulation):
 
 
 class Confusion(Manipulation):
-    """Interclass confusion: of each of two classes m/2 samples get the other's label (Goel et al., 2022, 2201.06640).
+    """Interclass confusion: of each of two classes, give m/2 samples the label of the other class.
 
-    Test splits by the two classes.
+    See Goel et al. (2022, arXiv:2201.06640). The test samples are split by the two classes.
 
     Args:
-        seed: as in ``Manipulation``; so are the options. ``count`` is m and even, ``fraction`` of the two classes, a
-            half if neither is given.
-        classes: the two, by name or number.
+        seed: as in ``Manipulation``.
+        classes: the two classes, by name or number.
+        options: those of ``Manipulation``. ``count`` is m and must be even; ``fraction`` is of the samples of the two
+            classes, and a half if neither is given.
     """
 
-    usual_fraction = 0.5  # a tenth of two classes would be few
+    usual_fraction = 0.5  # a tenth of two classes would be too few
 
     def __init__(self, seed: int, classes: Sequence[int | str], **options: Any) -> None:
         super().__init__(seed, **options)
@@ -151,8 +154,8 @@ class Confusion(Manipulation):
             )
         if self.count is not None and self.count % 2:
             raise UserError(
-                f"scenario.count={self.count} must be even: half of the confused samples are of each class, "
-                f"so take {self.count - 1} or {self.count + 1}",
+                f"scenario.count={self.count} must be even, such as {self.count + 1}, because half of the confused "
+                "samples are of each class",
                 key="scenario.count",
             )
         self.classes = classes
@@ -162,7 +165,8 @@ class Confusion(Manipulation):
         first, second = map(dataset.class_number, self.classes)
         if first == second:
             raise UserError(
-                f"scenario.classes={list(self.classes)} is one class twice: name two", key="scenario.classes"
+                f"scenario.classes={list(self.classes)} names one class twice: name two classes",
+                key="scenario.classes",
             )
         return first, second
 
@@ -187,13 +191,13 @@ class Confusion(Manipulation):
 
 
 def relabelled(dataset: Dataset, ids: Tensor, labels: Tensor) -> Dataset:
-    """The data set with other labels for the samples ``ids``; those that were right stay as ``clean_labels``."""
+    """The data set with other labels for the samples ``ids``, and the correct labels as ``clean_labels``."""
     changed = dataset.labels.clone()
     changed[ids] = labels
     return replace(dataset, labels=changed, clean_labels=dataset.labels)
 
 
 def random_numbers(seed: int, purpose: str) -> torch.Generator:
-    """A generator of its own for each purpose of a seed, so that no two draws of a scenario are alike."""
+    """A generator for one purpose of a seed, so that the draws of a scenario are independent of each other."""
     digest = hashlib.sha256(f"{purpose} {seed}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") % 2**63)

@@ -1,4 +1,4 @@
-"""A backdoor in the training data, and the trigger that opens it."""
+"""Poisoned training data: a backdoor, and the trigger to which the model responds."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from .manipulations import Manipulation, relabelled
 
 
 class Poison(Manipulation):
-    """A backdoor: with a square stamped on them, images of S_m are labelled as a target class.
+    """A backdoor: stamp a square on the images of S_m, and label them as a target class.
 
-    They are drawn at random over all classes. The square comes after augmentation and normalisation, so a network sees
-    it always at the same pixels. Validation and test images are clean.
+    The images are drawn at random over all classes. The square is stamped after augmentation and normalisation, so a
+    network always sees it at the same pixels. Validation and test images are clean.
 
     Args:
-        seed: as in ``Manipulation``; so are the options.
-        target: the class, by name or number, that the square stands for.
-        exclude_target: draw no images that are of this class anyway.
-        patch: side of the square, in pixels.
-        corner: of the image, that the square is at.
-        margin: pixels between the square and the two edges of that corner.
-        value: of the square's pixels, in all channels, from 0 (black) to 255; the largest normalised pixel of the
-            training set where it is None, as in the benchmark: about 2.1265 on CIFAR-10.
+        seed: as in ``Manipulation``.
+        target: the class, by name or number, that poisoned images are labelled as.
+        exclude_target: whether to draw only images of the other classes.
+        patch: the side of the square, in pixels.
+        corner: the corner of the image in which the square is.
+        margin: the pixels between the square and the two edges of that corner.
+        value: the value of the square's pixels in all channels, from 0 (black) to 255. None stands for the largest
+            normalised pixel of the training set, as in the benchmark: about 2.1265 on CIFAR-10.
+        options: those of ``Manipulation``.
     """
 
     def __init__(

@@ -26,7 +26,9 @@ def split_file(split: Split, dataset: Dataset) -> bytes:
 
 
 class SavedSplit(Scenario):
-    """Forget what an earlier run forgot: take all index sets from its ``split.safetensors``, whatever the seeds are.
+    """Forget the samples that an earlier run forgot: take all index sets from its ``split.safetensors``.
+
+    The seeds have no effect.
 
     The training, validation and test samples come from the file too, so the original and the retrained model are those
     of that run as long as ``pretrain`` is the same. Inputs and labels must be the same, which a digest in the file
