@@ -9,7 +9,7 @@ UI_URI ?= sqlite:///$(CURDIR)/mlflow.db
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
 
-install: .venv/installed  ## Make .venv and install the package with its pinned ranges
+install: .venv/installed  ## Make .venv and install the package, its libraries and the tools of development
 
 # uv is used if it is there and put into .venv if it is not; the last line compiles what every start imports.
 .venv/installed: pyproject.toml $(CONSTRAINTS)
@@ -20,7 +20,7 @@ install: .venv/installed  ## Make .venv and install the package with its pinned 
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c 'import unlearning.cli, unlearning.pipeline, mlflow'
 	touch $@
 
-run: install  ## The main job: forget a class of scikit-learn's digits (ARGS="method=ssd seed=1" changes it)
+run: install  ## The default job: forget a class of scikit-learn's digits (ARGS="method=ssd seed=1" changes it)
 	$(BIN)/python run.py $(ARGS)
 
 test: install  ## The tests, in a few minutes
@@ -29,14 +29,21 @@ test: install  ## The tests, in a few minutes
 test-slow: install  ## The tests that take minutes: several processes, benchmarks, studies
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-lint: install  ## Style and types of mistakes that a linter sees
+test-gpu: install  ## The tests that need a GPU; they are skipped where there is none
+	$(BIN)/python -m pytest -m gpu -rs $(ARGS)
+
+lint: install  ## Check style and common mistakes with ruff, and types with mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy
+
+docs: install  ## Run the notebooks and the examples in docstrings
+	$(BIN)/python -m pytest --doctest-modules tests/test_docs.py $$(grep -rl --include='*.py' '>>> ' unlearning) $(ARGS)
 
 bench: install  ## Speed against the floors, as a table of ratios
 	$(BIN)/python -m experiments.speed.bench $(ARGS)
 
-report: install  ## Tables over the finished runs: mean, deviation, interval, n (ARGS="--help" explains)
+report: install  ## Tables over finished runs: mean, deviation, interval, n (ARGS="--help" explains)
 	$(BIN)/python -m unlearning.report $(ARGS)
 
 ui: install  ## Open MLflow on the runs (UI_PORT=5000, UI_URI=sqlite:///FILE for another database)
@@ -48,4 +55,4 @@ methods: install  ## List the unlearning methods
 metrics: install  ## List the metrics and how to read them
 	@$(BIN)/python -m unlearning.config.catalogue metrics
 
-.PHONY: help install run test test-slow lint bench report ui methods metrics
+.PHONY: help install run test test-slow test-gpu lint docs bench report ui methods metrics

@@ -20,7 +20,7 @@ from rich.progress import track
 from unlearning.records.log import quiet
 from unlearning.runtime.memory import keep_freed
 
-from . import commands, precision, reading, training
+from . import busy, commands, precision, reading, training
 from .measure import Claim, markdown, show
 from .setting import Bench
 
@@ -39,6 +39,7 @@ def measurements(pairs: int) -> dict[str, Callable[[], list[Claim]]]:
         "help": lambda: commands.help_text(pairs),
         "sweep": commands.sweep,
         "bf16": lambda: precision.bf16(bench, pairs),
+        "side-by-side": lambda: busy.side_by_side(pairs),
         "default-job": commands.default_job,
     }
 
