@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import subprocess
 import time
 import warnings
 from contextlib import ExitStack
@@ -17,8 +18,8 @@ from unlearning.engine.evaluation import Result
 from unlearning.engine.job import Job
 from unlearning.errors import UserError
 from unlearning.records import folder as records
+from unlearning.records import provenance
 from unlearning.records.log import writing
-from unlearning.records.provenance import git_revision
 from unlearning.records.tracked import TrackedRun
 from unlearning.request import Request
 
@@ -103,16 +104,16 @@ def test_a_finished_run_holds_its_settings_with_their_reasons(run: tuple[Request
     request, result = run
     record(request, result, notebook := Notebook())
     assert names(request.folder) == FILES
-    results, provenance = read(request.folder, "results.json"), read(request.folder)
+    results, origin = read(request.folder, "results.json"), read(request.folder)
     assert results["settings"] == [ROW]
     assert results["threads"] == request.config["trainer"]["threads"]
-    assert results["notes"] == result.notes
-    assert {name: results[name] for name in provenance.keys() - {"key", "differs"}} == {
-        name: value for name, value in provenance.items() if name not in ("key", "differs")
+    assert len(results["notes"]) == 1  # that the method original changes nothing
+    assert {name: results[name] for name in origin.keys() - {"key", "differs"}} == {
+        name: value for name, value in origin.items() if name not in ("key", "differs")
     }
-    assert provenance["key"] == request.key.parts
-    assert provenance["differs"] is None
-    assert abs(datetime.fromisoformat(provenance["started"]).timestamp() - time.time()) < 60
+    assert origin["key"] == request.key.parts
+    assert origin["differs"] is None
+    assert abs(datetime.fromisoformat(origin["started"]).timestamp() - time.time()) < 60
     (logged,) = notebook.runs
     assert (logged.status, logged.sweep, logged.started) == ("FINISHED", "sweep", 1000.0)
     assert logged.params["pretrain.epochs"] == 1
@@ -123,14 +124,11 @@ def test_a_finished_run_holds_its_settings_with_their_reasons(run: tuple[Request
 
 def test_the_card_tells_which_row_set_what_and_why(run: tuple[Request, Result]) -> None:
     request, result = run
-    result.notes.append("Nothing was changed.")
-    try:
-        record(request, result, Notebook())
-    finally:
-        result.notes.clear()
+    record(request, result, Notebook())
     card = (request.folder / "MODEL_CARD.md").read_text()
     assert "| table/a\\|b.yaml, row 1 | m.x=1 | dataset=[wine,csv] | A paper. |" in card
-    assert "* Note: Nothing was changed." in card
+    (note,) = read(request.folder, "results.json")["notes"]
+    assert f"* Note: {note}\n" in card
     assert result.data["split"] in card
     assert "forget set" not in card  # the method original looks at no data
 
@@ -226,8 +224,19 @@ def test_code_and_libraries_are_named(places: list[str], monkeypatch: pytest.Mon
     assert read(request.folder)["differs"]["parts"] == ["code: methods/base.py", f"library: torch {torch}"]
 
 
-def test_the_commit_of_this_checkout() -> None:
-    assert re.fullmatch(r"[0-9a-f]{40}(\+changes)?", git_revision() or "")
+def test_the_commit_of_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "unlearning")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert provenance.git_revision() is None
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    (tmp_path / "file").write_text("one")
+    for words in (["init", "-q"], ["add", "file"], ["commit", "-q", "-m", "first"]):
+        subprocess.run([*git, *words], check=True)
+    assert re.fullmatch(r"[0-9a-f]{40}", provenance.git_revision() or "")
+    (tmp_path / "file").write_text("two")
+    assert (provenance.git_revision() or "").endswith("+changes")
+    monkeypatch.setattr(provenance, "CONF", tmp_path / "unlearning" / "conf")  # installed
+    assert provenance.git_revision() is None
 
 
 # --- the log
