@@ -175,7 +175,7 @@ def test_addons_for_two_gradients_refuse_a_method_with_one(method: str, places: 
     assert len(BOTH) == 7
     config, _ = composed(f"method={method}", f"addon=[{','.join(BOTH)}]", *places)
     job = Job.of(config)
-    network = job.lab.network(job.problem)
+    network = job.network()
     for name, addon in job.addons.items():
         with pytest.raises(UserError) as caught:
             job.lab.method(job.problem, job.method, {name: addon}, network)

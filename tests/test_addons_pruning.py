@@ -126,7 +126,7 @@ def test_the_start_of_the_original_is_what_its_training_began_with(places: list[
     config, _ = composed("seed=3", "pretrain.epochs=1", "pretrain.optimizer.lr=0", *places)
     job = Job.of(config)
     trained = job.lab.train(job.problem, job.recipe, job.problem.split.train, job.pretrain_seed).network
-    start = job.lab.networks(job.problem).original_start()
+    start = job.lab.architecture.networks(job.problem.data).original_start()
     assert all(torch.equal(p, q) for p, q in zip(trained.parameters(), start.parameters(), strict=True))
 
 

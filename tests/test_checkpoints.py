@@ -47,7 +47,7 @@ def test_after_a_checkpoint_the_same_batches_and_draws_make_the_same_steps(
     """
     job = Job.of(composed(*RESUMED[name], "scenario.classes=[0]", *places)[0])  # the class that comes first
     unlearning = job.method.having(epochs=3) if "epochs" in job.method.node else job.method
-    problem, networks = job.problem, job.lab.networks(job.problem)
+    problem, networks = job.problem, job.lab.architecture.networks(job.problem.data)
     original = network(job)
 
     def fit(seed: int, saved: str | None) -> tuple[dict[str, torch.Tensor], int]:

@@ -169,7 +169,7 @@ def askers(words: tuple[str, ...]) -> dict[str, Callable[[], Key]]:
 def job_of(*words: str) -> tuple[Job, nn.Module]:
     """A job, and a network for it."""
     job = Job.of(config_of(*words))
-    return job, job.lab.network(job.problem)
+    return job, job.network()
 
 
 @functools.cache

@@ -208,7 +208,7 @@ def test_predictions_follow_the_samples_and_not_their_order(places: list[str]) -
     job = job_of("scenario=poison", *places)
     problem, compute = job.problem, job.lab.compute
     torch.manual_seed(0)
-    network = job.lab.network(problem)
+    network = job.lab.architecture.network(problem.data)
     in_order = predict(network, problem, compute)
     ids = torch.randperm(len(problem.data.labels), generator=torch.Generator().manual_seed(0))
     assert torch.allclose(predict(network, problem, compute, ids), in_order[ids], atol=1e-5)

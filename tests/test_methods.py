@@ -117,13 +117,13 @@ def spies(monkeypatch: pytest.MonkeyPatch) -> list[Spy]:
 def network(job: Job) -> torch.nn.Module:
     """A new network, always the same."""
     torch.manual_seed(0)
-    return job.lab.network(job.problem)
+    return job.network()
 
 
 def fitted(job: Job, model: torch.nn.Module) -> Method:
     """The job's method after a few steps on ``model``."""
     method = job.lab.method(job.problem, job.method, job.addons, model)
-    fitting.fit(method, job.problem, STEPS, 0, job.lab.networks(job.problem))
+    fitting.fit(method, job.problem, STEPS, 0, job.lab.architecture.networks(job.problem.data))
     return method
 
 

@@ -289,7 +289,7 @@ def test_predictions_with_the_trigger_are_made_as_all_others(precision: str, pla
     stamped = job.problem.split.manipulated.flip(0)
     problem = replace(job.problem, split=replace(job.problem.split, test=stamped))
     torch.manual_seed(0)
-    network = job.lab.network(problem)
+    network = job.lab.architecture.network(problem.data)
     expected = job.lab.predict(problem, copy.deepcopy(network))[stamped]
     with torch.no_grad():
         images = Transform(problem.data)(problem.data.inputs, ids=torch.arange(len(problem.data.labels)))

@@ -109,4 +109,4 @@ def test_the_content_of_a_table_decides_the_key(tmp_path: Path) -> None:
     table(tmp_path, "days,late,remark\n" + "\n".join(f"{i},{i % 2},x" for i in range(100)))
     assert key() != before
     job = Job.of(config)
-    assert job.lab.network(job.problem)(torch.zeros(2, 1)).shape == (2, 2)
+    assert job.network()(torch.zeros(2, 1)).shape == (2, 2)

@@ -54,7 +54,7 @@ def run(request: Request) -> Path:
 def results(job: Job, access: Mapping[str, str]) -> Result:
     """What a job finds; ``access`` is what its method may see."""
     problem, lab, split = job.problem, job.lab, job.problem.split
-    made = {"original": lab.own_model(problem)} if lab.checkpoint else {}
+    made = {"original": lab.own_model(problem)} if lab.architecture.checkpoint else {}
     for name, ids in job.taught().items():
         made[name] = lab.train(problem, job.recipe, ids, job.pretrain_seed, name)
     start = made["original"].network

@@ -64,7 +64,7 @@ class Bench:
         self.job = Job.of(settings() | {"dataset": {"_target_": f"{__name__}.synthetic", **data}})
         self.problem, self.lab = self.job.problem, self.job.lab
         torch.manual_seed(0)
-        self.network = self.lab.network(self.problem)
+        self.network = self.lab.architecture.network(self.problem.data)
 
     def method(self, name: str, *overrides: str) -> Method:
         """A new method around a copy of the network, as its configuration says; of ``scrub+r`` the part before +."""
@@ -79,4 +79,4 @@ class Bench:
     def fit(self, method: Method, precision: str = "32-true") -> None:
         """Let a method unlearn as it does in a run, except that its observations are not cached."""
         compute = Compute({**self.lab.compute.settings, "precision": precision})
-        fit(method, self.problem, compute, seed=0, networks=self.lab.networks(self.problem))
+        fit(method, self.problem, compute, seed=0, networks=self.lab.architecture.networks(self.problem.data))

@@ -137,4 +137,9 @@ def state_of(network: nn.Module) -> dict[str, Tensor]:
 
 def curves_of(method: Method) -> dict[str, list[tuple[int, float]]]:
     """(step, value) of what a method recorded at each step, by name."""
-    return {name: list(enumerate(torch.stack(v).float().tolist())) for name, v in method.curves.items()}
+    return {name: points(torch.stack(values).float()) for name, values in method.curves.items()}
+
+
+def points(values: Tensor) -> list[tuple[int, float]]:
+    """(step, value) of each of (n,) values."""
+    return list(enumerate(values.tolist()))

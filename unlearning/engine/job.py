@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..config.build import Spec, specs
 from ..methods.base import Method
@@ -16,6 +16,7 @@ from ..scenarios.base import Problem, Scenario
 from .compute import Compute
 from .evaluation import Model
 from .lab import Lab, Trained
+from .networks import Architecture
 from .store import Store
 
 
@@ -44,10 +45,10 @@ class Job:
             problem = problem.thinned(config["trial"])
         lab = Lab(
             store=Store(Path(config["paths"]["store"])),
-            model=Spec("model", config["model"]),
+            architecture=Architecture(
+                Spec("model", config["model"]), pretrain.node["seed"], pretrain.node["checkpoint"]
+            ),
             compute=Compute(config["trainer"]),
-            seed=pretrain.node["seed"],
-            checkpoint=pretrain.node["checkpoint"],
         )
         return cls(
             problem=problem,
@@ -62,14 +63,18 @@ class Job:
             again=config["force"],
         )
 
+    def network(self) -> nn.Module:
+        """A new network of the run's architecture."""
+        return self.lab.architecture.network(self.problem.data)
+
     def checked(self) -> Method:
         """The method around an untrained network. Raises ``UserError`` if it cannot serve the problem."""
-        return self.lab.method(self.problem, self.method, self.addons, self.lab.network(self.problem))
+        return self.lab.method(self.problem, self.method, self.addons, self.network())
 
     def taught(self) -> dict[str, Tensor]:
         """The ids of the samples that each reference model learns, by the model's name."""
         split = self.problem.split
-        taught = {} if self.lab.checkpoint else {"original": split.train}
+        taught = {} if self.lab.architecture.checkpoint else {"original": split.train}
         if self.retrained:
             taught["retrained"] = split.retain
             if len(split.manipulated) > len(split.forget):

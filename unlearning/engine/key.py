@@ -123,9 +123,14 @@ def libraries() -> dict[str, str]:
 
 
 def numerics(trainer: Mapping[str, Any]) -> dict[str, Any]:
-    """The trainer's settings that decide results, such as its precision; threads do on a CPU alone."""
-    left_out = PLACEMENT if trainer.get("accelerator") == "cpu" else (*PLACEMENT, "threads")
-    return {name: value for name, value in trainer.items() if name not in left_out}
+    """The trainer's settings that decide results, such as its precision.
+
+    More than one thread decides on a CPU, by the order in which sums are taken; the device itself is left out.
+    """
+    found = {name: value for name, value in trainer.items() if name not in PLACEMENT}
+    if trainer.get("accelerator") != "cpu" or found.get("threads") == 1:
+        found.pop("threads", None)
+    return found
 
 
 def flat(node: Any, prefix: str = "") -> dict[str, Any]:

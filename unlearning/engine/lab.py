@@ -15,18 +15,18 @@ from ..config.build import Spec
 from ..errors import UserError
 from ..methods.base import Method
 from ..methods.one_shot import OneShot
-from ..models.checkpoints import load_checkpoint
 from ..runtime.digests import ids_digest, state_digest
 from ..scenarios.base import Problem
-from ..types import Networks
 from .compute import Compute
 from .evaluation import Curves
-from .fitting import Observed, fit, state_of
+from .fitting import Observed, fit, points, state_of
 from .key import Key, key_of
+from .networks import Architecture
 from .predict import predict
 from .store import Contents, Store
 
-FIT = f"{__package__}.fitting.fit"  # where the code begins that decides what training and unlearning make
+# Where the code begins that decides what training and unlearning make, and what predictions are
+MAKING = (f"{__package__}.fitting.fit", f"{__package__}.networks.Architecture")
 PREDICT = f"{__package__}.predict.predict"
 
 
@@ -45,61 +45,30 @@ class Lab:
 
     Args:
         store: keeps what is made.
-        model: the architecture: takes ``input_shape`` and ``num_classes``.
+        architecture: of all networks.
         compute: the trainer's settings.
-        seed: of the original's training, from which its initial weights follow.
-        checkpoint: file of the user's own original model, if there is one.
     """
 
     store: Store
-    model: Spec
+    architecture: Architecture
     compute: Compute
-    seed: int
-    checkpoint: str | None = None
 
-    # Networks
-
-    def network(self, problem: Problem, pretrained: bool = True) -> nn.Module:
-        """A new network, in channels-last memory (the faster layout for small convolutions).
-
-        ``pretrained=False`` initialises it at random, whatever published weights the architecture would start from.
-        """
-        spec = self.model
-        if not pretrained and "pretrained" in spec.node:
-            spec = spec.having(pretrained=False)
-        network: nn.Module = spec.build(input_shape=problem.data.input_shape, num_classes=len(problem.data.classes))
-        return network.to(memory_format=torch.channels_last)
-
-    def networks(self, problem: Problem) -> Networks:
-        """Makers of networks for methods."""
-
-        def original_start() -> nn.Module:
-            with torch.random.fork_rng():
-                torch.manual_seed(self.seed)
-                return self.network(problem)
-
-        return Networks(
-            fresh=lambda: self.network(problem, pretrained=False),
-            starting=lambda: self.network(problem),
-            original_start=None if self.checkpoint else original_start,
-        )
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that decide whatever is made here."""
+        return {"model": self.architecture.model.node, "trainer": self.compute.numerics}
 
     def own_model(self, problem: Problem) -> Trained:
-        """The user's own original model, from ``checkpoint``."""
-        assert self.checkpoint is not None
-        network = self.network(problem)
-        load_checkpoint(network, self.checkpoint)
-        return Trained(network, {}, {})
-
-    # Making models
+        """The user's own original model."""
+        return Trained(self.architecture.own_original(problem.data), {}, {})
 
     def train(self, problem: Problem, recipe: Spec, ids: Tensor, seed: int, name: str = "model") -> Trained:
         """The model that a recipe makes of the samples ``ids``; ``name`` is for the progress bar and messages."""
-        network = self.network(problem)
+        network = self.architecture.network(problem.data)
         learning = problem.learning(ids)
         key = key_of(
-            {"model": self.model.node, "pretrain": recipe.node, "seed": seed, "trainer": self.compute.numerics},
-            [FIT],
+            self.settings | {"pretrain": recipe.node, "seed": seed},
+            MAKING,
             data={"samples": problem.data.digest, "ids": ids_digest(ids)},
         )
 
@@ -125,11 +94,11 @@ class Lab:
         """
         weights = state_digest(start.state_dict())
         nodes = {name: spec.node for name, spec in addons.items()}
-        shared = {"model": self.model.node, "seed": seed, "trainer": self.compute.numerics}
+        shared = self.settings | {"seed": seed}
         data = {"samples": problem.data.digest, "split": problem.split.digest}
         key = key_of(
-            shared | {"method": method.node, "addon": nodes, "pretrain.seed": self.seed},
-            [FIT],
+            shared | {"method": method.node, "addon": nodes, "pretrain.seed": self.architecture.seed},
+            MAKING,
             data=data,
             weights={"start": weights},
         )
@@ -141,7 +110,7 @@ class Lab:
                 assert isinstance(unlearning, OneShot)
                 observed = key_of(
                     shared | {"observation": unlearning.observation_key()},
-                    [FIT, unlearning.observer()],
+                    [*MAKING, unlearning.observer()],
                     data=data,
                     weights={"start": weights},
                 )
@@ -168,7 +137,7 @@ class Lab:
 
     def fitted(self, method: Method, problem: Problem, seed: int, name: str, *cached: Any) -> Contents:
         """The tensors and facts of a store's entry: weights, cost and curves."""
-        cost = fit(method, problem, self.compute, seed, self.networks(problem), name, *cached)
+        cost = fit(method, problem, self.compute, seed, self.architecture.networks(problem.data), name, *cached)
         curves = {f"curve {name}": torch.stack(values).float() for name, values in method.curves.items()}
         weights = {f"weight {name}": tensor for name, tensor in state_of(method.model).items()}
         return weights | curves, cost
@@ -185,7 +154,7 @@ class Lab:
         floats = [tensor.dtype for tensor in weights.values() if tensor.is_floating_point()]
         network = network.to(floats[0]) if floats else network
         network.load_state_dict(weights)
-        found = {f"unlearn/{name}": list(enumerate(values.tolist())) for name, values in curves.items()}
+        found = {f"unlearn/{name}": points(values) for name, values in curves.items()}
         return Trained(network.eval(), dict(entry.facts), found)
 
     # Predictions
@@ -197,7 +166,7 @@ class Lab:
         """
         data = {"samples": problem.data.digest} | ({} if ids is None else {"ids": ids_digest(ids)})
         key = key_of(
-            {"model": self.model.node, "trainer": self.compute.numerics},
+            self.settings,
             [PREDICT],
             data=data,
             weights={"network": state_digest(network.state_dict())},  # before predicting, which may round the weights
@@ -221,5 +190,5 @@ class Lab:
 
     def untrained(self, problem: Problem) -> Tensor:
         """The logits of a network with random weights, the same for all runs that share data, model and seed."""
-        L.seed_everything(self.seed, verbose=False)
-        return self.predict(problem, self.network(problem, pretrained=False))
+        L.seed_everything(self.architecture.seed, verbose=False)
+        return self.predict(problem, self.architecture.network(problem.data, pretrained=False))
