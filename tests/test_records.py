@@ -264,7 +264,8 @@ def test_the_log_holds_all_and_the_screen_what_matters(
     out, err = capsys.readouterr()
     assert out == ""
     assert err == (text if verbose else "this matters\n")
-    speak()  # afterwards all is as it was
+    assert logging.getLogger("unlearning").getEffectiveLevel() == logging.WARNING  # all is as it was before
+    speak()
     assert (tmp_path / "log.txt").read_text() == text
     assert capsys.readouterr().err == "this matters\n"
 

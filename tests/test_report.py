@@ -255,7 +255,9 @@ def test_the_average_gap_is_defined_once_where_it_is_shown(runs, capsys):
 
 def test_notes_of_runs_are_told_once(runs, capsys):
     assert main([str(runs(*(result(seed=seed, notes=["nothing was dampened"]) for seed in (0, 1))))]) == 0
-    assert "ssd: nothing was dampened (2 runs)" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "ssd: nothing was dampened (2 runs)" in shown
+    assert shown.count("nothing was dampened") == 1  # and not of the reference models
 
 
 def test_a_setting_without_any_of_the_columns_has_an_empty_table(runs, capsys):
@@ -263,6 +265,13 @@ def test_a_setting_without_any_of_the_columns_has_an_empty_table(runs, capsys):
     del bare["gaps"]
     assert main([str(runs(result(), bare)), "--metrics", "gap/forget/acc"]) == 0
     assert "digits · small_cnn · random" in capsys.readouterr().out
+
+
+def test_the_narrowest_screen_shows_one_column(runs, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "24")
+    assert main([str(runs(result(0.25)))]) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["ssd"])
+    assert row.split() == ["ssd", "0.250", "1"]
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
