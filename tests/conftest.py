@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from unlearning.records.log import quiet
 
+from tests.command_line import command, refused
 from unlearning.config.compose import composed
 from unlearning.config.paths import CONF
 from unlearning.data.datasets import Dataset
@@ -18,10 +18,11 @@ from unlearning.engine.compute import Compute
 from unlearning.engine.fitting import fit
 from unlearning.methods.base import Method
 from unlearning.methods.one_shot import OneShot
+from unlearning.records.log import quiet
 from unlearning.scenarios.base import Problem, assemble
 from unlearning.types import Networks
 
-__all__ = ["composed"]
+__all__ = ["command", "composed", "refused"]
 ROOT = Path(__file__).resolve().parents[1]
 
 torch.set_num_threads(1)

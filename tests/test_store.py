@@ -22,7 +22,7 @@ from unlearning.runtime.digests import file_digest
 # children are forked from a clean process that has imported torch once: a plain spawn pays for the import every time
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["unlearning.engine.store"])
-HINT = "set paths.runs=DIR"
+PLACE = "paths.runs"
 KEY = Key({"setting": {"model": "small_cnn", "seed": 0}, "code": {"methods/base.py": "f00"}})
 
 
@@ -190,9 +190,9 @@ def test_a_store_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("in the way")
     path = tmp_path / "file" / "results.json"
     with pytest.raises(UserError) as refused:
-        write_atomic(path, b"{}", HINT)
-    assert refused.value.kind == "storage"
-    assert str(refused.value).endswith(f" while writing {path}: {HINT}")
+        write_atomic(path, b"{}", PLACE)
+    assert (refused.value.key, refused.value.kind) == (PLACE, "storage")
+    assert str(refused.value).endswith(f" while writing {path}: set paths.runs=DIR")
 
 
 def test_a_failing_make_leaves_nothing_and_frees_the_entry(tmp_path: Path) -> None:
@@ -297,8 +297,8 @@ def fill_the_disk(root: Path) -> None:
     assert str(caught.value) == f"no space left while writing {path}: free some space or set paths.store=DIR"
     assert caught.value.kind == "storage"
     with pytest.raises(UserError) as caught:
-        write_atomic(root / "results.json", bytes(3000), "ask")
-    assert caught.value.kind == "storage"
+        write_atomic(root / "results.json", bytes(3000), PLACE)
+    assert (caught.value.key, caught.value.kind) == (PLACE, "storage")
     assert (root / "results.json").read_text() == "old"
     assert not Store(root).get_or_create("kind", KEY, ones).cached  # there is space enough for less
 
@@ -309,7 +309,7 @@ def test_a_full_disk_is_one_clear_line_and_nothing_is_left(tmp_path: Path) -> No
 
 
 def hold(path: Path, ready: Path) -> None:
-    with exclusive(path, HINT):
+    with exclusive(path, PLACE):
         ready.touch()
         time.sleep(0.4)
 
@@ -318,9 +318,9 @@ def test_exclusive_waits_for_a_folder_that_does_not_exist_yet(tmp_path: Path) ->
     process = start(hold, tmp_path / "runs" / "a", tmp_path / "ready")
     wait_for(tmp_path / "ready")
     began = time.monotonic()
-    with exclusive(tmp_path / "runs" / "b", HINT):
+    with exclusive(tmp_path / "runs" / "b", PLACE):
         assert time.monotonic() - began < 0.2  # another folder is free
-    with exclusive(tmp_path / "runs" / "a", HINT):
+    with exclusive(tmp_path / "runs" / "a", PLACE):
         assert time.monotonic() - began > 0.2
     assert not (tmp_path / "runs" / "a").exists()
     join(process)

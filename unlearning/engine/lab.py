@@ -74,8 +74,16 @@ class Lab:
 
         def make() -> tuple[dict[str, Tensor], dict[str, Any]]:
             method: Method = recipe.build(model=copy.deepcopy(network))
-            method.check(learning.task)
-            return self.fitted(method, learning, seed, f"Training: {name}")
+            try:
+                method.check(learning.task)
+                return self.fitted(method, learning, seed, f"Training: {name}")
+            except UserError as error:
+                if error.key.partition(".")[0] not in ("method", ""):
+                    raise
+                key = error.key.replace("method.", "pretrain.", 1)  # a recipe is a method with keys of its own
+                raise UserError(
+                    f"the {name} model: {str(error).replace(error.key, key)}", key=key, kind=error.kind
+                ) from None
 
         return self.restored(network, "models", key, make)
 

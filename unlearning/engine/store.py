@@ -67,21 +67,20 @@ class Store:
             cached = lead(lambda: find(path, held)) and not again
             if not cached:
                 tensors, facts = make()
-                lead(lambda: write_atomic(path, pack(tensors, key, facts), "set paths.store=DIR"))
+                lead(lambda: write_atomic(path, pack(tensors, key, facts), "paths.store"))
         tensors, facts = load(path)
         done = "found" if cached else "made"
         log.info("%s %s: %s in %.1f s", kind, key.digest[:12], done, time.perf_counter() - began)
         return Entry(tensors, facts, cached, path)
 
 
-def write_atomic(path: Path, data: bytes, hint: str) -> None:
+def write_atomic(path: Path, data: bytes, setting: str) -> None:
     """Write ``data`` so that ``path`` is, at any moment and after any crash, the old file or the whole new one.
 
-    Raises :class:`UserError` if it cannot be written; ``hint`` ends the message with what the user may do about it
-    (``set paths.store=DIR``).
+    Raises :class:`UserError` if it cannot be written; ``setting`` is the key that puts it elsewhere (``paths.store``).
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    with explained(path, hint):
+    with explained(path, setting):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(temporary, "xb") as file:
@@ -94,13 +93,13 @@ def write_atomic(path: Path, data: bytes, hint: str) -> None:
 
 
 @contextmanager
-def exclusive(path: Path, hint: str) -> Iterator[None]:
+def exclusive(path: Path, setting: str) -> Iterator[None]:
     """Hold ``path`` (a file or a folder, which need not exist) against other processes, waiting as long as it takes.
 
     The lock is the hidden file ``.<name>.lock`` beside it, which stays; a process that dies lets go of it.
     """
     lock = FileLock(path.with_name(f".{path.name}.lock"))
-    with explained(path, hint):
+    with explained(path, setting):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(blocking=False)
@@ -114,21 +113,25 @@ def exclusive(path: Path, hint: str) -> Iterator[None]:
 
 
 @contextmanager
-def explained(path: Path, hint: str) -> Iterator[None]:
-    """Turn an OSError into a one-line UserError."""
+def explained(path: Path, setting: str) -> Iterator[None]:
+    """Turn an OSError into a one-line UserError about the ``setting`` that puts the file elsewhere."""
     try:
         yield
     except OSError as error:
         if error.errno in NO_SPACE:
-            raise UserError(f"no space left while writing {path}: free some space or {hint}", kind="storage") from error
-        raise UserError(f"{error.strerror or error} while writing {path}: {hint}", kind="storage") from error
+            raise UserError(
+                f"no space left while writing {path}: free some space or set {setting}=DIR", key=setting, kind="storage"
+            ) from error
+        raise UserError(
+            f"{error.strerror or error} while writing {path}: set {setting}=DIR", key=setting, kind="storage"
+        ) from error
 
 
 def find(path: Path, held: ExitStack) -> bool:
     """Whether there is a whole entry at ``path``; if not, the caller's ``held`` now owns the lock for creating it."""
     with suppress(FileNotFoundError, CorruptError):
         return bool(load(path))
-    held.enter_context(exclusive(path, "set paths.store=DIR"))
+    held.enter_context(exclusive(path, "paths.store"))
     for stale in path.parent.glob(f".{path.name}.*.tmp"):  # of a process that was killed as it wrote
         stale.unlink()
     try:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..request import Request
     from .tracking import Tracker
 
-HINT = "set paths.runs=DIR"
+PLACE = "paths.runs"  # the setting that says where runs are
 IN_FILES_OF_THEIR_OWN = ("curves", "evidence", "dataset")  # fields of a result
 EXPLAINS = ("key", "differs")  # in the provenance alone
 
@@ -40,7 +40,7 @@ def begin(request: Request, held: ExitStack) -> bool:
     from ..engine.store import exclusive
 
     folder = request.folder
-    held.enter_context(exclusive(folder, HINT))
+    held.enter_context(exclusive(folder, PLACE))
     finished = is_finished(folder)
     if (folder / DONE).exists() and not finished:
         log.warning("%s cannot be read: the run is made again", folder / RESULTS)
@@ -57,7 +57,7 @@ def clear(request: Request) -> None:
         folder.mkdir(parents=True)
     except OSError as error:
         raise UserError(
-            f"cannot make the run folder {folder}: {error.strerror}; {HINT}", key="paths.runs", kind="storage"
+            f"cannot make the run folder {folder}: {error.strerror}; set {PLACE}=DIR", key=PLACE, kind="storage"
         ) from None
     write(folder, PROVENANCE, content)
 
@@ -143,7 +143,7 @@ def write(folder: Path, name: str, content: str | bytes) -> None:
     """Write a file of the run, whole or not at all."""
     from ..engine.store import write_atomic
 
-    write_atomic(folder / name, content if isinstance(content, bytes) else content.encode(), HINT)
+    write_atomic(folder / name, content if isinstance(content, bytes) else content.encode(), PLACE)
 
 
 def read(folder: Path, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What several processes of one run (torchrun) must agree on."""
+"""Coordination between the processes of one distributed run, which torchrun starts."""
 
 import functools
 import os
@@ -18,22 +18,29 @@ P = ParamSpec("P")
 def join(trainer: Mapping[str, Any]) -> None:
     """Join the other processes that torchrun started, before anything is looked up or written; alone, do nothing.
 
-    Lightning could start the processes by itself, but only in the middle of the run. Raises ``UserError`` then.
+    Raises ``UserError`` where several processes are wanted and torchrun has not started them: Lightning would start
+    them only in the middle of the run.
     """
     if (wanted := processes(trainer)) > 1 and "WORLD_SIZE" not in os.environ:
         raise UserError(
             f"trainer.devices={trainer['devices']} is {wanted} processes: start them by "
-            f"torchrun --nproc-per-node={wanted} run.py trainer=ddp ..., or set trainer.devices=1"
+            f"torchrun --nproc-per-node={wanted} run.py trainer=ddp ..., or set trainer.devices=1",
+            key="trainer.devices",
         )
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
         distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
 
 
 def processes(trainer: Mapping[str, Any]) -> int:
-    """How many processes a trainer's ``devices`` ask for on this machine; ``UserError`` if they make no sense."""
+    """The number of processes that a trainer's ``devices`` ask for on this machine.
+
+    Raises ``UserError`` for a value that is not a number, a list or ``auto``.
+    """
     devices = trainer.get("devices", 1)
     if not isinstance(devices, list) and not re.fullmatch(r"auto|-?\d+|\d[\d,]*", str(devices)):
-        raise UserError(f"trainer.devices={devices} is no number of processes, list of devices such as [0,1], or auto")
+        raise UserError(
+            f"trainer.devices={devices} must be a whole number, a list such as [0,1], or auto", key="trainer.devices"
+        )
     if isinstance(devices, str) and devices != "auto":
         devices = [part for part in devices.split(",") if part] if "," in devices else int(devices)
     if isinstance(devices, list):
@@ -44,14 +51,14 @@ def processes(trainer: Mapping[str, Any]) -> int:
 
 
 def leave() -> None:
-    """Part from the other processes in good order, after all is written."""
+    """Synchronise and shut down the process group, once everything has been written."""
     if distributed.is_available() and distributed.is_initialized():
         distributed.barrier()
         distributed.destroy_process_group()
 
 
 def number_of_processes() -> int:
-    """Of this run."""
+    """The number of processes in this run, 1 without torch.distributed."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
