@@ -59,7 +59,9 @@ def check(node: Node, where: str, given: Mapping[str, Any]) -> None:
             raise UserError(f"{here} is set by the program and cannot be overridden; remove it", key=here, kind="key")
         if key not in accepted and not open_ended:
             own = [name for name in accepted if name not in ("self", *given)]
-            raise UserError(f"{here}: {node['_target_']} has no option {key!r}: {nearest(key, own)}", key=here, kind="key")
+            raise UserError(
+                f"{here}: {node['_target_']} has no option {key!r}: {nearest(key, own)}", key=here, kind="key"
+            )
         if isinstance(value, Mapping) and "_target_" in value:
             check(value, here, {})
         elif key in accepted:
