@@ -8,7 +8,6 @@ from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from ..errors import UserError
 from .validation import check
@@ -40,6 +39,8 @@ class Spec:
         try:
             return instantiate(dict(self.node), **given, _convert_="all")
         except InstantiationException as error:  # Hydra's wrapping of what the constructor raised
+            from lightning.fabric.utilities.exceptions import MisconfigurationException  # here: it imports torch
+
             cause = error.__cause__ or error
             if isinstance(cause, ValueError | MisconfigurationException):
                 raise UserError(f"{self.where}: {cause}", key=self.where) from None
