@@ -1,69 +1,163 @@
-"""The architecture, held by the imports: each floor may import only from the floors below it."""
+"""The architecture, held by the imports: each floor imports only from itself and from the floors below it."""
 
 import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-from unlearning.config.schema import ROOT
+from tests.conftest import ROOT
+from unlearning.config.groups import GROUPS
+from unlearning.config.imports import Module, read_module
 
 PACKAGE = ROOT / "unlearning"
-FLOORS = [  # from the ground up; a folder stands for all its modules
-    {"errors", "types", "digests", "distributed", "schedules", "memory", "cost", "noise"},
-    {"losses", "importance", "sample_gradients", "fisher", "ekfac"},
+FLOORS = [  # from the ground up; a folder stands for all its modules, of which each may have a floor of its own
+    {"errors", "types", "schedules", "runtime"},
+    {"losses", "gradients"},
     {"data", "models"},
+    {"scenarios"},
     {"addons"},
     {"methods"},
     {"metrics"},
-    {"config", "guide", "catalogue"},  # these import no torch
-    {"build", "store", "tracking", "predict", "progress", "table"},
+    {"config"},
+    {"engine"},
+    {"request"},
     {"records"},
-    {"pipeline", "report"},
+    {"report"},
+    {"pipeline", "api"},
+    {"sweeps"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
-FORBIDDEN = {
-    **{floor: {"mlflow", "hydra", "omegaconf"} for floor in ("methods", "addons", "metrics", "models", "data")},
+ONLY = {  # the parts that may import a library
+    "mlflow": {"records"},
+    "hydra": {"config", "sweeps"},
+    "omegaconf": {"config", "sweeps"},
+    "pydantic": {"config"},
 }
-ONLY = {"mlflow": {"tracking"}}
 FILES = sorted(PACKAGE.rglob("*.py"))
+CODE = [*FILES, *sorted((ROOT / "hydra_plugins").rglob("*.py")), *sorted((ROOT / "experiments").rglob("*.py"))]
+OTHER_FOLDERS = {"base", "hydra", "optimizer", "schedule", "table"}  # of conf: choices within groups, and settings
 
 
-def part(file: Path) -> str:
-    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
-
-
-def imports(file: Path) -> list[tuple[str, str]]:
-    """(part of this package or '', top-level module) of every import in a file, wherever it stands."""
-    package = ["unlearning", *file.relative_to(PACKAGE).with_suffix("").parts]
-    found = []
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Import):
-            targets = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: -node.level] if node.level else []
-            stem = ".".join([*base, *([node.module] if node.module else [])])
-            targets = [f"{stem}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        for target in targets:
-            names = target.split(".")
-            found.append((names[1] if names[0] == "unlearning" and len(names) > 1 else "", names[0]))
+def module(file: Path) -> Module:
+    """The module that a file of the package holds."""
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    found = read_module(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    assert found is not None
     return found
+
+
+def within(name: str) -> str:
+    """A module's name without that of the package; empty for libraries and for the package itself."""
+    package, _, rest = name.partition(".")
+    return rest if package == PACKAGE.name else ""
+
+
+def level(name: str) -> int | None:
+    """The floor of a module, or of something in one; None where it has none."""
+    parts = name.split(".")
+    return next(
+        (LEVEL[part] for part in (".".join(parts[:end]) for end in range(len(parts), 0, -1)) if part in LEVEL), None
+    )
+
+
+def top(name: str) -> str:
+    """The first part of a dotted name."""
+    return name.partition(".")[0]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(PACKAGE).as_posix())
 def test_imports_go_downwards(file: Path) -> None:
-    own = part(file)
-    if own == "__init__":
+    found = module(file)
+    own = within(found.name)
+    if not own:  # the package, which loads its names when they are used
         return
-    assert own in LEVEL, f"{own} has no floor: give it one in FLOORS"
-    for imported, top in imports(file):
-        assert not imported or imported == own or LEVEL[imported] <= LEVEL[own], f"{own} imports {imported}"
-        assert top not in FORBIDDEN.get(own, ()), f"{own} imports {top}"
-        assert own in ONLY.get(top, {own}), f"{own} imports {top}"
+    floor = level(own)
+    assert floor is not None, f"{own} has no floor: give it one in FLOORS"
+    for name in found.imports:
+        below = level(within(name))
+        assert below is None or below <= floor, f"{own} imports {name}"
+        assert top(own) in ONLY.get(top(name), {top(own)}), f"{own} imports {name}"
+
+
+def test_an_import_upwards_would_be_found() -> None:
+    assert level("engine.key.key_of") > level("metrics.base") > level("runtime.cost") == 0
+    assert level("data.feed") == LEVEL["data"]
+    assert level("elsewhere") is None
+    imported = module(PACKAGE / "sweeps.py").imports
+    assert {"unlearning.config.build", "unlearning.report.command", "hydra.core.hydra_config"} <= set(imported)
+
+
+def test_no_modules_import_each_other() -> None:
+    """Also not by a detour, or inside of functions."""
+    names = {module(file).name for file in FILES}
+    graph = {
+        name: {other for other in names & set(found.imports) if other not in (name, PACKAGE.name)}
+        for name, found in ((found.name, found) for found in map(module, FILES))
+    }
+    TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+def calls(file: Path, name: str) -> bool:
+    """Whether a file's code uses a name, as a word of its own or as an attribute."""
+    return any(
+        name in (getattr(node, "id", ""), getattr(node, "attr", ""), getattr(node, "name", ""))
+        for node in ast.walk(ast.parse(file.read_text()))
+    )
 
 
 def test_one_place_builds() -> None:
-    builders = [part(file) for file in FILES if "instantiate(" in file.read_text()]
-    assert builders == ["build"]
+    builders = [file for file in FILES if calls(file, "instantiate")]
+    assert builders == [PACKAGE / "config" / "build.py"]
+
+
+@pytest.mark.parametrize("name", ["_internal", "_exit"])
+def test_neither_internals_of_hydra_nor_an_exit_by_force(name: str) -> None:
+    """That is, no ``hydra._internal`` and no ``os._exit``."""
+    for file in [*CODE, ROOT / "run.py"]:
+        assert not calls(file, name), file
+        assert not any(name in imported.split(".") for imported in imports_of(file)), file
+
+
+def imports_of(file: Path) -> Iterator[str]:
+    """The dotted names that a file imports."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+# Rooms
+
+
+def test_the_root_of_the_package_has_at_most_ten_modules() -> None:
+    assert len([file for file in PACKAGE.glob("*.py") if file.name != "__init__.py"]) <= 10
+
+
+@pytest.mark.parametrize(("files", "most"), [(CODE, 250), (sorted((ROOT / "tests").rglob("*.py")), 400)])
+def test_files_are_short(files: list[Path], most: int) -> None:
+    long = {str(file.relative_to(ROOT)): n for file in files if (n := len(file.read_text().splitlines())) > most}
+    assert not long
+
+
+# The one list of the groups of the configuration
+
+
+def test_the_groups_are_the_folders_of_the_configuration() -> None:
+    folders = {path.name for path in (ROOT / "conf").iterdir() if path.is_dir()}
+    assert folders == GROUPS.keys() | OTHER_FOLDERS
+
+
+def test_the_groups_are_listed_once() -> None:
+    """A tuple, list, set or dict with half of their names would be another list."""
+    found = []
+    for file in FILES:
+        for node in ast.walk(ast.parse(file.read_text())):
+            entries = getattr(node, "keys", None) or getattr(node, "elts", None) or []
+            named = {entry.value for entry in entries if isinstance(entry, ast.Constant)} & GROUPS.keys()
+            if len(named) > len(GROUPS) // 2:
+                found.append(file)
+    assert found == [PACKAGE / "config" / "groups.py"]
