@@ -1,27 +1,63 @@
-"""What the README and the help text tell people to type composes."""
+"""The commands and examples that the README, the help text and the notes for contributors give."""
 
 import re
 import shlex
+from pathlib import Path
 
 import pytest
+import torch
 
-from tests.conftest import composed
+from hydra_plugins.unlearning.alternatives import jobs_of
+from tests.conftest import ROOT, composed
+from unlearning.config.arguments import read
 from unlearning.config.guide import guide
-from unlearning.config.schema import ROOT
+from unlearning.config.schema import register
+from unlearning.engine.job import Job
+from unlearning.types import Batch
 
-TEXTS = (ROOT / "README.md").read_text().replace("\\\n", " "), guide()
-NOT_ONE_RUN = ("-m ", "my_method", "--config-dir")  # sweeps, and what a reader is to write first
-FOUND = sorted({line for text in TEXTS for line in re.findall(r"^ *python run.py( .*=.*)$", text, re.MULTILINE)})
+README, CONTRIBUTING = ((ROOT / name).read_text().replace("\\\n", " ") for name in ("README.md", "CONTRIBUTING.md"))
+WRITTEN = re.compile(r"^ *(?:python run\.py|unlearn|make run ARGS=)( .*=.*)$", re.MULTILINE)
+HELP = re.sub(r"(=\S+)  +\w.*", r"\1", guide())  # without the remark behind each command
+COMMANDS = sorted({line for text in (README, CONTRIBUTING, HELP) for line in WRITTEN.findall(text)})
+FOR_READERS = ("my_method", "--config-dir")  # what a reader is to write first
 
-COMMANDS = [command for command in FOUND if not any(part in command for part in NOT_ONE_RUN)]
+
+def words(command: str) -> list[str]:
+    """The arguments of a command."""
+    return [word.replace("$HOME", "/home/me") for word in shlex.split(command, comments=True)]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_command_composes(command: str) -> None:
-    words = shlex.split(command, comments=True)
-    overrides = [w for w in words if re.match(r"[\w.]+=", w)]
-    composed(*(o.replace("$HOME", "/home/me") for o in overrides))
+@pytest.mark.parametrize("command", [c for c in COMMANDS if not any(part in c for part in FOR_READERS)])
+def test_a_command_composes(command: str) -> None:
+    arguments = read(words(command))
+    register()
+    jobs = jobs_of(arguments.settings) if arguments.sweep else [arguments.settings]
+    for settings in (jobs[0], jobs[-1]):
+        composed(*settings)
 
 
 def test_there_are_commands() -> None:
     assert len(COMMANDS) >= 10
+    assert any(read(words(command)).sweep for command in COMMANDS)
+
+
+def test_the_example_of_a_method_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n# unlearning/methods/my_method.py\n(.*?)```", README, re.DOTALL)
+    (settings,) = re.findall(r"```yaml\n# conf/method/my_method.yaml\n(.*?)```", README, re.DOTALL)
+    outside = code.replace("from ..", "from unlearning.").replace("from .", "from unlearning.methods.")
+    (tmp_path / "my_method.py").write_text(outside)
+    (tmp_path / "method").mkdir()
+    yaml = settings.replace("unlearning.methods.my_method", "my_method")
+    (tmp_path / "method" / "my_method.yaml").write_text(yaml)
+    monkeypatch.syspath_prepend(tmp_path)
+    arguments = read(["method=my_method", "addon=[saliency]", "--config-dir", str(tmp_path)])
+    config, choices = composed(*arguments.settings, *arguments.search)
+    assert (choices["method"], choices["addon"]) == ("my_method", "saliency")
+    job = Job.of(config)
+    method = job.checked()
+    assert method.access == {"forget": "inputs and labels", "retain": "inputs and labels"}
+    method.model.eval()
+    images = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    batch = Batch(images, None, torch.arange(5), torch.ones(5, dtype=torch.bool))
+    expected = -method.model(images).softmax(-1).log().mean()
+    assert method.forget_loss(batch).item() == pytest.approx(expected.item(), rel=1e-5)
