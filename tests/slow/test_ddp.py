@@ -1,39 +1,57 @@
-"""One run in two processes (gloo on the CPU, as torchrun starts them): the same road as on several GPUs."""
+"""One run in two processes (gloo on the CPU, started by torchrun), which takes the same path as on several GPUs."""
 
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from unlearning.config.schema import ROOT
+from tests.command_line import start
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
 
+SHORT = ("tracking=none", "pretrain.epochs=6")
+TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")  # torchrun
 
-def torchrun(root: Path, *arguments: str) -> dict:
-    """Results of a run in two processes."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "run.py"]
-    ddp = ["trainer=ddp", "trainer.accelerator=cpu", "tracking=none", f"paths.root={root}", "pretrain.epochs=6"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+
+def run(python: Sequence[str]) -> str:
+    """What a Python process with one thread prints."""
     done = subprocess.run(
-        [*command, *ddp, *arguments],
+        [sys.executable, *python],
         cwd=ROOT,
-        env=environment,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    lines = done.stdout.strip().splitlines()
-    assert sum(line.endswith("results.json") for line in lines) == 1  # one process speaks
-    return json.loads(Path(lines[-1]).read_text())
+    return done.stdout
+
+
+def together(root: Path, *words: str) -> dict[str, Any]:
+    """Results of a run in two processes."""
+    lines = run([*TWO, "run.py", "trainer=ddp", "trainer.accelerator=cpu", *SHORT, f"paths.root={root}", *words])
+    shown = [line for line in lines.splitlines() if line.endswith("results.json")]
+    assert len(shown) == 1  # one process speaks
+    return json.loads(Path(shown[0]).read_text())
+
+
+def alone(root: Path, *words: str) -> dict[str, Any]:
+    """Results of the same run in one process, with the reference models of ``root`` and nothing else of its store."""
+    for kind in ("observations", "unlearned", "predictions"):
+        shutil.rmtree(root / "store" / kind, ignore_errors=True)  # else they would be those of two processes
+    out, err = start(*SHORT, f"paths.root={root}", f"paths.runs={root}/alone", *words).communicate(timeout=300)
+    assert err == ""
+    return json.loads(Path(out.splitlines()[-1]).read_text())
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +60,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    "words",
     [
         ["method=finetune", "addon=[l1]"],
         ["method=neggrad_plus", "addon=[saliency]"],
@@ -54,27 +72,31 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
     ids="-".join,
 )
-def test_two_processes(arguments: list[str], root: Path) -> None:
-    found = torchrun(root, *arguments)
+def test_two_processes(words: list[str], root: Path) -> None:
+    found = together(root, *words)
     assert found["failed"] == {}
     assert found["rows"]["original"]["retain/acc"] > 0.95
     assert found["rows"]["retrained"]["forget/acc"] < 0.05
     assert len(list((root / "store" / "models").glob("*.safetensors"))) == 2  # trained once, for every method
 
 
+def test_a_mistake_is_told_by_each_process_and_ends_all(root: Path) -> None:
+    command = [*TWO, "run.py", "trainer=ddp", "trainer.accelerator=cpu", *SHORT, f"paths.root={root}"]
+    done = subprocess.run(
+        [sys.executable, *command, "scenario.classes=[99]"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "error: dataset digits has no class 99" in done.stderr
+
+
 def test_addons_decide_alike_in_two_processes_and_as_in_one() -> None:
     """Each process has one of the two samples of a batch: the mean of their gradients is that of one process."""
-    found = []
-    for launcher in ([], ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]):
-        command = [sys.executable, *launcher, "-m", "tests.slow.stacks"]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        environment.pop("PL_GLOBAL_SEED", None)  # of an earlier test: two processes would take it, one would not
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        found.append(json.loads(done.stdout.strip().splitlines()[-1]))
-    one, two = found
+    one, two = (json.loads(run([*launcher, "-m", "tests.slow.stacks"]).splitlines()[-1]) for launcher in ((), TWO))
     assert one.keys() == two.keys()
     for name in one:
         assert two[name] == pytest.approx(one[name], abs=1e-9), name
@@ -90,12 +112,12 @@ def test_addons_decide_alike_in_two_processes_and_as_in_one() -> None:
 )
 def test_processes_share_a_batch(method: list[str], forward: dict[str, int], root: Path) -> None:
     """Two processes of half a batch each count the passes of one, but for the sampler's padding."""
-    both = torchrun(root, *method)
+    both = together(root, *method)
     expected = sum(passes * both["sizes"][stream] for stream, passes in forward.items())
     assert both["cost"]["cost/forward"] == pytest.approx(expected, abs=3)
 
 
-STEPS = ["method.epochs=2", "+method.batch_norm=eval"]
+STEPS = ["method.epochs=2", "method.batch_norm=eval"]
 TWO_CLASSES = ["dataset=wine", "dataset.name=breast_cancer", "scenario=random"]  # of two classes one label is wrong
 
 
@@ -121,26 +143,23 @@ TWO_CLASSES = ["dataset=wine", "dataset.name=breast_cancer", "scenario=random"] 
 def test_the_number_of_processes_does_not_decide_the_result(method: list[str], root: Path) -> None:
     """Steps on all of an even number of samples, from the same original model: nothing is drawn or padded."""
     even = ["scenario.count=100", "split.validation=0.11", "retrained=false"]
-    step = [*even, *method, "method.batch_size=5000", "trainer.precision=64-true", f"paths.store={root}/store"]
-    both = torchrun(root, *step)
+    words = [*even, *method, "method.batch_size=5000", "trainer.precision=64-true"]
+    both = together(root, *words)
     assert [both["sizes"][stream] % 2 for stream in ("forget", "retain")] == [0, 0]
-    shutil.rmtree(root / "store" / "observations", ignore_errors=True)  # else they would be those of two processes
-    alone = [sys.executable, "run.py", *step, f"paths.root={root}/alone", "tracking=none", "pretrain.epochs=6"]
-    subprocess.run(alone, cwd=ROOT, check=True, capture_output=True, timeout=300)
-    name = f"multirun/*-{both['run_key'][:12]}/unlearned.safetensors"  # of the same key
-    two, one = (load_file(next(place.glob(name))) for place in (root, root / "alone"))
-    for tensor, expected in zip(two.values(), one.values(), strict=True):
-        torch.testing.assert_close(tensor, expected, rtol=1e-9, atol=1e-12)
+    one = alone(root, *words)
+    assert one["run_key"] == both["run_key"]
+    places = (root / "multirun", root / "alone")
+    files = [next(place.glob(f"*-{both['run_key'][:12]}/unlearned.safetensors")) for place in places]
+    found, expected = map(load_file, files)
+    assert found.keys() == expected.keys()
+    for name, tensor in found.items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-9, atol=1e-12)
 
 
 def test_processes_share_the_images_with_the_trigger(root: Path) -> None:
     """Each predicts a part of them, and what they gather is what one process predicts."""
-    poisoned = ["scenario=poison", "method=original", f"paths.store={root}/store"]
-    both = torchrun(root, *poisoned)
-    shutil.rmtree(root / "store" / "predictions")  # else they would be those of two processes
-    alone = [sys.executable, "run.py", *poisoned, f"paths.root={root}/alone", "tracking=none", "pretrain.epochs=6"]
-    found = subprocess.run(alone, cwd=ROOT, check=True, capture_output=True, text=True, timeout=300).stdout
-    one = json.loads(Path(found.strip().splitlines()[-1]).read_text())
+    words = ["scenario=poison", "method=original"]
+    both, one = together(root, *words), alone(root, *words)
     assert both["rows"]["original"]["backdoor/attack"] > 0.5
     for row in ("original", "retrained"):
         for name in ("backdoor/attack", "corrective/acc_unseen"):
