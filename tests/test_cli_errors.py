@@ -53,6 +53,7 @@ RANDOM = "scenario=random"
         (["addon=[l1]", "addon.l1.weight=-1"], "addon.l1.weight", "value"),
         (["evaluation.accuracy=3"], "evaluation.accuracy", "value"),
         (["method._target_=no.such.Thing"], "method._target_", "value"),
+        (["method._target_=3"], "method._target_", "value"),
         (["method=scrub", "method.forget_steps=9"], "method.msteps", "conflict"),
         (["method=scrub", "method.msteps=null"], "method.msteps", "conflict"),
         # what is forgotten
@@ -71,6 +72,7 @@ RANDOM = "scenario=random"
         (["split.validation=1.5"], "split.validation", "value"),
         # files and places
         (["dataset=image_folder", "dataset.root=/nowhere"], "dataset.root", "file"),
+        (["dataset=image_folder", "dataset.root=3"], "dataset.root", "value"),
         (["scenario=saved", "scenario.file=/nowhere"], "scenario.file", "file"),
         (["pretrain.checkpoint=/nowhere/x.pt"], "pretrain.checkpoint", "file"),
         (["paths.runs=/dev/null/x"], "paths.runs", "storage"),
@@ -80,6 +82,7 @@ RANDOM = "scenario=random"
         # where the run computes
         (["trainer.devices=abc"], "trainer.devices", "value"),
         (["trainer.devices=1.5"], "trainer.devices", "value"),
+        (["trainer.devices=-1"], "trainer.devices", "value"),
         (["trainer.devices=2"], "trainer.devices", "value"),
         (["+trainer.accumulate_grad_batches=0"], "trainer.accumulate_grad_batches", "value"),
         # found as a model is trained

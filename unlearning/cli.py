@@ -94,7 +94,7 @@ def show(folder: Path) -> None:
         print(file, flush=True)
     except OSError as error:
         raise UserError(
-            f"the table cannot be shown ({error.strerror}); its numbers are in {file}", kind="file"
+            f"the table cannot be shown ({error.strerror}); its numbers are in {file}", kind="storage"
         ) from None
 
 

@@ -66,7 +66,8 @@ class Request:
         config = self.config
         settings = {name: config[name] for name in DECIDES} | {"trainer": numerics(config["trainer"])}
         root = config["dataset"].get("root")
-        if root and Path(root).expanduser() == Path(config["paths"]["data"]):  # a library's data, known by their name
+        folder = Path(root).expanduser() if isinstance(root, str) and root else None
+        if folder == Path(config["paths"]["data"]):  # a library's data, known by their name
             settings["dataset"] = {name: value for name, value in config["dataset"].items() if name != "root"}
         return key_of(settings, [RUN])
 

@@ -71,7 +71,7 @@ def register(root: Path | None = None) -> None:
 def plain(config: Any) -> dict[str, Any]:
     """The composed configuration as plain dicts and lists: interpolations resolved, paths absolute, threads chosen.
 
-    Raises ``UserError`` for a top-level key that does not exist, and for a seed, a trial or a path that is not one.
+    Raises ``UserError`` for a top-level key that does not exist, and for a seed, a trial or a path that cannot be one.
     """
     found: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     known = {field.name: found[field.name] for field in fields(Schema)}
@@ -84,6 +84,9 @@ def plain(config: Any) -> dict[str, Any]:
     for name, seed in seeds.items():
         if not isinstance(seed, int) or not 0 <= seed < 2**31:
             raise UserError(f"{name}={seed} must be a whole number from 0 to {2**31 - 1}", key=name)
+    checkpoint = known["pretrain"]["checkpoint"]
+    if checkpoint is not None and (not isinstance(checkpoint, str) or not checkpoint):
+        raise UserError(f"pretrain.checkpoint={checkpoint} must name a file, or be null", key="pretrain.checkpoint")
     if (trial := known["trial"]) is not None and trial < 1:
         raise UserError(f"trial={trial} must be at least 1", key="trial")
     for name, path in known["paths"].items():

@@ -186,7 +186,7 @@ def wordlike(name: str, value: str) -> bool:
 def targets_in(node: Any) -> Iterator[str]:
     """Every ``_target_`` below a node."""
     if isinstance(node, Mapping):
-        if "_target_" in node:
+        if isinstance(node.get("_target_"), str):  # the build complains about others
             yield node["_target_"]
         node = list(node.values())
     if isinstance(node, list | tuple):

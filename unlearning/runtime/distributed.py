@@ -36,8 +36,8 @@ def processes(trainer: Mapping[str, Any]) -> int:
 
     Raises ``UserError`` for a value that is not a number, a list or ``auto``.
     """
-    devices = trainer.get("devices", 1)
-    if not isinstance(devices, list) and not re.fullmatch(r"auto|-?\d+|\d[\d,]*", str(devices)):
+    devices, cpu = trainer.get("devices", 1), trainer.get("accelerator") == "cpu"
+    if not isinstance(devices, list) and not re.fullmatch(r"auto|\d[\d,]*" + "|-1" * (not cpu), str(devices)):
         raise UserError(
             f"trainer.devices={devices} must be a whole number, a list such as [0,1], or auto", key="trainer.devices"
         )
@@ -46,7 +46,7 @@ def processes(trainer: Mapping[str, Any]) -> int:
     if isinstance(devices, list):
         return len(devices)
     if devices in ("auto", -1):  # all there are; a CPU is one
-        return 1 if trainer.get("accelerator") == "cpu" else max(1, torch.cuda.device_count())
+        return 1 if cpu else max(1, torch.cuda.device_count())
     return devices
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from ..errors import UserError
+
 USERS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # variables by which a user has chosen already
 JOBS = "UNLEARNING_JOBS"  # how many jobs of a sweep share this machine
 
@@ -23,10 +25,15 @@ def cores() -> int:
 
 
 def threads_for(wanted: int | None) -> int:
-    """The threads of a run: the user's variable, else those ``wanted``, else this job's share of the cores."""
+    """The threads of a run: the user's variable, else those ``wanted``, else this job's share of the cores.
+
+    Raises ``UserError`` for a ``wanted`` that is not a number of threads.
+    """
+    if wanted is not None and (not isinstance(wanted, int) or wanted < 1):
+        raise UserError(f"trainer.threads={wanted} must be null or at least 1", key="trainer.threads")
     for name in USERS:
         if (value := os.environ.get(name, "")).isdigit() and int(value) > 0:
             return int(value)
     jobs = os.environ.get(JOBS, "1")
     share = cores() // int(jobs) if jobs.isdigit() and int(jobs) > 0 else cores()
-    return max(1, share if wanted is None else wanted)
+    return max(1, share) if wanted is None else wanted
