@@ -73,7 +73,7 @@ def for_each_job(setting: str) -> str:
     except COMPOSITION_ERRORS:  # Hydra reports it
         return setting
     group, dot, _ = str(override.key_or_group).partition(".")
-    inside = dot and group in NODES and group != "tracking"  # whose settings the summary needs
+    inside = dot and group in NODES and group != "tracking"  # the sweep's summary needs those of tracking
     if not inside or override.is_sweep_override() or override.is_delete():
         return setting
     key, _, value = setting.partition("=")
@@ -98,7 +98,7 @@ def first_that_fails(arguments: Arguments, root: Path | None) -> tuple[list[str]
 
 
 def request_of(composed: DictConfig, sweep: str | None = None) -> Request:
-    """What a composed configuration asks for. Raises ``UserError`` for what cannot be asked for."""
+    """The run that a composed configuration asks for. Raises ``UserError`` for one that cannot be made."""
     state = HydraConfig.get()
     if (wanted := state.launcher.get("n_jobs")) is not None:  # jobs side by side share the cores
         os.environ[JOBS] = str(wanted if wanted > 0 else cores())
@@ -111,7 +111,7 @@ def request_of(composed: DictConfig, sweep: str | None = None) -> Request:
 
 
 def applied(decided: Mapping[str, Row]) -> list[dict[str, Any]]:
-    """The rows of the settings' tables that decided something, in turn, each with what it decided and why."""
+    """The rows of the settings' tables that decided something, in order, each with its settings and its reason."""
     rows: dict[tuple[str, int], dict[str, Any]] = {}
     for setting, row in decided.items():
         entry = {"table": f"{row.table}, row {row.number}", "why": row.why, "when": dict(row.when), "set": {}}
@@ -121,7 +121,7 @@ def applied(decided: Mapping[str, Row]) -> list[dict[str, Any]]:
 
 
 def execute(request: Request) -> Path:
-    """The folder of the run, done before or done now; torch is imported only if there is something to do."""
+    """Make a run, unless it is finished already, and return its folder; torch is imported only if it is needed."""
     folder = request.folder
     if is_finished(folder) and not request.config["force"] and is_tracked(request):
         return folder
@@ -159,7 +159,7 @@ def job(composed: DictConfig) -> None:
 
 
 def say(line: str) -> None:
-    """Print a line about a job of a sweep, which goes on where nobody can see it."""
+    """Print a line about a job; the sweep goes on if the screen is gone."""
     with suppress(OSError):
         print(line, flush=True)
 
@@ -170,7 +170,7 @@ def records_folder(runs: str, sweep: str) -> Path:
 
 
 class SweepSummary(Callback):
-    """At the end of a sweep: the table over its runs, and the failures; exit code 1 if there were any."""
+    """Prints the tables over the runs of a sweep at its end, and the failures; exit code 1 if there were any."""
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         sweep = os.environ.get(SWEEP, "")
@@ -182,13 +182,14 @@ class SweepSummary(Callback):
         except Exception as error:  # Hydra would make a warning of it, and the exit code 0
             if not isinstance(error, (OSError, UserError)):
                 traceback.print_exc()
-            print(f"error: no summary of the sweep: {type(error).__name__}: {error}", file=sys.stderr)
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            print(f"error: no summary of the sweep: {reason}", file=sys.stderr)
             raise SystemExit(1) from error
         if failed:
             raise SystemExit(1)
 
     def summarize(self, folder: Path) -> bool:
-        """Print the tables over the runs of the jobs that ``folder`` tells of; whether any job failed."""
+        """Print the tables over the runs of the jobs whose records are in ``folder``; returns whether any job failed."""
         outcomes = sorted((json.loads(f.read_text()) for f in folder.glob("*.json")), key=lambda one: one["job"])
         failed = [outcome for outcome in outcomes if "failed" in outcome]
         try:

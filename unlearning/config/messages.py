@@ -48,9 +48,9 @@ def explained(error: BaseException, settings: Sequence[str] = (), keys: Iterable
 
 
 def check_settings(settings: Iterable[str]) -> None:
-    """Raise a ``UserError`` for a setting that Hydra rejects by an error which does not say what is wrong.
+    """Raise a ``UserError`` for a setting that Hydra rejects without saying what is wrong.
 
-    These are settings without a key, and groups that are deleted or set to something else than names. A group may be
+    These are settings without a key, and groups that are deleted or set to something other than names. A group may be
     set to a dict, which changes several of its keys.
     """
     for override in parsed(settings):
@@ -75,7 +75,7 @@ def check_settings(settings: Iterable[str]) -> None:
 
 
 def parsed(settings: Iterable[str]) -> Iterator[Override]:
-    """The settings that Hydra can read; about the others it complains."""
+    """The settings that Hydra can read; it reports the others."""
     parser = OverridesParser.create()
     for setting in settings:
         try:
@@ -93,7 +93,7 @@ def alternatives(override: Override) -> list[Any]:
 
 
 def plain(value: Any) -> Any:
-    """A value, of which quoted strings are strings."""
+    """A value with its quoted strings as plain ones."""
     if isinstance(value, list):
         return [plain(one) for one in value]
     return getattr(value, "text", value)  # of Hydra's QuotedString

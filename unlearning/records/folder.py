@@ -88,7 +88,7 @@ def finish(request: Request, result: Result, tracker: Tracker, started: float) -
 def fail(request: Request, error: BaseException, tracker: Tracker, started: float) -> None:
     """Mark the run as failed, with the reason; of what it wrote, provenance and log stay."""
     folder = request.folder
-    reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}".rstrip(": ")
     try:
         for path in folder.iterdir():
             if path.name not in (PROVENANCE, LOG):
