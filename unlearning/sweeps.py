@@ -189,7 +189,7 @@ class SweepSummary(Callback):
             raise SystemExit(1)
 
     def summarize(self, folder: Path) -> bool:
-        """Print the tables over the runs of the jobs whose records are in ``folder``; returns whether any job failed."""
+        """Print the tables over the runs of the jobs whose records are in ``folder``; whether any job failed."""
         outcomes = sorted((json.loads(f.read_text()) for f in folder.glob("*.json")), key=lambda one: one["job"])
         failed = [outcome for outcome in outcomes if "failed" in outcome]
         try:
