@@ -2,7 +2,10 @@
 
 import copy
 import doctest
+import logging
 import os
+import pickle
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +18,10 @@ from torch.utils.data import DataLoader, TensorDataset
 import unlearning
 from tests.conftest import composed
 from unlearning import UserError, api, evaluate, retrain, train, unlearn
+from unlearning.config import settings
 from unlearning.data.transform import Transform
 from unlearning.engine.job import Job
+from unlearning.records.log import SCREEN
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +140,55 @@ def test_nothing_is_left_behind(blobs, network, tmp_path: Path, monkeypatch: pyt
     assert all(torch.equal(network.state_dict()[name], tensor) for name, tensor in state.items())
 
 
+def test_loggers_and_warnings_are_as_before(blobs, network) -> None:
+    root, lightning = logging.getLogger(), logging.getLogger("lightning.pytorch")
+    quiet_before = list(root.handlers)
+    SCREEN in root.handlers and root.removeHandler(SCREEN)  # the tests' own
+    before = list(root.handlers), lightning.level, list(warnings.filters)
+    unlearn(network, blobs["forget"], blobs["retain"], method="finetune", epochs=1)
+    assert (list(root.handlers), lightning.level, list(warnings.filters)) == before
+    root.handlers[:] = quiet_before
+
+
+def test_the_model_that_comes_back_carries_nothing_of_the_way(blobs, network) -> None:
+    model = network
+    for method in ("finetune", "bad_teacher", "ssd"):
+        model = unlearn(model, blobs["forget"], blobs["retain"], method=method).model
+        assert not model._forward_hooks
+        assert all(parameter.grad is None for parameter in model.parameters())
+    again = pickle.loads(pickle.dumps(model))
+    assert accuracy(again, blobs["retain"]) == accuracy(model, blobs["retain"])
+
+
+def test_the_seed_decides_the_order_of_shuffled_loaders(blobs, network) -> None:
+    found = []
+    for state in (1, 2):
+        torch.manual_seed(state)
+        loaders = [DataLoader(TensorDataset(*blobs[name]), 16, shuffle=True) for name in ("forget", "retain")]
+        found.append(unlearn(network, *loaders, method="finetune", epochs=1, batch_size=16).model.state_dict())
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_network_keeps_its_precision(dtype: torch.dtype, blobs, network) -> None:
+    model = copy.deepcopy(network).to(dtype)
+    for method in ("finetune", "ssd"):
+        done = unlearn(model, blobs["forget"], blobs["retain"], method=method)
+        assert {p.dtype for p in done.model.parameters()} == {dtype}
+    assert not evaluate(done.model, *blobs.values()).failed
+
+
+def test_a_recipe_follows_the_data_set(blobs, network) -> None:
+    small = {"k": 1, "batch_size": 16, "optimizer": {"lr": 0.0}}
+    done = unlearn(network, blobs["forget"], blobs["retain"], method="eu_k", dataset="cifar10", **small)
+    assert done.settings["epochs"] == settings.choice("pretrain", "cifar10")["epochs"]
+
+
+def test_rows_of_any_scenario_can_be_asked_for() -> None:
+    poison = settings.method_settings("ssd", {}, "digits", "digits", "small_cnn", "poison")[1]
+    assert any("poison" in row.when.get("scenario", ()) for row in poison)
+
+
 class Scaled(nn.Module):
     """A layer with a weight and no way to initialise it again."""
 
@@ -158,6 +212,16 @@ class Scaled(nn.Module):
         ({"forget": (torch.zeros(0, 2), torch.zeros(0))}, "forget", "value"),
         ({"forget": (torch.zeros(4, 2, dtype=torch.uint8), torch.zeros(4))}, "forget", "value"),
         ({"forget": TensorDataset(torch.zeros(4, 2))}, "forget", "value"),
+        ({"forget": (torch.zeros(4, 2), torch.zeros(3))}, "forget", "value"),
+        ({"forget": (torch.zeros(4, 2), torch.zeros(4, 3))}, "forget", "value"),
+        ({"forget": (torch.zeros(4, 2), torch.full((4,), 1.5))}, "forget", "value"),
+        ({"forget": (torch.zeros(4, 3), torch.zeros(4))}, "forget", "conflict"),
+        ({"forget": [(torch.zeros(2), 0), (torch.zeros(3), 0)]}, "forget", "value"),
+        ({"forget": 3}, "forget", "value"),
+        ({"model": nn.Linear(5, 3)}, "model", "value"),
+        ({"model": nn.Flatten()}, "model", "value"),
+        ({"seed": -1}, "seed", "value"),
+        ({"dataset": "nope"}, "dataset", "choice"),
         ({"forget": (torch.zeros(4, 2), torch.full((4,), 3))}, "labels", "value"),
         ({"model": nn.Sequential(nn.Linear(2, 3), Scaled()), "method": "bad_teacher"}, "fresh", "missing"),
         ({"method": "emmn", "forget": (torch.zeros(2, 2), torch.tensor([0, 1]))}, "scenario", "conflict"),
@@ -180,7 +244,9 @@ def test_a_function_makes_networks_that_cannot_be_initialised_again(blobs) -> No
 
 
 def test_the_examples_in_the_docstrings_run() -> None:
-    assert doctest.testmod(api).failed == 0
+    found = doctest.testmod(api)
+    assert found.failed == 0
+    assert found.attempted > 10
 
 
 def test_importing_the_package_imports_no_torch() -> None:

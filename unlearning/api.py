@@ -1,40 +1,37 @@
 """The Python API: unlearn, evaluate and train with any network and any torch data, without a configuration.
 
-Nothing is written, Hydra's and torch's global state stay as they were, and the networks that are passed in are not
-changed. Settings follow the rules of the command line: a method's defaults, then the rows of its table that apply to
-what ``dataset``, ``model_name`` and the kind of request say, then the options of the call.
+Nothing is written, the global state of Python, torch and Hydra stays as it was, and the networks that are passed in are
+not changed. Settings follow the rules of the command line: a method's defaults, then the rows of its table that apply
+to ``dataset``, ``model_name`` and ``scenario``, then the options of the call.
 """
 
 from __future__ import annotations
 
-import copy
+import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import lightning as L
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import nn
 
 from .config.build import Spec, specs
-from .config.settings import choice, method_settings
-from .config.tables import Row
-from .data.own import Samples, own_data, read_samples
-from .engine.compute import Compute
+from .config.settings import choice, method_settings, recipe_of
+from .config.tables import Row, merged
+from .data.own import Samples, read_samples
 from .engine.evaluation import Curves, Model
 from .engine.evaluation import evaluate as evaluate_models
 from .engine.fitting import curves_of, fit
+from .engine.outside import compute_like, copied, networks_like, problem_of, weights_of
 from .engine.predict import predict
 from .errors import UserError
 from .methods.base import Method
-from .models.initialise import reinitialised
-from .records.log import quiet
-from .scenarios.base import Problem
-from .types import Networks
-
-RECIPE = "digits"  # the recipe whose settings methods and training take unless another is named
+from .records.log import LIBRARIES, SCREEN, quiet
 
 
 @dataclass(frozen=True)
@@ -69,9 +66,11 @@ def unlearn(
     validation: Samples | None = None,
     seed: int = 0,
     fresh: Callable[[], nn.Module] | None = None,
-    recipe: str = RECIPE,
+    recipe: str | None = None,
     dataset: str = "",
     model_name: str = "",
+    scenario: str = "",
+    predict_batch_size: int = 256,
     **options: Any,
 ) -> Unlearned:
     """Make a copy of a trained classifier forget the samples ``forget``.
@@ -79,15 +78,19 @@ def unlearn(
     Args:
         model: maps inputs (B, ...) to logits (B, num_classes); it stays as it is.
         forget, retain: the training data in two parts, each a torch data set or loader of (input, label), or a tuple of
-            tensors. They are read once. Classes of which ``retain`` has no sample are forgotten whole.
+            tensors. They are read once and held in memory. Classes of which ``retain`` has no sample are forgotten
+            whole.
         method: a name that ``python -m unlearning.config.catalogue methods`` lists.
         addons: names of add-ons, or a mapping from names to their options.
-        validation: further samples, for methods that compare with some (SCRUB with ``rewind=True``).
-        seed: of all random draws.
+        validation: held-out samples, for methods that need some (SCRUB with ``rewind=True``).
+        seed: of all random draws, those of shuffled loaders included.
         fresh: makes a new network of the same architecture, for methods that need one; otherwise a copy of the model
             is initialised anew.
-        recipe: the choice of ``pretrain`` that methods which train from scratch take their settings from.
-        dataset, model_name: names that the conditions of the method's table are compared with.
+        recipe: the choice of ``pretrain`` from which methods that train from scratch have their settings; that of
+            ``dataset`` or else of the digits, if it is None.
+        dataset, model_name, scenario: choices with which the conditions of the method's table are compared. An empty
+            scenario is ``class`` where classes are forgotten whole, and otherwise ``random``.
+        predict_batch_size: samples in a batch outside of the method's steps.
         options: of the method, by name; a mapping changes a part of an option: ``optimizer={"lr": 0.01}``.
 
     Raises ``UserError`` for options that do not exist, for data that do not fit, and for a method that diverges.
@@ -103,24 +106,24 @@ def unlearn(
     >>> int(done.cost["cost/backward"])
     40
     """
-    with quietly():
+    with quietly(seed):
         sets = {"forget": read_samples(forget, "forget"), "retain": read_samples(retain, "retain")}
         if validation is not None:
             sets["validation"] = read_samples(validation, "validation")
         problem = problem_of(model, sets)
-        scenario = "class" if problem.split.forget_classes else "random"
-        node, rows = method_settings(method, options, recipe, dataset, model_name, scenario)
+        asked = scenario or ("class" if problem.split.forget_classes else "random")
+        node, rows = method_settings(method, options, recipe_of(recipe, dataset), dataset, model_name, asked)
         named = addons if isinstance(addons, Mapping) else {name: {} for name in addons}
-        nodes = {name: choice("addon", name).get(name, {}) | dict(own) for name, own in named.items()}
+        nodes = {name: merged(choice("addon", name).get(name, {}), own) for name, own in named.items()}
         built = [spec.build() for spec in specs(nodes, "addon").values()]
-        unlearning: Method = Spec("method", node).build(
-            model=copy.deepcopy(model), **({"addons": built} if built else {})
-        )
+        unlearning: Method = Spec("method", node).build(model=copied(model), **({"addons": built} if built else {}))
         unlearning.check(problem.task)
         for addon in unlearning.addons:
             addon.check(unlearning)
-        cost = fit(unlearning, problem, compute_like(model), seed, networks_like(model, fresh), method)
-    return Unlearned(unlearning.model.to(device_of(model)), cost, unlearning.access, curves_of(unlearning), node, rows)
+        compute = compute_like(model, predict_batch_size)
+        cost = fit(unlearning, problem, compute, seed, networks_like(model, fresh), method)
+    device = weights_of(model).device
+    return Unlearned(unlearning.model.to(device), cost, unlearning.access, curves_of(unlearning), node, rows)
 
 
 def train(
@@ -129,20 +132,27 @@ def train(
     *,
     seed: int = 0,
     fresh: Callable[[], nn.Module] | None = None,
-    recipe: str = RECIPE,
+    recipe: str | None = None,
     **options: Any,
 ) -> Unlearned:
     """Train a copy of a network from scratch: every parameter and buffer is initialised anew.
 
     The arguments are those of ``unlearn``; ``options`` are those of the recipe (``epochs``, ``optimizer``, ...).
+
+    >>> import torch
+    >>> from unlearning import train
+    >>> samples = torch.randn(60, 4), torch.arange(60) % 3
+    >>> made = train(torch.nn.Linear(4, 3), samples, epochs=2, optimizer={"lr": 0.01})
+    >>> made.settings["optimizer"]["lr"], int(made.cost["cost/backward"])
+    (0.01, 120)
     """
-    with quietly():
+    with quietly(seed):
         samples = read_samples(data, "data")
         problem = problem_of(model, {"forget": (samples[0][:0], samples[1][:0]), "retain": samples})
-        node = choice("pretrain", recipe) | dict(options)
-        training: Method = Spec("pretrain", node).build(model=copy.deepcopy(model))
+        node = merged(choice("pretrain", recipe_of(recipe)), options)
+        training: Method = Spec("pretrain", node).build(model=copied(model))
         cost = fit(training, problem, compute_like(model), seed, networks_like(model, fresh), "Training")
-    return Unlearned(training.model.to(device_of(model)), cost, training.access, curves_of(training), node)
+    return Unlearned(training.model.to(weights_of(model).device), cost, training.access, curves_of(training), node)
 
 
 def retrain(model: nn.Module, retain: Samples, **options: Any) -> Unlearned:
@@ -160,6 +170,9 @@ def evaluate(
     retrained: nn.Module | None = None,
     validation: Samples | None = None,
     evaluation: str = "default",
+    seed: int = 0,
+    fresh: Callable[[], nn.Module] | None = None,
+    predict_batch_size: int = 256,
 ) -> Evaluation:
     """The metrics of an unlearned model, next to those of the original and of the retrained model if they are given.
 
@@ -168,6 +181,7 @@ def evaluate(
         forget, retain, test, validation: as in ``unlearn``.
         original, retrained: the reference models. Without ``retrained`` there are no gaps.
         evaluation: the choice of metrics: ``default`` or ``full``.
+        seed, fresh, predict_batch_size: as in ``unlearn``; ``fresh`` makes the untrained network of some metrics.
 
     >>> import torch
     >>> from unlearning import evaluate
@@ -177,68 +191,48 @@ def evaluate(
     >>> sorted(found.rows), 0 <= found.rows["unlearned"]["forget/acc"] <= 1
     (['unlearned'], True)
     """
-    with quietly():
+    with quietly(seed):
         sets = {"forget": forget, "retain": retain, "test": test}
         if validation is not None:
             sets["validation"] = validation
         problem = problem_of(model, {name: read_samples(part, name) for name, part in sets.items()})
         nodes = choice("evaluation", evaluation)
         metrics = {name: spec.build() for name, spec in specs(nodes, "evaluation").items()}
+        compute = compute_like(model, predict_batch_size)
         named = {"original": original, "retrained": retrained, "unlearned": model}
-        networks = {name: network for name, network in named.items() if network is not None}
         models = {
-            name: Model(network, predict(copy.deepcopy(network), problem, compute_like(model)), {})
-            for name, network in networks.items()
+            name: Model(network, predict(copied(network), problem, compute), {})
+            for name, network in named.items()
+            if network is not None
         }
-        needs_untrained = any("untrained" in metric.needs for metric in metrics.values())
-        untrained = predict(reinitialised(model), problem, compute_like(model)) if needs_untrained else None
+        untrained = None
+        if any("untrained" in metric.needs for metric in metrics.values()):
+            untrained = predict(networks_like(model, fresh).fresh(), problem, compute)
         found = evaluate_models(problem, metrics, models, untrained)
     return Evaluation(found["rows"], found["gaps"], found["directions"], found["failed"])
 
 
-def problem_of(model: nn.Module, sets: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> Problem:
-    """The problem of a user's own sets; the number of classes is that of the model's outputs."""
-    first = next(inputs for inputs, _ in sets.values() if len(inputs))[:1]
-    network = copy.deepcopy(model).eval()
-    with torch.no_grad():
-        logits = network(first.to(device_of(model)))
-    if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
-        raise UserError("the model must map a batch of inputs to a tensor of logits (B, num_classes)", key="model")
-    return Problem.of(*own_data(sets, logits.shape[1]))
-
-
-def networks_like(model: nn.Module, fresh: Callable[[], nn.Module] | None) -> Networks:
-    """Makers of new networks: the user's, or copies of the model that are initialised anew."""
-    make = fresh or (lambda: reinitialised(model))
-    return Networks(make, make)
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """The device of a network's first parameter."""
-    return next(model.parameters()).device
-
-
-def compute_like(model: nn.Module) -> Compute:
-    """The settings of a trainer on the device that a network is on."""
-    device = device_of(model)
-    gpu = device.type == "cuda"
-    return Compute(
-        {
-            "_target_": "lightning.Trainer",
-            "accelerator": "gpu" if gpu else "cpu",
-            "devices": [device.index or 0] if gpu else 1,
-        }
-    )
-
-
 @contextmanager
-def quietly() -> Iterator[None]:
-    """Leave the global random state and the environment as they were, and the screen to the caller."""
-    quiet()
-    environment = dict(os.environ)
-    with isolate_rng():
+def quietly(seed: int) -> Iterator[None]:
+    """A context with random draws from ``seed`` and a silent screen, after which the global state is as it was.
+
+    That state is random generators, environment variables, warnings filters and loggers.
+    """
+    if not isinstance(seed, int) or not 0 <= seed < 2**31:
+        raise UserError(f"seed={seed} must be a whole number from 0 to {2**31 - 1}", key="seed")
+    environment, root = dict(os.environ), logging.getLogger()
+    levels: dict[logging.Logger, Any] = {log: log.level for log in map(logging.getLogger, LIBRARIES)}
+    shown = SCREEN in root.handlers
+    with isolate_rng(), warnings.catch_warnings(), torch.inference_mode(False), torch.enable_grad():
+        quiet()
+        L.seed_everything(seed, verbose=False)
         try:
             yield
         finally:
             for name in os.environ.keys() - environment.keys():
                 del os.environ[name]
+            os.environ.update(environment)
+            for log, level in levels.items():
+                log.setLevel(level)
+            if not shown:
+                root.removeHandler(SCREEN)

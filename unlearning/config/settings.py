@@ -8,7 +8,9 @@ from typing import Any
 from hydra import compose
 from omegaconf import OmegaConf
 
+from ..errors import UserError, nearest
 from .compose import isolated
+from .guide import choices
 from .messages import COMPOSITION_ERRORS, explained
 from .tables import Row, merged, rows_for
 
@@ -20,6 +22,13 @@ def choice(group: str, name: str) -> dict[str, Any]:
     """
     found: Any = OmegaConf.to_container(composed_groups({group: name})[group], resolve=True)
     return found
+
+
+def recipe_of(recipe: str | None, dataset: str = "") -> str:
+    """The choice of ``pretrain``: the one named, else that of the data set, else that of the digits."""
+    if recipe is not None:
+        return recipe
+    return dataset if dataset in choices("pretrain") else "digits"
 
 
 def method_settings(
@@ -34,6 +43,9 @@ def method_settings(
 
     Raises ``UserError`` for a name that does not exist.
     """
+    for group, chosen in {"dataset": dataset, "model": model, "scenario": scenario}.items():
+        if chosen and chosen not in (known := choices(group)):
+            raise UserError(f"there is no {group} named {chosen!r}: {nearest(chosen, known)}", key=group, kind="choice")
     rows = rows_for(name, dataset, model, scenario)
     config = composed_groups({"pretrain": recipe, "method": name})
     node: Any = OmegaConf.to_container(config["method"], resolve=False)

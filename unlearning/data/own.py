@@ -19,34 +19,57 @@ Samples = TorchDataset[Any] | DataLoader[Any] | tuple[Tensor, Tensor]
 
 
 def read_samples(samples: Samples, where: str) -> tuple[Tensor, Tensor]:
-    """((N, ...) float inputs, (N,) int64 labels) of a data set or loader of (input, label), in one pass.
+    """((N, ...) floating-point inputs, (N,) int64 labels) of a data set or loader of (input, label), in one pass.
 
-    Raises ``UserError`` for other items, for inputs that are not floating-point tensors of one shape, and for none.
+    All samples are held in memory, and random transforms are drawn once. Raises ``UserError`` for items of another
+    form, inputs that are not floating-point tensors of one shape, labels that are not class numbers, and for no items.
     """
-    if isinstance(samples, tuple):
-        inputs, labels = samples
+    if isinstance(samples, tuple) and all(isinstance(part, Tensor) for part in samples):
+        batches = [as_pair(samples, where)]
     else:
-        loader = samples if isinstance(samples, DataLoader) else DataLoader(samples, BATCH)
-        batches = [as_pair(batch, where) for batch in loader]
-        inputs, labels = (
-            (torch.cat(parts) for parts in zip(*batches, strict=True)) if batches else (torch.empty(0),) * 2
-        )
-    if not len(labels):
+        loader = samples if isinstance(samples, DataLoader) else DataLoader(as_dataset(samples, where), BATCH)
+        try:
+            batches = [as_pair(batch, where) for batch in loader]
+        except (TypeError, RuntimeError) as error:  # torch cannot make a batch of the items
+            raise UserError(f"{where} cannot be read in batches: {error}", key=where) from None
+    if not sum(len(labels) for _, labels in batches):
         raise UserError(f"{where} is empty: it must hold at least one sample", key=where)
+    if len({inputs.shape[1:] for inputs, _ in batches}) > 1:
+        raise UserError(f"{where} holds inputs of different shapes: resize them to one", key=where)
+    inputs, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
     if not inputs.is_floating_point():
         raise UserError(
             f"{where} holds inputs of type {inputs.dtype}: give them as the network takes them, as floating-point "
             "tensors",
             key=where,
         )
-    return inputs.detach().cpu(), labels.detach().cpu().long()
+    if labels.is_complex() or (labels.is_floating_point() and not torch.equal(labels, labels.round())):
+        raise UserError(f"{where} holds labels that are not class numbers, such as {labels[0]}", key=where)
+    return inputs, labels.long()
+
+
+def as_dataset(samples: Any, where: str) -> TorchDataset[Any]:
+    """A user's data set, if it is one for torch."""
+    if isinstance(samples, TorchDataset) or (hasattr(samples, "__getitem__") and not isinstance(samples, tuple)):
+        return samples
+    raise UserError(
+        f"{where} must be a torch data set or loader, or a tuple of two tensors, and is a {type(samples).__name__}",
+        key=where,
+    )
 
 
 def as_pair(batch: Any, where: str) -> tuple[Tensor, Tensor]:
-    """A batch as (inputs, labels)."""
-    if isinstance(batch, list | tuple) and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch):
-        return batch[0], batch[1]
-    raise UserError(f"{where} must yield pairs of an input and a label, both tensors", key=where)
+    """A batch as (inputs, labels), on the CPU."""
+    if not (isinstance(batch, list | tuple) and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch)):
+        raise UserError(f"{where} must yield pairs of an input and a label, both tensors", key=where)
+    inputs, labels = (part.detach().cpu() for part in batch)
+    if labels.ndim != 1 or len(inputs) != len(labels):
+        raise UserError(
+            f"{where} must have one label, a class number, for each input; inputs are {tuple(inputs.shape)}, labels "
+            f"{tuple(labels.shape)}",
+            key=where,
+        )
+    return inputs, labels
 
 
 def own_data(sets: dict[str, tuple[Tensor, Tensor]], num_classes: int) -> tuple[Dataset, Split]:

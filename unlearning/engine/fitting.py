@@ -72,6 +72,7 @@ def fit(
     else:
         run(method, compute, title)
         cost = method.meter.metrics()
+    method.meter.release()
     settle(method.model)
     return cost
 
@@ -94,6 +95,7 @@ def fit_one_shot(method: OneShot, compute: Compute, seed: int, cached: Cache) ->
     observations, cost = cached(observe) if method.streams else ({}, None)
     run_now = method.meter.forward + method.meter.backward
     if cost is not None:
+        method.meter.release()
         method.meter = Meter.resumed(cost, "observe")
     L.seed_everything(seed, verbose=False)  # the same from here on, whether or not the data were looked at now
     edit(method, compute, observations)
@@ -118,9 +120,13 @@ def edit(method: OneShot, compute: Compute, observations: dict[str, Tensor]) -> 
 
 
 def settle(model: nn.Module) -> None:
-    """Give all processes the same weights, in eval mode: BatchNorm's averages differ by process."""
+    """Give all processes the same weights, since BatchNorm's averages differ by process.
+
+    The model is left in eval mode and without gradients. Raises ``UserError`` for weights that are not finite.
+    """
     model.load_state_dict(lead(lambda: state_of(model)))
     model.eval()
+    model.zero_grad(set_to_none=True)
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise UserError(

@@ -216,7 +216,8 @@ class GKT(Method):
 
     def on_train_end(self) -> None:
         super().on_train_end()
-        if "train_loss" not in self.curves and not self.resumed:
+        whole = len(self.curves["gate_share"]) >= self.steps_in(self.feed)  # a trial is cut short
+        if whole and "train_loss" not in self.curves and not self.resumed:
             raise UserError(
                 f"gkt learned nothing: in no batch did two images pass method.threshold={self.threshold:g}, so the "
                 "model is random; a higher threshold, up to 1, or more method.pseudo_batches are the usual remedies",

@@ -91,7 +91,8 @@ class UNSIR(FromNoise):
         retained = repair.retain_share * size
         part = round(self.impair_size * retained / (retained + self.noise_rows))
         part = min(max(part, 1), self.impair_size - 1)
-        impair = replace(repair, batch_sizes={**repair.batch_sizes, "retain": part})
+        # Noise images complete each batch, so BatchNorm never meets a lone retain sample.
+        impair = replace(repair, batch_sizes={**repair.batch_sizes, "retain": part}, full_batches=False)
         return [
             Phase("impair", impair, self.impair_epochs),
             Phase("repair", repair, self.repair_epochs, begin=self.clear_optimizer),
@@ -116,7 +117,7 @@ class UNSIR(FromNoise):
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
-        self.steps = self.steps_per_epoch  # of impairing; counted once, because it takes a look at the sets
+        self.steps = self.steps_per_epoch  # steps of an impair pass, computed once per epoch
 
     def retain_loss(self, batch: Batch) -> Tensor:
         images, labels = batch.images, batch.targets

@@ -18,6 +18,8 @@ from .provenance import difference
 NAME = __package__.partition(".")[0]  # of the package's loggers
 ADVISERS = r"lightning|torch\.(jit|utils)|mlflow|hydra"  # libraries whose warnings are advice to developers
 
+LIBRARIES = ("lightning.pytorch", "lightning.fabric", "lightning")  # loggers that tell what a trainer found
+
 log = logging.getLogger(NAME)
 
 
@@ -70,7 +72,7 @@ def quiet() -> None:
     Errors of libraries still arrive as exceptions, and a run's log holds their warnings.
     """
     warnings.filterwarnings("ignore", module=ADVISERS)
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+    for name in LIBRARIES:
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger().addHandler(SCREEN)
 

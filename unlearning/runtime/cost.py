@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from .memory import return_freed
 
@@ -27,8 +28,8 @@ class Meter(L.Callback):
         self.seconds, self.forward, self.backward = 0.0, 0, 0
         self.peak_mib: float | None = None
         self.items: dict[str, float] = {}
-        self._running = False  # the hooks stay on the networks, which are also evaluated afterwards
-        self._watched: list[nn.Module] = []
+        self._running = False
+        self._watched: dict[nn.Module, RemovableHandle] = {}
 
     @classmethod
     def resumed(cls, metrics: Mapping[str, float], item: str) -> "Meter":
@@ -42,8 +43,13 @@ class Meter(L.Callback):
     def watch(self, network: nn.Module) -> None:
         """Count the samples that pass through ``network``."""
         if network not in self._watched:
-            self._watched.append(network)
-            network.register_forward_hook(self._count)
+            self._watched[network] = network.register_forward_hook(self._count)
+
+    def release(self) -> None:
+        """Stop watching: networks that are handed on carry no trace of the meter."""
+        for handle in self._watched.values():
+            handle.remove()
+        self._watched.clear()
 
     def _count(self, _: nn.Module, __: tuple[Any, ...], output: Tensor) -> None:
         if not self._running:
