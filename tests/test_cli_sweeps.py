@@ -85,7 +85,7 @@ def test_the_first_job_that_does_not_compose_is_named(
 
 
 def test_a_job_of_a_folder_of_the_users_composes(refused: Callable[..., UserError], tmp_path: Path) -> None:
-    """So it is not the one to be blamed."""
+    """The error is then not reported for that job."""
     (tmp_path / "own" / "method").mkdir(parents=True)
     (tmp_path / "own" / "method" / "mine.yaml").write_text("_target_: unlearning.methods.finetune.FineTune\n")
     error = refused("-m", "--config-dir", f"{tmp_path}/own", "tracking=none", "method=mine,bogus")
@@ -167,16 +167,3 @@ def test_a_sweep_shares_its_reference_models(command: Command, tmp_path: Path) -
     assert command("-m", "tracking=none", "debug=fast", "method=finetune,gradient_ascent", store).code == 0
     assert len(list((tmp_path / "store" / "models").glob("*.safetensors"))) == 2
     assert len(list((tmp_path / "store" / "unlearned").glob("*.safetensors"))) == 2
-
-
-def test_jobs_that_run_side_by_side_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    from unlearning.runtime import threads
-
-    for name in threads.USERS:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(threads, "cores", lambda: 8)
-    for jobs, wanted, expected in (("1", None, 8), ("4", None, 2), ("16", None, 1), ("4", 3, 3), ("x", None, 8)):
-        monkeypatch.setenv(threads.JOBS, jobs)
-        assert threads.threads_for(wanted) == expected
-    monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    assert threads.threads_for(3) == 5

@@ -6,7 +6,8 @@ import os
 
 from ..errors import UserError
 
-USERS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # variables by which a user has chosen already
+USERS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # variables with which users set the number of threads
+CHOSEN = "UNLEARNING_THREADS"  # the user's choice, kept for child processes, whose launcher sets the variables anew
 JOBS = "UNLEARNING_JOBS"  # how many jobs of a sweep share this machine
 
 
@@ -17,6 +18,8 @@ def wait_passively() -> None:
     long as sleeping ones. OpenMP reads the variable when torch loads it.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if inherited() is None:
+        os.environ[CHOSEN] = f"{os.getpid()} {users_choice()}"
 
 
 def cores() -> int:
@@ -24,16 +27,35 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def threads_for(wanted: int | None) -> int:
-    """The threads of a run: the user's variable, else those ``wanted``, else this job's share of the cores.
+def threads_for(wanted: int | None, explicit: bool = False) -> int:
+    """The threads of a run: those on the command line, else the user's variable, else a row's, else the job's share.
+
+    Args:
+        wanted: ``trainer.threads``; None for the share of the cores.
+        explicit: whether the command line set it.
 
     Raises ``UserError`` for a ``wanted`` that is not a number of threads.
     """
     if wanted is not None and (not isinstance(wanted, int) or wanted < 1):
         raise UserError(f"trainer.threads={wanted} must be null or at least 1", key="trainer.threads")
-    for name in USERS:
-        if (value := os.environ.get(name, "")).isdigit() and int(value) > 0:
-            return int(value)
+    if wanted is not None and explicit:
+        return wanted
+    before = inherited()
+    chosen = users_choice() if before is None else before
+    if chosen:
+        return int(chosen)
     jobs = os.environ.get(JOBS, "1")
     share = cores() // int(jobs) if jobs.isdigit() and int(jobs) > 0 else cores()
     return max(1, share) if wanted is None else wanted
+
+
+def users_choice() -> str:
+    """The user's number of threads, as the variables have it; empty where they have none."""
+    values = (os.environ.get(name, "") for name in USERS)
+    return next((value for value in values if value.isdigit() and int(value) > 0), "")
+
+
+def inherited() -> str | None:
+    """The user's choice as a parent process recorded it; None in the first process."""
+    process, _, chosen = os.environ.get(CHOSEN, "").partition(" ")
+    return chosen if process and process != str(os.getpid()) else None
