@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -18,6 +19,7 @@ from .runtime.digests import state_digest
 from .runtime.distributed import join, leads, leave, led
 from .runtime.profile import profiled
 
+log = logging.getLogger(__package__)
 begin, catch_up = led(records.begin), led(records.catch_up)
 clear, finish = led(records.clear), led(records.finish)
 
@@ -25,8 +27,8 @@ clear, finish = led(records.clear), led(records.finish)
 def run(request: Request) -> Path:
     """The folder of a finished run: found by its key if it was done before, else made now.
 
-    Raises ``UserError`` for what the user can correct; the folder of a run that began and failed holds ``FAILED`` and
-    the reason.
+    Raises ``UserError`` for errors that the user can correct; the folder of a run that began and failed holds
+    ``FAILED`` and the reason.
     """
     join(request.config["trainer"])
     started = time.time()
@@ -52,7 +54,7 @@ def run(request: Request) -> Path:
 
 
 def results(job: Job, access: Mapping[str, str]) -> Result:
-    """What a job finds; ``access`` is what its method may see."""
+    """Train, unlearn, predict and evaluate; ``access`` names the data that the method may see."""
     problem, lab, split = job.problem, job.lab, job.problem.split
     made = {"original": lab.own_model(problem)} if lab.architecture.checkpoint else {}
     for name, ids in job.taught().items():
@@ -62,8 +64,10 @@ def results(job: Job, access: Mapping[str, str]) -> Result:
     models = {name: job.model(trained) for name, trained in made.items()}
     untrained = lab.untrained(problem) if job.needs("untrained") else None
     weights = state_digest(unlearned.network.state_dict())
+    found = evaluate(problem, job.metrics, models, untrained)
+    log.info("evaluated: %s", ", ".join(models))
     return Result(
-        **evaluate(problem, job.metrics, models, untrained),
+        **found,
         cost=unlearned.cost,
         access=access,
         sizes={name: len(ids) for name, ids in split.sets.items()},

@@ -98,12 +98,12 @@ def first_that_fails(arguments: Arguments, root: Path | None) -> tuple[list[str]
 
 
 def request_of(composed: DictConfig, sweep: str | None = None) -> Request:
-    """The run that a composed configuration asks for. Raises ``UserError`` for one that cannot be made."""
+    """The request of a composed configuration. Raises ``UserError`` if it is invalid."""
     state = HydraConfig.get()
     if (wanted := state.launcher.get("n_jobs")) is not None:  # jobs side by side share the cores
         os.environ[JOBS] = str(wanted if wanted > 0 else cores())
-    config, choices = resolved(composed, state.runtime.choices)
     overrides = list(state.overrides.task)
+    config, choices = resolved(composed, state.runtime.choices, overrides)
     folders = folders_of((source.schema, source.path) for source in state.runtime.config_sources)
     request = Request(config, choices, overrides, sweep, applied(decided(config, choices, overrides, folders)))
     request.check()
@@ -124,6 +124,8 @@ def execute(request: Request) -> Path:
     """Make a run, unless it is finished already, and return its folder; torch is imported only if it is needed."""
     folder = request.folder
     if is_finished(folder) and not request.config["force"] and is_tracked(request):
+        if request.verbose:
+            print(f"found: {folder}", file=sys.stderr)
         return folder
     with nullcontext() if "unlearning.pipeline" in sys.modules else permanent():
         import torch
@@ -159,13 +161,13 @@ def job(composed: DictConfig) -> None:
 
 
 def say(line: str) -> None:
-    """Print a line about a job; the sweep goes on if the screen is gone."""
+    """Print a line about a job; a closed screen does not stop the sweep."""
     with suppress(OSError):
         print(line, flush=True)
 
 
 def records_folder(runs: str, sweep: str) -> Path:
-    """Where the jobs of a sweep record how they ended."""
+    """The folder in which the jobs of a sweep record how they ended."""
     return Path(runs) / ".hydra" / sweep
 
 

@@ -15,13 +15,13 @@ from .commands import ROOT
 from .measure import Claim
 
 CORES = 2
-CHOSEN = (
+CHOSEN = (  # a run decides these by itself
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
     "OMP_WAIT_POLICY",
     "UNLEARNING_JOBS",
     "UNLEARNING_THREADS",
-)  # what a run decides by itself
+)
 
 
 def side_by_side(pairs: int) -> list[Claim]:

@@ -19,7 +19,7 @@ from .schema import known_keys, plain, register
 
 @contextmanager
 def isolated() -> Iterator[None]:
-    """Inside, ``hydra.compose`` reads this package's configuration; afterwards Hydra's global state is as it was."""
+    """Context manager in which ``hydra.compose`` reads this package's configuration; restores Hydra's global state."""
     instance = GlobalHydra.instance()
     before, instance.hydra = instance.hydra, None
     try:
@@ -39,13 +39,13 @@ def composed(*overrides: str, root: Path | None = None) -> tuple[dict[str, Any],
     with isolated():
         try:
             config = compose("config", list(overrides), return_hydra_config=True)
-            return resolved(config, config.hydra.runtime.choices)
+            return resolved(config, config.hydra.runtime.choices, overrides)
         except COMPOSITION_ERRORS as error:
             failure = error
     raise explained(failure, overrides, keys_near(overrides)) from None
 
 
-def resolved(config: DictConfig, chosen: Any) -> tuple[dict[str, Any], dict[str, str]]:
+def resolved(config: DictConfig, chosen: Any, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, str]]:
     """(configuration, choices) of what Hydra composed: plain, without Hydra's own node."""
     choices = {group: chosen.get(group) or "" for group in GROUPS}
     nodes = config.addon or {}
@@ -53,7 +53,7 @@ def resolved(config: DictConfig, chosen: Any) -> tuple[dict[str, Any], dict[str,
     config = config.copy()
     with open_dict(config):
         config.pop("hydra", None)
-    return plain(config), choices
+    return plain(config, overrides), choices
 
 
 def keys_near(overrides: Sequence[str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -68,10 +68,10 @@ def register(root: Path | None = None) -> None:
     OmegaConf.register_new_resolver("if_equal", lambda a, b, yes, no: yes if a == b else no, replace=True)
 
 
-def plain(config: Any) -> dict[str, Any]:
+def plain(config: Any, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The composed configuration as plain dicts and lists: interpolations resolved, paths absolute, threads chosen.
 
-    Raises ``UserError`` for a top-level key that does not exist, and for a seed, a trial or a path that cannot be one.
+    ``overrides`` are the settings of the command line. Raises ``UserError`` for a top-level key that does not exist, and for a seed, a trial or a path that cannot be one.
     """
     found: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     known = {field.name: found[field.name] for field in fields(Schema)}
@@ -93,7 +93,8 @@ def plain(config: Any) -> dict[str, Any]:
         if not path:
             raise UserError(f"paths.{name} is empty: name a folder", key=f"paths.{name}")
     known["paths"] = {name: os.path.abspath(os.path.expanduser(path)) for name, path in known["paths"].items()}
-    known["trainer"]["threads"] = threads_for(known["trainer"].get("threads"))
+    explicit = any(override.lstrip("+").startswith("trainer.threads=") for override in overrides)
+    known["trainer"]["threads"] = threads_for(known["trainer"].get("threads"), explicit)
     return known
 
 

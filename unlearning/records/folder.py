@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 def begin(request: Request, held: ExitStack) -> bool:
-    """Whether the run is done already, and wanted only once; its folder is ``held`` by this process."""
+    """Lock the run's folder until ``held`` closes, and return whether its result can be used as it is."""
     from ..engine.store import exclusive
 
     folder = request.folder
@@ -63,7 +63,7 @@ def clear(request: Request) -> None:
 
 
 def finish(request: Request, result: Result, tracker: Tracker, started: float) -> None:
-    """Write what a run found, log it to the tracker, and mark the run as done, last.
+    """Write the result of a run, log it to the tracker, and mark the run as done, last.
 
     ``started`` is in seconds since the epoch.
     """
@@ -79,6 +79,7 @@ def finish(request: Request, result: Result, tracker: Tracker, started: float) -
     write(folder, CARD, model_card(results))
     write(folder, CURVES, json.dumps(result.curves))
     write(folder, RESULTS, json.dumps(results, indent=1, default=dict))
+    log.info("written: %s", folder)
     try:
         track(request, results, result.curves, tracker, started)
     finally:  # the results are whole, whether or not the tracker took them
