@@ -12,20 +12,23 @@ from .names import WEIGHTS
 
 
 def model_card(results: Mapping[str, Any]) -> str:
-    """Tell the recipient of the weights what was forgotten, how and how well; of the content of ``results.json``."""
+    """The card, made from the content of ``results.json``: what was forgotten, how, and how well."""
     config, sizes = results["config"], results["sizes"]
     choices = config["choices"]
-    scenario = {k: v for k, v in config["scenario"].items() if k != "_target_" and v is not None}
+    scenario = flat({k: v for k, v in config["scenario"].items() if k != "_target_" and v is not None})
+    threads = results["threads"]
     lines = [
         f"# {choices['model']} on {choices['dataset']}, unlearned by {label(choices)}",
         "",
         f"* Forgotten: {sizes['forget']:,} of {sizes['train']:,} training samples",
-        f"* Scenario `{choices['scenario']}`: {scenario}",
+        f"* Scenario `{choices['scenario']}`: "
+        + ", ".join(f"`scenario.{name}={text(value)}`" for name, value in scenario.items()),
         f"* Data access of the method: {sights(results['access'])}",
         f"* Data digest `{results['data']['dataset']}`, split digest `{results['data']['split']}`",
         f"* Weights `{WEIGHTS}`, SHA-256 over its tensors `{results['weights']}`",
-        f"* Made by `{results['command']}` with {results['threads']} threads",
-        f"* Code {results['git'] or 'not under version control'}; {results['versions']}",
+        f"* Made by `{results['command']}` with {threads} thread{'' if threads == 1 else 's'}",
+        f"* Code {results['git'] or 'not under version control'}; "
+        + ", ".join(f"{name} {version}" for name, version in results["versions"].items()),
         f"* Run key `{results['run_key']}`",
         *(f"* Note: {note}" for note in results["notes"]),
         "",
