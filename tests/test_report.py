@@ -185,7 +185,7 @@ def test_markdown_and_csv(runs, tmp_path):
 | *retrained* | 0.000 ±0.000 | - | 3 |
 | ssd | 0.200 ±0.248 | 2.000 ±0.000 | 3 |
 
-- ± half the 95 % interval of the mean over n runs (Student t); n=1 has none.
+- ± half the 95 % interval of the mean over n runs (Student t); a single run has no interval.
 - n=3 (all seeds)
 """
         in text
@@ -290,7 +290,7 @@ def test_the_screen_shows_whole_numbers_or_names_what_it_leaves_out(runs, capsys
     row = next(line for line in lines if "neggrad_plus" in line)
     assert row.count("0.125") == 4
     assert ("1,234" in row) == (width > 60)  # 1234.5 to the even
-    assert any("too narrow for gap/mean, cost/seconds" in line for line in lines) == (width == 60)
+    assert any("screen too narrow for gap/mean, cost/seconds" in line for line in lines) == (width == 60)
 
 
 def test_the_runs_are_below_the_current_folder_unless_said(runs, monkeypatch, capsys):

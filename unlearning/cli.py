@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None, root: Path | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if {"-h", "--help"} & set(words):
-        print(guide())  # before Hydra and torch, whose imports take longer than help should take
+        print(guide())  # before Hydra and torch, whose imports would slow the help down
         return 0
     if "--version" in words:
         print(f"unlearning {__version__}")

@@ -1,4 +1,4 @@
-"""One run as a value: what was asked for, and what follows from that without computing anything. Imports no torch."""
+"""One run as a value: the request, and everything that follows from it without computing. Imports no torch."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ class Request:
 
     @cached_property
     def key(self) -> Key:
-        """What decides the result: settings, content of the files they name, code, libraries.
+        """Everything that decides the result: settings, contents of the files they name, code, libraries.
 
-        Where things are, the device and the tracking server are left out.
+        The locations of files, the device and the tracking server are left out.
         """
         config = self.config
         settings = {name: config[name] for name in DECIDES} | {"trainer": numerics(config["trainer"])}

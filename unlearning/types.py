@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Probability = Annotated[float, Ge(0), Le(1)]
-Fraction = Annotated[float, Gt(0), Le(1)]  # of something of which at least a little is taken
-PartialFraction = Annotated[float, Gt(0), Lt(1)]  # neither nothing nor all
+Fraction = Annotated[float, Gt(0), Le(1)]  # above 0, at most 1
+PartialFraction = Annotated[float, Gt(0), Lt(1)]  # strictly between 0 and 1
 Percentage = Annotated[float, Ge(0), Le(100)]
 AboveOne = Annotated[float, Gt(1)]  # a factor that makes something larger
 Count = Annotated[int, Ge(1)]
@@ -32,7 +32,7 @@ class Batch(NamedTuple):
     """Samples of one stream, as a method receives them."""
 
     images: Tensor  # (B, C, H, W) normalised float images, or (B, F) features
-    labels: Tensor | None  # (B,) class numbers; None for a method that declares ``sees_labels = False``
+    labels: Tensor | None  # (B,) class numbers; None where the feed has labels=False
     ids: Tensor  # (B,) rows of the data set, stable over epochs
     forget: Tensor  # (B,) bool: the sample is in the forget set
 
@@ -85,7 +85,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Task:
-    """What a method may know of the task besides the batches of its streams."""
+    """The facts of the task that a method may know besides the batches of its streams."""
 
     num_classes: int
     forget_classes: tuple[int, ...]  # as in Split

@@ -24,7 +24,7 @@ Grid = Mapping[str, Any]  # the values of each key, written as on the command li
 class Alternatives(Sweeper):
     """A grid, as of Hydra's own sweeper, with axes that set several keys together.
 
-    Each axis of ``alternatives`` is a list of grids, and a job takes one point of one of them. So these are
+    Each axis of ``alternatives`` is a list of grids, and a job uses one point of one of them. So these are
     2 x (2 + 3) jobs::
 
         params: {seed: "0,1"}
@@ -51,7 +51,7 @@ class Alternatives(Sweeper):
         self.launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
-        """Launch all jobs, of which each batch is first composed; the returns of each batch."""
+        """Compose and launch the jobs batch by batch; returns the results of each batch."""
         assert self.hydra_context is not None
         assert self.config is not None
         assert self.launcher is not None
@@ -76,14 +76,14 @@ def jobs(
 ) -> list[list[str]]:
     """The settings of each job of a sweep.
 
-    What the command line sets it sets for all jobs, and jobs that become the same are one.
+    Settings of the command line apply to all jobs, and jobs that become equal are run once.
 
     Args:
         parser: Hydra's parser of overrides.
         params, alternatives: see ``Alternatives``.
-        overrides: of the command line.
+        overrides: the settings of the command line.
 
-    Raises ``HydraException`` where there are none.
+    Raises ``HydraException`` if there are no jobs.
     """
     shared = parser.parse_overrides([*written(params), *overrides])
     found: dict[frozenset[str], list[str]] = {}

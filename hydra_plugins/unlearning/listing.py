@@ -14,7 +14,7 @@ class Listing(Launcher):
     """Print the settings of each job, which Hydra has composed before, and run none."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Nothing to set up."""
+        """Do nothing: no run needs to be set up."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         for number, overrides in enumerate(job_overrides, start=initial_job_idx + 1):

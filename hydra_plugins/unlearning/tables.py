@@ -30,7 +30,7 @@ class TablesPath(SearchPathPlugin):
 
 
 class Tables(ConfigSource):
-    """Serves what the rows of a table set; nothing, where there is no such table or no row applies."""
+    """Serves the settings of a table's rows; they are empty if there is no such table or no row applies."""
 
     @staticmethod
     def scheme() -> str:
@@ -56,7 +56,7 @@ class Tables(ConfigSource):
 
 
 def content(config_path: str) -> dict[str, Any]:
-    """What a config of this source holds, its defaults list included."""
+    """The content of a config, with its defaults list."""
     if config_path == OFF:
         return {}
     if config_path.startswith(NULL):

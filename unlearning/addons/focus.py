@@ -12,7 +12,7 @@ from torch import Tensor
 from ..types import Steps
 from .coordinates import CoordinateFactors
 
-Memory = Annotated[float, Ge(0), Lt(1)]  # of a running mean: at 1 it would never move
+Memory = Annotated[float, Ge(0), Lt(1)]  # memory of a running mean; must be below 1
 
 
 class Focus(CoordinateFactors):

@@ -28,7 +28,7 @@ class L1(Addon):
         super().check(method)
         if self.free >= method.passes:
             raise UserError(
-                f"addon.l1.free={self.free} leaves no penalty in any of the {method.passes} epochs: take fewer",
+                f"addon.l1.free={self.free} leaves no penalty in any of the {method.passes} epochs: use fewer",
                 key="addon.l1.free",
             )
 

@@ -113,7 +113,7 @@ def initial_state(method: Steps) -> Mapping[str, Tensor]:
     if start is None:
         raise UserError(
             "pruning with rewind=weights needs the weights that the original model started from, and they are not "
-            "known for a checkpoint: take rewind=rate",
+            "known for a checkpoint: use rewind=rate",
             key="addon",
             kind="conflict",
         )

@@ -50,7 +50,7 @@ def read(words: Sequence[str]) -> Arguments:
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises its errors, where argparse would print the usage and leave."""
+    """An ``ArgumentParser`` that raises ``UserError`` instead of exiting."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; --help lists the options", kind="key")

@@ -1,4 +1,4 @@
-"""From configuration to objects: the only place that calls ``hydra.utils.instantiate``."""
+"""Build objects from the configuration: the only place that calls ``hydra.utils.instantiate``."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def find(target: str) -> Source | None:
 
 
 def definition(module: Module, names: Sequence[str]) -> Source | None:
-    """What a module calls by a name, or by several for something inside a class."""
+    """The definition that a name refers to in a module; several names lead into a class."""
     name, *rest = names
     for node in module.tree.body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
@@ -166,7 +166,7 @@ def listing(group: str, conf: Path = CONF) -> list[tuple[str, str]]:
 
 
 def metrics(conf: Path = CONF) -> list[tuple[str, str, str, str]]:
-    """For every metric its key, the evaluations that include it, its names with their directions, and its summary."""
+    """The key of every metric, the evaluations that include it, its names with their directions, and its summary."""
     keys: dict[tuple[str, str], list[str]] = {}
     for file in files_of("evaluation", conf):
         for key_and_target in targets_of(file, conf):
@@ -181,7 +181,7 @@ def metrics(conf: Path = CONF) -> list[tuple[str, str, str, str]]:
 
 
 def addons(conf: Path = CONF) -> list[tuple[str, str, str]]:
-    """For every add-on its name, the data it looks at in addition to the method's, and its summary."""
+    """The name of every add-on, the data it looks at in addition to the method's, and its summary."""
     found = []
     for name, text in listing("addon", conf):
         targets = [target for _, target in targets_of(conf / "addon" / f"{name}.yaml", conf)]

@@ -9,7 +9,7 @@ OPENING = """\
 Make a trained classifier forget, and compare it with the original and the retrained model.
 
   python run.py                                        forget a class of scikit-learn's digits
-  python run.py method=ssd method.alpha=50             another method, another setting of it
+  python run.py method=ssd method.alpha=50             another method, and one of its settings
   python run.py dataset=cifar100 scenario.classes=[rocket]
   python run.py scenario=random scenario.fraction=0.1  forget samples instead of classes
   python run.py method=neggrad_plus addon=[saliency,l1]

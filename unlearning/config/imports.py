@@ -53,7 +53,7 @@ class Module:
             if isinstance(node, ast.Import):
                 found += [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
-                with suppress(ImportError):  # an import from above the top, about which the build complains
+                with suppress(ImportError):  # a relative import beyond the package; the build reports it
                     source = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
                     found += [source, *(f"{source}.{alias.name}" for alias in node.names)]  # ``from . import build``
         return found

@@ -38,7 +38,7 @@ def launched(task: Callable[[DictConfig], None], arguments: Arguments, root: Pat
 
 
 def asked(question: Callable[[DictConfig], T], arguments: Arguments, root: Path | None) -> list[T]:
-    """The answer to a question about the configuration of a single run; none where a flag only shows something.
+    """Compose one run and return ``[question(config)]``; the list is empty for flags such as ``--cfg``.
 
     An error of the question is raised outside of Hydra's job, which would print the arguments on the screen.
     """
@@ -59,7 +59,7 @@ def asked(question: Callable[[DictConfig], T], arguments: Arguments, root: Path 
 
 @contextmanager
 def command_line(words: Sequence[str]) -> Iterator[None]:
-    """Inside, the process's arguments are ``words``, since Hydra reads them there."""
+    """Context manager in which the process's arguments are ``words``, since Hydra reads them there."""
     before = sys.argv
     sys.argv = [before[0], *words]
     try:

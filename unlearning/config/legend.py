@@ -15,7 +15,7 @@ TAUGHT = (
 
 
 def mean_gap(names: Iterable[str]) -> str:
-    """What ``gap/mean`` is, in one line, where these metrics are in it."""
+    """The definition of ``gap/mean`` in one line, with those of its metrics that are among ``names``."""
     there = set(names)
     return f"gap/mean: mean absolute gap over {', '.join(name for name in MEAN_OVER if name in there)}"
 

@@ -1,4 +1,4 @@
-"""What to say when a configuration does not compose. Errors are told apart by their types and attributes."""
+"""Error messages for configurations that do not compose. Errors are told apart by their types and attributes."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def check_settings(settings: Iterable[str]) -> None:
 
 
 def parsed(settings: Iterable[str]) -> Iterator[Override]:
-    """The settings that Hydra can read; it reports the others."""
+    """The settings that Hydra can parse; Hydra reports the others."""
     parser = OverridesParser.create()
     for setting in settings:
         try:
@@ -85,7 +85,7 @@ def parsed(settings: Iterable[str]) -> Iterator[Override]:
 
 
 def alternatives(override: Override) -> list[Any]:
-    """The values of a setting, one unless it is swept; none where they are not listed."""
+    """The values of a setting: one unless it is swept, and an empty list if a sweep does not list them."""
     value = override.value()
     if override.is_choice_sweep() and isinstance(value, ChoiceSweep):
         return [plain(one) for one in value.list]
@@ -93,7 +93,7 @@ def alternatives(override: Override) -> list[Any]:
 
 
 def plain(value: Any) -> Any:
-    """A value with its quoted strings as plain ones."""
+    """A value, with Hydra's quoted strings unwrapped."""
     if isinstance(value, list):
         return [plain(one) for one in value]
     return getattr(value, "text", value)  # of Hydra's QuotedString
@@ -107,7 +107,7 @@ def no_choice(file: str, known: Iterable[str]) -> UserError:
 
 
 def unreadable(setting: str) -> UserError:
-    """The error for an argument that is not a setting, or whose value Hydra's grammar does not take."""
+    """The error for an argument that is not a setting, or whose value Hydra's grammar does not accept."""
     key, equals, _ = setting.partition("=")
     if not key.strip("+~") or not equals:
         return UserError(f"{setting!r} is not a setting; write KEY=VALUE, for example method=ssd", kind="key")

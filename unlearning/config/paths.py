@@ -1,4 +1,4 @@
-"""Where the package and its configuration lie."""
+"""The locations of the package and its configuration."""
 
 from pathlib import Path
 

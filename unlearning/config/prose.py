@@ -1,4 +1,4 @@
-"""Code without the words that it only says: what is left decides numbers."""
+"""Strip docstrings, messages and annotations from code, so that only what affects results is hashed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def without_prose(tree: ast.Module) -> ast.Module:
 
 
 class Silent(ast.NodeTransformer):
-    """Removes what is only said; the names of arguments and the types of errors stay."""
+    """Removes docstrings, messages and annotations; argument names and error types stay."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST:
         if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):

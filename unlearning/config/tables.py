@@ -55,7 +55,7 @@ def rows_for(name: str, dataset: str, model: str, scenario: str, folders: Iterab
 
 
 def settings(rows: Iterable[Row]) -> dict[str, Any]:
-    """What rows set together, nested."""
+    """The settings of several rows, merged and nested."""
     found: dict[str, Any] = {}
     for row in rows:
         found = merged(found, row.set)
@@ -77,7 +77,7 @@ def merged(node: Settings, changes: Settings) -> dict[str, Any]:
 
 
 def settings_from(rows: Iterable[Row]) -> dict[str, Row]:
-    """For each setting, dotted, the row that set it last."""
+    """The row that set each setting last, by dotted key."""
     found: dict[str, Row] = {}
     for row in rows:
         for key in replaced(row.set):
@@ -89,7 +89,7 @@ def settings_from(rows: Iterable[Row]) -> dict[str, Row]:
 def decided(
     config: Settings, choices: Mapping[str, str], overrides: Iterable[str] = (), folders: Iterable[Path] = (CONF,)
 ) -> dict[str, Row]:
-    """For each setting of a run that a table decided, such as ``method.alpha``, the row that it comes from.
+    """The row behind each setting of a run that a table decided, by key such as ``method.alpha``.
 
     Args:
         config: the composed configuration, as plain dicts and lists.
@@ -119,7 +119,7 @@ def folders_of(sources: Iterable[tuple[str, str]]) -> list[Path]:
 
 
 def rows_of(file: Path) -> list[Row]:
-    """The rows of a table; none where there is no such file. Raises ``UserError`` for a file that is not a table."""
+    """The rows of a table; empty if there is no such file. Raises ``UserError`` for a file that is not a table."""
     try:
         state = file.stat()
     except OSError:
@@ -141,7 +141,7 @@ def read(file: Path, *_: int) -> tuple[Row, ...]:
 
 
 def row(table: str, number: int, entry: Any) -> Row:
-    """An entry of a table as a row; raises ``UserError`` where it is not one."""
+    """An entry of a table as a row. Raises ``UserError`` for anything else."""
     where = f"{table}, row {number}"
     if not isinstance(entry, Mapping) or not isinstance(entry.get("set"), Mapping):
         raise UserError(f"{where}: a row has the keys why, when and set, and set holds settings", key="table")

@@ -33,7 +33,7 @@ class Parameter:
 
 
 def target_of(node: Any, where: str) -> Callable[..., Any]:
-    """What a node's ``_target_`` names. Raises ``UserError`` where it has none, or one that cannot be imported."""
+    """The object that a node's ``_target_`` names. Raises ``UserError`` if it is missing or cannot be imported."""
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise UserError(
             f"{where}={node} has no _target_: name the class or function that it builds, or leave it out", key=where
@@ -74,7 +74,7 @@ def check(node: Node, where: str, given: Mapping[str, Any]) -> None:
 
 
 def parameters(target: Callable[..., Any]) -> tuple[dict[str, Parameter], bool]:
-    """The arguments of a class or function, through ``**options`` up to its bases, and whether it takes any other."""
+    """The arguments of a class or function, through ``**options`` up to its bases, and whether it accepts any other."""
     found: dict[str, Parameter] = {}
     open_ended = False
     bases = target.__mro__ if inspect.isclass(target) else (target,)

@@ -139,7 +139,7 @@ class UnlearningData(L.LightningDataModule):
         size = max(1, min(feed.batch_sizes[name] // processes, samples))
         if feed.full_batches and min(size, samples) == 1:
             raise UserError(
-                f"the {name} stream comes in batches of one sample, on which BatchNorm cannot train: take a larger "
+                f"the {name} stream comes in batches of one sample, on which BatchNorm cannot train: use a larger "
                 "forget or retain set, a larger batch size, or method.batch_norm=eval",
                 key="method.batch_size",
             )

@@ -1,4 +1,4 @@
-"""What the steps of a method draw from the data, and in which phases."""
+"""The data that the steps of a method draw, by phase."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ Order = Literal["shuffled", "by_class"]
 
 @dataclass(frozen=True, eq=False)
 class Feed:
-    """What the steps of a phase draw. A method is handed this and no more.
+    """The data that the steps of a phase draw. A method receives nothing else.
 
     Args:
         streams: the training sets that a step draws from: ``forget``, ``retain``, or ``train`` (both in one batch).
         looks: streams that are looked at outside the steps; also ``validation``, which no step may draw from.
         labels: whether the batches have labels.
         pairing: how streams are drawn together. ``max_size_cycle``: an epoch is a pass over the longest, and the others
-            begin anew; ``min_size``: over the shortest; ``max_size``: each sample once, then None.
+            start again; ``min_size``: over the shortest; ``max_size``: each sample once, then None.
         batch_sizes: samples of each stream in a batch, over all processes.
         order: of the samples in a stream.
         augment: whether training images are augmented, where the data set has an augmentation.
         retain_share: the fraction of the retain set that is handed out, the same in every epoch.
         left_out: ids of samples that are not drawn.
-        steps: steps of an epoch, if it is not as long as its streams: these begin anew, or are cut short. Without
+        steps: steps of an epoch, if it is not as long as its streams: these start again, or are cut short. Without
             streams the batches are the numbers of the steps.
         full_batches: a last batch of one sample is left out, since BatchNorm cannot train on it.
     """

@@ -1,4 +1,4 @@
-"""From stored samples to what a network sees."""
+"""Turn stored samples into the inputs of a network."""
 
 from __future__ import annotations
 

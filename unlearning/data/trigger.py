@@ -46,7 +46,7 @@ class Trigger:
 
 
 class Attack(NamedTuple):
-    """What a poisoned model was taught: an image with the trigger belongs to the target class."""
+    """The rule that a poisoned model was taught: an image with the trigger belongs to the target class."""
 
     trigger: Trigger
     target: int

@@ -69,16 +69,16 @@ class Compute:
         own = "+".join(type(part).__name__ for part in (method, *method.addons))
         if self.settings.get("precision") in ("16-mixed", "16", 16):
             raise UserError(
-                f"trainer.precision=16-mixed scales one loss, and {own} makes steps of its own: take bf16-mixed or "
-                "32-true",
+                f"{own} takes its own optimiser steps, so trainer.precision=16-mixed cannot be used: set "
+                "trainer.precision=bf16-mixed or 32-true",
                 key="trainer.precision",
                 kind="conflict",
             )
         for name, nothing in (("gradient_clip_val", 0), ("accumulate_grad_batches", 1)):
             if self.settings.get(name) not in (None, nothing):
                 raise UserError(
-                    f"trainer.{name}={self.settings[name]} is for Lightning's own steps, and {own} makes steps of its "
-                    "own: leave it out",
+                    f"{own} takes its own optimiser steps, so trainer.{name}={self.settings[name]} cannot be used: "
+                    "remove it",
                     key=f"trainer.{name}",
                     kind="conflict",
                 )

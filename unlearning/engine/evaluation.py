@@ -1,4 +1,4 @@
-"""From predictions to the rows of a table: metrics of every model, and the gaps to the retrained one."""
+"""Turn predictions into the rows of a table: metrics of every model, and the gaps to the retrained one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run found."""
+    """The result of a run."""
 
     rows: dict[str, dict[str, float]]  # metrics by model
     gaps: dict[str, float]  # of the unlearned to the retrained model

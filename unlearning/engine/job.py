@@ -22,7 +22,7 @@ from .store import Store
 
 @dataclass(frozen=True)
 class Job:
-    """What one run works with."""
+    """The objects of one run."""
 
     problem: Problem
     lab: Lab
@@ -37,7 +37,7 @@ class Job:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Job:
-        """The job of a configuration. Raises ``UserError`` for whatever in it cannot work."""
+        """The job of a configuration. Raises ``UserError`` for any part of it that cannot work."""
         pretrain = Spec("pretrain", config["pretrain"])
         scenario: Scenario = Spec("scenario", config["scenario"]).build()
         problem = scenario.prepare(Spec("dataset", config["dataset"]).build())

@@ -1,4 +1,4 @@
-"""What decides a result, as labelled parts: settings, contents of files, code, libraries. Imports no torch."""
+"""The parts that decide a result, each with a label: settings, contents of files, code, libraries. Imports no torch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PLACEMENT = ("_target_", "accelerator", "strategy", "devices", "num_nodes")  # o
 FOLDERS = ("root", "folder", "dir", "directory", "path")  # keys under which a bare word may name a folder
 PLACES = ("cache",)  # keys that say where something is kept, whatever it holds
 FILE = "<file>"  # stands for a file in a list that holds other values too
-OUTSIDE = tuple(  # what these modules do decides no number
+OUTSIDE = tuple(  # these modules do not affect results
     f"{PACKAGE}.{name}"
     for name in (
         "api",

@@ -41,7 +41,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Lab:
-    """What all models of a run share.
+    """Makes the models and predictions of a run, and keeps them in the store.
 
     Args:
         store: keeps what is made.
@@ -55,7 +55,7 @@ class Lab:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings that decide whatever is made here."""
+        """The settings that decide everything made here."""
         return {"model": self.architecture.model.node, "trainer": self.compute.numerics}
 
     def own_model(self, problem: Problem) -> Trained:

@@ -15,7 +15,7 @@ from ..types import Networks
 
 @dataclass(frozen=True)
 class Architecture:
-    """What the models of a run have in common.
+    """The architecture and the initial weights that the models of a run share.
 
     Args:
         model: takes ``input_shape`` and ``num_classes``.

@@ -35,7 +35,7 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @dataclass(frozen=True)
 class Entry:
-    """What the store holds under one key."""
+    """The content of the store under one key."""
 
     tensors: dict[str, Tensor]  # contiguous, on the CPU
     facts: Facts  # what the making cost (seconds, sample passes), so that a cached result still tells its true cost
@@ -96,7 +96,7 @@ def write_atomic(path: Path, data: bytes, setting: str) -> None:
 def exclusive(path: Path, setting: str) -> Iterator[None]:
     """Hold ``path`` (a file or a folder, which need not exist) against other processes, waiting as long as it takes.
 
-    The lock is the hidden file ``.<name>.lock`` beside it, which stays; a process that dies lets go of it.
+    The lock is the hidden file ``.<name>.lock`` beside it, which stays; a process that dies releases it.
     """
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     with explained(path, setting):
@@ -160,7 +160,7 @@ def load(path: Path) -> Contents:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is not a mapping
     except FileNotFoundError:
         raise
     except OSError as error:

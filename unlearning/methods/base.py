@@ -1,4 +1,4 @@
-"""What every unlearning method is: a trained classifier that ``Trainer.fit`` changes."""
+"""The base class of unlearning methods: a trained classifier that ``Trainer.fit`` changes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Method(Stepper):
         model: the trained classifier to change, (B, C, H, W) to logits (B, num_classes).
         optimizer: makes the optimiser from the parameters.
         schedule: makes the learning-rate schedule; see ``unlearning.schedules``.
-        epochs: passes over the longest stream, where the others begin anew; or, with ``epoch_of="shortest"``, over the
+        epochs: passes over the longest stream, where the others start again; or, with ``epoch_of="shortest"``, over the
             shortest, at whose end the others stop.
         batch_size: of every stream, over all processes, unless ``forget_batch_size`` gives that of the forget stream.
         forget_weight, retain_weight: factors of the two losses.
@@ -90,7 +90,7 @@ class Method(Stepper):
 
     @property
     def access(self) -> dict[str, str]:
-        """What the method and its add-ons may see of each stream: inputs, or inputs and labels."""
+        """The access of the method and its add-ons to each stream: inputs, or inputs and labels."""
         seen = set(self.sights())
         return {stream: "inputs and labels" if (stream, True) in seen else "inputs" for stream, _ in sorted(seen)}
 

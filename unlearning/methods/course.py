@@ -1,4 +1,4 @@
-"""The course of a run: its phases, what it is handed, and where it may change the weights."""
+"""The phases of a run, the data of each, and the weights that it may change."""
 
 from __future__ import annotations
 

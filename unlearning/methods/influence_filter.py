@@ -46,7 +46,7 @@ class InfluenceFilter(OneShot):
     Args:
         model: as in ``Method``.
         threshold, scores: see above; ``ekfac`` needs the package kronfluence.
-        damping: of ``diagonal``; the blocks of ``ekfac`` have a tenth of their mean eigenvalue.
+        damping: of ``diagonal``; ``ekfac`` always adds a tenth of the mean eigenvalue of each block.
         optimizer, schedule, epochs, batch_size, batch_norm, redraw, addons: of the training that follows; see
             ``Retrain``.
 
@@ -126,7 +126,7 @@ class InfluenceFilter(OneShot):
         if len(dropped) > 0.9 * len(ids):
             raise UserError(
                 f"method.threshold={self.threshold} drops {len(dropped)} of {len(ids)} retain samples: "
-                "take a larger one",
+                "use a larger threshold",
                 key="method.threshold",
             )
         return dropped

@@ -64,7 +64,7 @@ class NTK(OneShot):
         if gib > self.memory_gib:
             raise UserError(
                 f"ntk needs {gib:.1f} GiB for the derivatives of {samples} samples x {task.num_classes} logits by "
-                f"{columns} weights, more than method.memory_gib={self.memory_gib:g}: take a smaller model "
+                f"{columns} weights, more than method.memory_gib={self.memory_gib:g}: use a smaller model "
                 "(model=mlp), a part of the retain set (method.retain_share=0.1), or raise the limit",
                 key="method.memory_gib",
             )

@@ -54,7 +54,7 @@ class OneShot(Method):
             yield from self.repair.sights()
 
     def observation_key(self) -> dict[str, Any]:
-        """What besides model, data and seed decides the observations."""
+        """The settings, besides model, data and seed, that decide the observations."""
         sizes = {stream: self.feed.batch_sizes[stream] for stream in self.streams}
         feed = {
             "streams": list(self.streams),

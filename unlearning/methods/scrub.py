@@ -26,7 +26,7 @@ class Scrub(ScrubJoint):
 
     Instead of passes, ``forget_steps`` counts the maximising steps, as the corrective benchmark does (Goel et al.,
     2024, arXiv:2402.14015): every epoch begins with an equal share of them, rounded up, until all are taken. A forget
-    set of fewer batches begins anew for that.
+    set of fewer batches starts again for that.
 
     A forget error above that of unseen samples of the same kind would reveal which samples were forgotten. With
     ``rewind`` (SCRUB+R) the run therefore ends by going back to the epoch, including the original model as epoch 0,
@@ -59,8 +59,7 @@ class Scrub(ScrubJoint):
         super().__init__(model, alpha, gamma, temperature, **options)
         if (msteps is None) == (forget_steps is None):
             raise UserError(
-                "SCRUB counts its maximising by method.msteps (passes) or method.forget_steps (steps): "
-                "give one of them, and null for the other",
+                "set exactly one of method.msteps (passes) and method.forget_steps (steps), the other to null",
                 key="method.msteps",
                 kind="conflict",
             )
@@ -75,8 +74,8 @@ class Scrub(ScrubJoint):
             self.feed = replace(self.feed, looks=("forget", "validation"))
         if not self.openings:
             self.feed = replace(self.feed, streams=("retain",))
-        self.errors: list[Tensor] = []  # on the forget set, after epoch 0, 1, ...
-        self.states: list[dict[str, Tensor]] = []  # of the model then
+        self.errors: list[Tensor] = []  # forget error after each epoch, the original first
+        self.states: list[dict[str, Tensor]] = []  # weights after each epoch
 
     def phases(self) -> Sequence[Phase]:
         forget = replace(self.feed, streams=("forget",))

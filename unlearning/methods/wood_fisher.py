@@ -97,8 +97,8 @@ class WoodFisher(OneShot):
             if residuals and min(residuals) > self.tolerance:
                 log.warning(
                     "wood_fisher: conjugate gradients ended after %d iterations with a residual of %.2g, above "
-                    "method.tolerance=%g: the step is not yet that of the inverse; take more method.iterations or "
-                    "more method.damping",
+                    "method.tolerance=%g: the step is not yet that of the inverse; use more method.iterations or "
+                    "a larger method.damping",
                     len(residuals),
                     min(residuals),
                     self.tolerance,
@@ -107,7 +107,7 @@ class WoodFisher(OneShot):
 
     @staticmethod
     def bytes_of(samples: int, vector: Tensor) -> int:
-        """Bytes for the stored gradients of so many samples and for a system of their products.
+        """Bytes for the stored gradients of that many samples and for a system of their products.
 
         The gradients are held twice for a moment: by batch and together. ``vector`` is one of them.
         """

@@ -1,11 +1,11 @@
-"""Whether the backdoor of a poisoned model still works."""
+"""The remaining success of the backdoor of a poisoned model."""
 
 from .base import Evidence, Metric, given
 from .corrective import fraction
 
 
 class BackdoorAttack(Metric):
-    """What a model predicts for test images with the trigger, in fractions of these images.
+    """The predictions of a model for test images with the trigger, as fractions of these images.
 
     * ``backdoor/attack``: given the class that the trigger stands for, among images of the other classes; lower is
       better, whatever the retrained model shows, because that one learned the poison that is not known (Gu et al.,

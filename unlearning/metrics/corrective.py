@@ -1,4 +1,4 @@
-"""Whether manipulated samples still do harm, measured with the correct labels whatever the data carry."""
+"""The harm that manipulated samples still do, measured with the correct labels whatever the data carry."""
 
 import torch
 from torch import Tensor
@@ -65,7 +65,7 @@ class InterclassConfusion(Metric):
       2024, arXiv:2402.14015).
     * ``ic_err_train``, ``ic_err_test``: fraction of the samples of the two classes that are misclassified, as any
       class; lower is better (Goel et al., 2022, arXiv:2201.06640).
-    * ``fgt_train``, ``fgt_test``: number of these samples that are taken for the other of the two classes; lower is
+    * ``fgt_train``, ``fgt_test``: number of these samples that are mistaken for the other of the two classes; lower is
       better (ibid.).
     """
 

@@ -1,4 +1,4 @@
-"""How far a model's predictions are from the retrained model's, sample by sample."""
+"""The distance between a model's predictions and the retrained model's, sample by sample."""
 
 from ..losses import js_divergence
 from .base import Evidence, Metric, given

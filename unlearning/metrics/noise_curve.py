@@ -1,4 +1,4 @@
-"""How certain a model stays about the forget set as its images are covered by noise."""
+"""The certainty of a model about the forget set as its images are covered by noise."""
 
 from collections.abc import Sequence
 

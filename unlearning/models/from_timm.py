@@ -84,7 +84,7 @@ class TimmModel(nn.Module):
 
     @property
     def blocks(self) -> list[nn.Module]:
-        """As in :class:`~unlearning.models.base.Chain`; tokens and position embeddings belong to the first block."""
+        """The blocks (see :class:`~unlearning.models.base.Chain`); tokens and positions belong to the first."""
         first, *rest = group(self.network.children())
         loose = nn.ParameterList(self.network.parameters(recurse=False))
         return [nn.ModuleList([loose, first]) if len(loose) else first, *rest]

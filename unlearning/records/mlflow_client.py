@@ -60,7 +60,7 @@ def find_parent(client: MlflowClient, experiment: str, sweep: str) -> str | None
 
 
 def end(client: MlflowClient, run: str, parent: str | None, status: Status, ended: int) -> None:
-    """End a run and its parent, which so ends with its last child and is failed if any of them is."""
+    """End a run and its parent: the parent ends with its last child, as FAILED if any child failed."""
     client.set_terminated(run, status, ended)
     if parent:
         before = client.get_run(parent).info.status

@@ -1,4 +1,4 @@
-"""What a reader of a run must know besides its numbers."""
+"""Warnings that a run's numbers do not show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run was made from: enough to make it again, and to say in which parts it differs from a similar run."""
+"""The provenance of a run: enough to repeat it, and to name the parts in which it differs from a similar run."""
 
 from __future__ import annotations
 

@@ -35,7 +35,8 @@ def create(database: Path) -> None:
     new = database.with_name(f".{database.name}.new")
     for stale in database.parent.glob(f"{new.name}*"):  # left by a process that was killed
         stale.unlink()
-    shared = f"file:mlflow-{uuid.uuid4().hex}?mode=memory&cache=shared"  # by its name, within this process
+    # an in-memory database, shared by name in this process
+    shared = f"file:mlflow-{uuid.uuid4().hex}?mode=memory&cache=shared"
     with closing(sqlite3.connect(shared, uri=True)) as memory, closing(sqlite3.connect(new)) as file:
         MlflowClient(f"sqlite:///{shared}&uri=true").search_experiments(max_results=1)
         memory.backup(file)

@@ -1,4 +1,4 @@
-"""What a tracker such as MLflow is told about a run."""
+"""A run in the form in which trackers such as MLflow log it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COMPARED = (*(name for name in NODES if GROUPS[name].decides and name != "evalua
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """What a tracker is told about one run.
+    """A run in the form in which trackers log it.
 
     Args:
         name: how tables of runs call it.

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("runs", metavar="RUNS_DIR", nargs="?", type=Path, default=RUNS, help="folder of the runs (./multirun)")
     add("--metrics", metavar="A,B", default="", help=f"columns of the tables, globs allowed ({','.join(COLUMNS)})")
-    add("--by", metavar="KEY,KEY", default="", help="config keys, seeds included, to give rows of their own")
+    add("--by", metavar="KEY,KEY", default="", help="config keys, seeds included, whose values get separate rows")
     add("--filter", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="only these runs; globs allowed")
     add("--out", metavar="DIR", type=Path, help="folder for report.csv and report.md (RUNS_DIR)")
     args = parser.parse_args(argv)

@@ -44,7 +44,7 @@ def group_runs(runs: Iterable[Run], by: Sequence[str] = ()) -> tuple[list[Group]
 
     Of several runs with the same configuration and seeds, the one that finished last counts, and one with a retrained
     model before any without. A reference model counts once, however many methods started from it. ``by`` names further
-    keys, seeds included, whose values make groups of their own.
+    keys, seeds included, whose values make separate groups.
     """
     groups: dict[tuple[str, ...], Group] = {}
     counted: set[tuple[tuple[str, ...], str]] = set()
@@ -122,7 +122,7 @@ def differences(groups: list[Group], part: Callable[[str], bool]) -> list[list[s
 
 
 def varied(runs: Sequence[Run], row: str) -> str:
-    """What an interval is over: the seeds that took more than one value among the runs."""
+    """The seeds that an interval covers: those with more than one value among the runs."""
     if len(runs) < 2:
         return "one run"
     present = sorted({k for run in runs for k in run.seeds if decides(k, row)})

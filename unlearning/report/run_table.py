@@ -48,7 +48,7 @@ def run_table(results: Mapping[str, Any], console: Console | None = None) -> Non
 
 
 def title(results: Mapping[str, Any]) -> str:
-    """What was asked for, in one line."""
+    """The request in one line."""
     choices, sizes = results["config"]["choices"], results["sizes"]
     return (
         f"{label(choices)} on {choices['dataset']} ({choices['model']}): forget {sizes['forget']:,} of "
@@ -57,7 +57,7 @@ def title(results: Mapping[str, Any]) -> str:
 
 
 def explanations(results: Mapping[str, Any]) -> list[str]:
-    """How to read the numbers, and which data the method had to get them."""
+    """Notes on how to read the numbers, and on the data that the method may see."""
     lines = [LEGEND]
     if "gap/mean" in results["gaps"]:
         lines.append(mean_gap(name.removeprefix("gap/") for name in results["gaps"]))

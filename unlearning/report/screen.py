@@ -43,7 +43,7 @@ def fitting(table: Table, arrows: Mapping[str, str], console: Console) -> Drawin
         drawing = drawn(table.lines, table.columns[:shown], arrows)
     if left_out := table.columns[shown:]:
         named = ", ".join(left_out[:6]) + (" and more" if len(left_out) > 6 else "")
-        drawing.caption = f"too narrow for {named}: the report.md that make report writes has all"
+        drawing.caption = f"screen too narrow for {named}: see report.md, which make report writes"
     return drawing
 
 

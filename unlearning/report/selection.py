@@ -1,4 +1,4 @@
-"""What of many runs is reported: the runs that pass the filters, and the metrics that are columns."""
+"""Select the runs and metrics of a report: the runs that pass the filters, and the metrics that are columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report as data: one table per setting, with what its reader must know besides the numbers."""
+"""The report as data: one table per setting, with its notes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Report:
-    """What is said about many runs."""
+    """A report on many runs."""
 
     frame: pd.DataFrame  # ``aggregate`` over all metrics
     tables: list[Table]
@@ -54,7 +54,7 @@ def report_on(runs: Sequence[Run], metrics: str = "", by: str = "", filters: Seq
 
     Args:
         metrics: globs of the metrics that are columns, with commas; a usual selection where it is empty.
-        by: config keys, with commas, whose values make rows of their own.
+        by: config keys, with commas, whose values get separate rows.
         filters: ``KEY=VALUE``; see ``selection.filtered``.
     """
     done = filtered(runs, filters)
@@ -108,7 +108,7 @@ def arrows_of(runs: Iterable[Run]) -> dict[str, str]:
 
 
 def notes_on(table: pd.DataFrame, lines: Iterable[Line], groups: Sequence[Group]) -> list[str]:
-    """What the reader of one table must know besides its numbers."""
+    """The notes below one table."""
     texts = counts_in(table)
     runs = [run for group in groups for run in group.runs]
     if any(taught_wrong(run.result.get("sizes", {})) for run in runs):
@@ -134,14 +134,14 @@ def notes_on(table: pd.DataFrame, lines: Iterable[Line], groups: Sequence[Group]
 
 
 def counts_in(table: pd.DataFrame) -> list[str]:
-    """Over how many runs, and over which seeds, the numbers of each row are; what most rows share is said once."""
+    """The number of runs, and the seeds, that each row covers; text that most rows share appears once."""
     over: dict[str, list[str]] = defaultdict(list)
     fullest = table.sort_values("n", ascending=False, kind="stable").drop_duplicates(["method", "row"])
     for record in fullest[fullest.n > 0].itertuples():
         over[f"n={record.n}" + (f" ({record.varied})" if record.n > 1 else "")].append(record.method)
     texts = []
     if (fullest.n > 1).any():
-        texts.append("± half the 95 % interval of the mean over n runs (Student t); n=1 has none.")
+        texts.append("± half the 95 % interval of the mean over n runs (Student t); a single run has no interval.")
     rest = max(over, key=lambda text: len(over[text]), default="")
     if len(over) > 1 and len(over[rest]) > 3:
         over[rest] = ["all other rows"]

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Inside, Ctrl-C and SIGTERM raise ``KeyboardInterrupt``.
+    """Context manager in which Ctrl-C and SIGTERM raise ``KeyboardInterrupt``.
 
     Lightning turns both into exits, the latter with exit code 0, which would end a notebook or pass for success.
     """

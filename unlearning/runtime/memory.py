@@ -1,4 +1,4 @@
-"""What becomes of freed memory: blocks of the C library's heap, and Python's collection of garbage."""
+"""Keep freed memory, and keep imports out of garbage collection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the time of a run goes, function by function."""
+"""Profile a run: the time spent in each function."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from rich.progress import Progress as Bar
 
 
 class Progress(L.Callback):
-    """One bar for all epochs, on stderr, gone when the work is done; silent where stderr is no terminal."""
+    """One bar for all epochs, on stderr, gone when the work is done; silent where stderr is not a terminal."""
 
     def __init__(self, title: str) -> None:
         self.title = title

@@ -24,7 +24,7 @@ def draw(pool: Tensor, count: int | None, fraction: float | None, seed: int) -> 
 def wanted_count(available: int, count: int | None, fraction: float | None) -> int:
     """The number of the ``available`` samples that a count or a fraction stands for; all where neither is given.
 
-    Raises ``UserError`` where there are not so many.
+    Raises ``UserError`` if fewer are available, or if a fraction selects none.
     """
     if count is not None and fraction is not None:
         raise UserError(
@@ -36,7 +36,8 @@ def wanted_count(available: int, count: int | None, fraction: float | None) -> i
         count = round(fraction * available)
         if count == 0:
             raise UserError(
-                f"scenario.fraction={fraction} of the {available} training samples to draw from is none: take more",
+                f"scenario.fraction={fraction} selects none of the {available} training samples to draw from: use a "
+                "larger fraction",
                 key="scenario.fraction",
             )
     if count is None:

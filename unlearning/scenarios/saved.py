@@ -26,7 +26,7 @@ def split_file(split: Split, dataset: Dataset) -> bytes:
 
 
 class SavedSplit(Scenario):
-    """Forget the samples that an earlier run forgot: take all index sets from its ``split.safetensors``.
+    """Forget the samples that an earlier run forgot: use all index sets from its ``split.safetensors``.
 
     The seeds have no effect.
 
@@ -67,7 +67,7 @@ class SavedSplit(Scenario):
         same = replace(raw, train=sets["train"], validation=sets["validation"], test=sets["test"])
         if same.digest != facts["data"]:
             raise UserError(
-                f"scenario.file={self.file} is a split of other data than {raw.name} as it is configured here: take "
+                f"scenario.file={self.file} is a split of other data than {raw.name} as it is configured here: use "
                 "dataset= and its options from the run that saved it; a scenario that changes data is not redone",
                 key="scenario.file",
                 kind="conflict",
