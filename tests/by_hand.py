@@ -82,7 +82,7 @@ def observed(method: Dampening, forget: list[float], retain: list[float], sample
 
 
 def ones(weights: int) -> nn.Linear:
-    """A linear map of so many inputs, with weights of one."""
+    """A linear map of this number of inputs, with weights of one."""
     layer = nn.Linear(weights, 1, bias=False)
     nn.init.ones_(layer.weight)
     return layer

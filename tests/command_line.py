@@ -18,7 +18,7 @@ FAST = ("tracking=none", "pretrain.epochs=1", "method=finetune", "method.epochs=
 
 
 class Done(NamedTuple):
-    """How a command ended."""
+    """The outcome of a command."""
 
     code: int
     out: str

@@ -91,7 +91,7 @@ class Tiny:
         return Networks(fresh, fresh)
 
     def fit(self, method: Method, steps: int = -1, seed: int = 3) -> None:
-        """Let a method change ``model``, for at most so many steps of the optimiser."""
+        """Let a method change ``model``, for at most this number of optimiser steps."""
         fit(method, self.problem, compute(steps), seed, self.networks())
 
     def edit(self, method: OneShot, seed: int = 3) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What all add-ons have in common: options and bounds, state in checkpoints, and which method takes which."""
+"""The common contract of all add-ons: options and bounds, state in checkpoints, and which method takes which."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -69,7 +69,7 @@ def test_batch_saliency_holds_in_each_step_what_its_forget_batch_spares(tiny: Ti
     addon = method.addons[0]
 
     def step(*forget: float) -> Tensor:
-        """How the weights move in a step whose forget batch has this gradient; the combined one is 1 everywhere."""
+        """The change of the weights in a step with this forget gradient; the combined gradient is 1 everywhere."""
         before = weight.detach().clone().flatten()
         combined = addon.combine(method, torch.ones(4), {"forget": torch.tensor(forget)})
         weight.grad = combined.view(4, 1).clone()

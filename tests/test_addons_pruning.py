@@ -70,7 +70,7 @@ def test_synflow_prunes_whole_paths(rounds: int) -> None:
 
 @pytest.mark.parametrize("make", [tiny_swin, tiny_vit])
 def test_synflow_leaves_no_layer_of_a_transformer_empty(make: Callable[[], nn.Module]) -> None:
-    """Of attention and GELU half of the signed scores are negative; the share of a layer that is left is not 0."""
+    """Half of the signed scores under attention and GELU are negative; still a part of every layer must be left."""
     model = make()
     matrices = {n: m.weight for n, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
     chosen = synflow(model, (1, 16, 16), prunable(model), rate=0.5, rounds=20)

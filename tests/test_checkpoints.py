@@ -40,7 +40,7 @@ LONGER = ("scrub, rewinding", "scrub, forget set anew", "scrub, passes cut")  # 
 def test_after_a_checkpoint_the_same_batches_and_draws_make_the_same_steps(
     name: str, places: list[str], tmp_path: Path
 ) -> None:
-    """Bit by bit, from the checkpoint of the first pass; and nothing that comes before the steps is done again.
+    """Runs from the checkpoint of the first pass are bit-equal, and nothing that comes before the steps is done again.
 
     A checkpoint holds neither the order of samples nor the state of the global generators. So the order is fixed here
     and each step is seeded by itself, while the seed of the run differs.

@@ -212,7 +212,7 @@ def test_finite_weights_with_predictions_that_are_not_are_no_result(refused: Ref
     assert error.kind == "diverged"
 
 
-# What stays of runs that fail
+# Records of runs that fail
 
 
 def test_a_refused_repetition_costs_no_result(command: Callable[..., Done], refused: Refused, tmp_path: Path) -> None:

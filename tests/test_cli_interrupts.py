@@ -25,7 +25,7 @@ TRIAL = ("tracking=none", "debug=fast", "method=finetune")
 def test_an_interrupt_while_a_model_is_trained_is_one_line(
     number: int, sweep: list[str], command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Lightning makes exits of both signals, of SIGTERM one with exit code 0."""
+    """Lightning turns both signals into exits, and SIGTERM into one with exit code 0."""
     with monkeypatch.context() as patch:
         patch.setattr(FineTune, "on_train_epoch_start", lambda _: signal.raise_signal(number))
         done = command(*sweep, *TRIAL, "force=true")

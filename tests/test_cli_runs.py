@@ -59,7 +59,7 @@ def test_the_same_command_gives_bit_equal_results(method: str, command: Command,
 
 
 def test_retraining_as_a_method_is_another_draw_than_the_reference(command: Command) -> None:
-    """Its gaps are the noise floor: they are not zero by construction."""
+    """The gaps of ``method=retrain`` are the noise floor: they are not zero by construction."""
     found = command("tracking=none", "pretrain.epochs=1", "method=retrain").results
     assert found["rows"]["unlearned"]["distance/js_test"] > 0
 

@@ -18,7 +18,7 @@ SCENARIO = "digits · small_cnn · poison · m=100"
 
 @pytest.fixture
 def write(tmp_path: Path):
-    """Writes a finished run: of a method at a seed, with so many of 100 manipulated samples known."""
+    """Writes a finished run of a method at a seed, with ``known`` of 100 manipulated samples known."""
     root = tmp_path / "runs"
     root.mkdir()
 
@@ -101,7 +101,7 @@ def test_two_settings_of_a_method_are_not_mixed(write, tmp_path: Path) -> None:
 def test_what_cannot_be_drawn_is_explained(write, capsys) -> None:
     write("scrub", 10, 0, 0.2)
     for alpha in (1.0, 2.0):
-        root = write("ssd", 10, 0, 0.2, alpha=alpha, lam=1.0)  # one lambda is no map
+        root = write("ssd", 10, 0, 0.2, alpha=alpha, lam=1.0)  # one lambda is not a map
     with pytest.raises(UserError) as caught:
         dampening_figure(collect(root))
     assert caught.value.key == "method.alpha"

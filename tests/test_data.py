@@ -184,7 +184,7 @@ def test_models_of_other_pixels_are_others() -> None:
 
 
 def fed(tiny: Tiny, processes: int = 1) -> UnlearningData:
-    """The data module beside a trainer of so many processes."""
+    """The data module beside a trainer of this number of processes."""
     data = UnlearningData(tiny.data, tiny.split, tiny.problem.task)
     data.trainer = SimpleNamespace(world_size=processes)
     return data

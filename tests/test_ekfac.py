@@ -35,7 +35,7 @@ def test_ekfac_influences_are_those_of_the_formula() -> None:
 
 
 def test_a_dead_layer_has_no_part_in_ekfac_influences() -> None:
-    """Behind a ReLU that lets nothing through two classes are as likely, and the second layer's bias alone moves them.
+    """A ReLU lets nothing through: both classes are equally likely, and only the second layer's bias moves them.
 
     Its gradients are (.5, -.5) and (-.5, .5), of squared length .5: the one eigenvalue of four that is not 0.
     """

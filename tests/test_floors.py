@@ -56,7 +56,7 @@ def within(name: str) -> str:
 
 
 def level(name: str) -> int | None:
-    """The floor of a module, or of something in one; None where it has none."""
+    """The floor of a module, or of something in one; None for libraries."""
     parts = name.split(".")
     return next(
         (LEVEL[part] for part in (".".join(parts[:end]) for end in range(len(parts), 0, -1)) if part in LEVEL), None
@@ -91,7 +91,7 @@ def test_an_import_upwards_would_be_found() -> None:
 
 
 def test_no_modules_import_each_other() -> None:
-    """Also not by a detour, or inside of functions."""
+    """Imports inside functions count, and so do cycles through several modules."""
     names = {module(file).name for file in FILES}
     graph = {
         name: {other for other in names & set(found.imports) if other not in (name, PACKAGE.name)}
@@ -115,7 +115,7 @@ def test_one_place_builds() -> None:
 
 @pytest.mark.parametrize("name", ["_internal", "_exit"])
 def test_neither_internals_of_hydra_nor_an_exit_by_force(name: str) -> None:
-    """That is, no ``hydra._internal`` and no ``os._exit``."""
+    """Neither ``hydra._internal`` nor ``os._exit`` is used."""
     for file in [*CODE, ROOT / "run.py"]:
         assert not calls(file, name), file
         assert not any(name in imported.split(".") for imported in imports_of(file)), file

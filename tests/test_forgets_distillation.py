@@ -32,7 +32,7 @@ def test_forgets_a_class_and_keeps_the_others(method: str, remembered: float, pl
 
 
 def test_jit_forgets_most_classes_and_keeps_the_others(places: list[str]) -> None:
-    """In the median over five digits; most zeros are still recognised.
+    """The bounds hold for the median over five digits; most zeros are still recognised.
 
     At a rate of 5e-5 this original forgets the zeros too, but keeps only 0.57 of the retain set: no rate suits all
     digits.
@@ -56,7 +56,7 @@ UNIMPAIRED = ["method.noise_images=1", "method.copies=1", "method.batch_size=11"
 
 
 def test_unsir_forgets_a_class_by_impairing(places: list[str]) -> None:
-    """Its repair is fine-tuning, which at a larger rate would forget by itself; at this rate it does not."""
+    """UNSIR's repair is fine-tuning, which at a larger rate would forget by itself; at this rate it does not."""
     found = rows(places, "method=unsir", "scenario.classes=[0]")
     retrained, unlearned = found["retrained"], found["unlearned"]
     assert unlearned["forget/acc"] <= retrained["forget/acc"] + 0.15
@@ -87,7 +87,7 @@ def test_scrub_rewinds_to_the_error_of_unseen_samples(places: list[str]) -> None
 
 
 def test_emmn_does_not_forget_at_this_size(places: list[str]) -> None:
-    """It trains on noise on which the model errs, labelled as the forgotten class: that class takes over others here.
+    """EMMN trains on noise on which the model errs, labelled as the forgotten class: here that class replaces others.
 
     Nothing preserves the others, because the noise made for them has no error from the start. A twentieth of the usual
     training is used, which damages less (all of it leaves 0.2 of the retain set).

@@ -14,7 +14,7 @@ from tests.digits import rows
 
 @pytest.mark.parametrize("method", ["ssd", "lfssd", "assd", "alfssd", "xlf", "potion", "assd_repair"])
 def test_forgets_a_class_and_keeps_the_others(method: str, places: list[str]) -> None:
-    """In the median over five digits; of this original's 3s ASSD leaves most, and with the repair a quarter."""
+    """The bounds hold for the median over five digits; of the 3s ASSD leaves most, and with the repair a quarter."""
     whole = ["method.rho=0"] if method == "potion" else []  # its default leaves a fifth
     found = [rows(places, f"method={method}", f"scenario.classes=[{digit}]", *whole) for digit in range(5)]
     assert all(row["original"]["forget/acc"] == 1 for row in found)

@@ -95,7 +95,7 @@ def test_both_routes_invert_the_fisher_information_of_a_network() -> None:
 
 
 def test_an_ill_conditioned_curvature_is_inverted_from_single_precision() -> None:
-    """Of eigenvalues 1e6 / n to 1e-4 / n: in single precision the smallest would be rounding errors."""
+    """The eigenvalues go from 1e6 / n to 1e-4 / n: in single precision the smallest would be rounding errors."""
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.linalg.qr(torch.randn(m, 12, generator=generator).double())[0] for m in (12, 40))
     rows = (left * torch.logspace(3, -2, 12) @ right.T).float()
@@ -217,7 +217,7 @@ def test_wood_fisher_forgets_a_digit_and_keeps_the_others(places: list[str]) -> 
 
 
 def test_fisher_new_damages_what_it_should_keep(places: list[str]) -> None:
-    """Its noise follows retain batches only and not the forget set, so other digits are lost with the forgotten one.
+    """The noise follows retain batches only and not the forget set, so other digits are lost with the forgotten one.
 
     ``fisher`` forgets the class because it redraws that class's rows of the last layer.
     """

@@ -93,7 +93,7 @@ def test_jit_stacks_decide_the_memory_and_not_the_result(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("training", [False, True])
 def test_jit_counts_a_copy_without_noise_as_nothing(training: bool) -> None:
-    """In other batches, and under BatchNorm, equal images have unequal logits: over a distance of 0 they explode."""
+    """Equal images get unequal logits in other batches and under BatchNorm: divided by a distance of 0 they explode."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(32, 4))
     loss = JiT(model.train(training), noise="salt_and_pepper", sigma=1e-9, copies=30).forget_loss(images(3))

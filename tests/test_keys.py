@@ -42,7 +42,7 @@ def key(config: dict[str, Any]) -> Key:
 
 @pytest.fixture
 def fresh() -> Iterator[None]:
-    """Modules are found and read anew, now and afterwards."""
+    """Modules are found and read again, now and afterwards."""
     for cached in (module_spec, read_module):
         cached.cache_clear()
     yield
@@ -149,7 +149,7 @@ class Asking:
 
 
 def askers(words: tuple[str, ...]) -> dict[str, Callable[[], Key]]:
-    """How to get the keys of a run, and of the models and predictions in it."""
+    """Functions that return the keys of a run, and of the models and predictions in it."""
     job, network = job_of(*words)
     problem, room = job.problem, replace(job.lab, store=Asking())
 
@@ -175,7 +175,7 @@ def job_of(*words: str) -> tuple[Job, nn.Module]:
 
 @functools.cache
 def keys_of(words: tuple[str, ...]) -> dict[str, Key]:
-    """Those keys, of the code as it is."""
+    """The keys of ``askers`` for the code as it is."""
     return {what: one() for what, one in askers(words).items()}
 
 
@@ -222,7 +222,7 @@ def test_a_users_code_decides_the_key_and_comments_do_not(own: Path) -> None:
     "line", ["import helping", "from helping import rate", "import helping.deeper", "def f():\n    import helping\n"]
 )
 def test_a_users_other_modules_decide_the_key(own: Path, line: str) -> None:
-    """However they are imported, and the ``__init__`` of their package too; nothing is run to find them."""
+    """They count however they are imported, with the ``__init__`` of their package; nothing is run to find them."""
     package = own.with_name("helping")
     package.mkdir()
     (package / "__init__.py").write_text("rate = 1\nraise RuntimeError('imported')\n")

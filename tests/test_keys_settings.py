@@ -77,7 +77,7 @@ def test_nothing_is_not_the_same_as_another_nothing(value: object) -> None:
     assert key_of({"addon": value}, []).digest not in digests
 
 
-# What decides nothing
+# Settings that do not count
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_a_bare_word_is_a_folder_only_where_folders_are_expected(
 def test_a_bare_word_that_is_a_file_counts_by_itself_and_by_its_content(
     tmp_path: Path, own: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So that two choices never look alike because files happen to have their names."""
+    """Two choices must not look alike because files happen to have their names."""
     monkeypatch.chdir(tmp_path)
     for name in ("cats", "dogs"):
         (tmp_path / name).write_text("")

@@ -1,4 +1,4 @@
-"""CF-k and EU-k: which tensors move and which are drawn anew, for each kind of network."""
+"""CF-k and EU-k: which tensors move and which are initialised again, for each kind of network."""
 
 import copy
 from functools import partial

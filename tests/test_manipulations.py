@@ -126,7 +126,7 @@ def test_a_shuffle_keeps_the_number_of_each_label(animals: Dataset) -> None:
 
 
 def test_who_is_known_tells_nothing_of_the_new_labels(animals: Dataset) -> None:
-    """With the same seed for everything: the known part does not follow the order of the permutation."""
+    """Even if all seeds are equal, the known part does not follow the order of the permutation."""
     many = replace(animals, labels=torch.arange(90), classes=tuple(map(str, range(90))))
     same = 0
     for seed in range(50):
@@ -144,7 +144,7 @@ def test_who_is_known_tells_nothing_of_the_new_labels(animals: Dataset) -> None:
         (lambda: Confusion(0, ["bee"]), "scenario.classes", "value"),
         (lambda: Confusion(0, ["bee", 1]), "scenario.classes", "value"),  # one class twice
         (lambda: Confusion(0, ["bee", "cat"]), "scenario.classes", "choice"),
-        (lambda: EACH["poison"](known=0.01), "scenario.known", "value"),  # of 20 is none
+        (lambda: EACH["poison"](known=0.01), "scenario.known", "value"),  # selects none of 20
         (lambda: EACH["poison"](known_count=21), "scenario.known_count", "value"),  # of 20
         (lambda: EACH["poison"](known=0.5, known_count=3), "scenario.known", "conflict"),
         (lambda: LabelShuffle(0, count=1), "scenario.count", "value"),  # one label cannot be permuted
@@ -191,7 +191,7 @@ def test_a_sweep_over_the_known_part_trains_one_original_model(places: list[str]
 def test_the_original_model_of_a_poison_of_no_sample_is_that_of_the_clean_data(
     places: list[str], tmp_path: Path
 ) -> None:
-    """Each is trained in a store of its own, so that none is taken for another."""
+    """Each is trained in a store of its own, so that none is mistaken for another."""
     job = job_of("scenario=poison", "pretrain.epochs=1", "model=mlp", *places)
     raw, train = job_of("scenario=random", *places).problem.data, job.problem.split.train
     data = {"clean": raw, "none": EACH["poison"](patch=2).spoiled(raw, NONE), "some": job.problem.data}

@@ -85,7 +85,7 @@ class Spy(UnlearningData):
         return batch
 
     def check(self, method: Method) -> None:
-        """Assert that whoever was handed something had declared it: the stream, its samples, and labels or none."""
+        """Assert that methods and add-ons received what they declared: the stream, its samples, and labels or none."""
         known = {**self.split.sets, "train": torch.cat([self.split.forget, self.split.retain])}
         for who, stream, batch in self.handed + self.looked:
             assert torch.isin(batch.ids, known[stream]).all()
@@ -224,7 +224,7 @@ def test_addons_are_refused_by_a_method_that_takes_no_steps(places: list[str]) -
 
 
 def test_addons_of_a_training_that_follows_an_edit_are_checked_before_anything_is_trained(places: list[str]) -> None:
-    """SalUn's mask of a batch needs a forget batch in each step, and the filter's training has none."""
+    """SalUn's mask of a batch needs a forget batch in each step, and the filter's training does not have one."""
     with pytest.raises(UserError) as raised:
         Job.of(composed("method=influence_filter", "addon=[saliency_batch]", *places)[0]).checked()
     assert (raised.value.key, raised.value.kind) == ("addon", "conflict")

@@ -66,7 +66,7 @@ def test_logits_for_every_image_size(name, shape):
 def test_blocks_hold_every_parameter_once(model):
     in_blocks = [id(parameter) for block in model.blocks for parameter in block.parameters()]
     assert sorted(in_blocks) == sorted(id(parameter) for parameter in model.parameters())
-    assert all(any(p.ndim > 1 for p in block.parameters()) for block in model.blocks), "a norm is no block of its own"
+    assert all(any(p.ndim > 1 for p in block.parameters()) for block in model.blocks), "a norm is not a separate block"
     assert [p.shape[0] for p in model.blocks[-1].parameters()][-1] == 7, "the head is the last block"
 
 

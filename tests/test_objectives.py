@@ -108,7 +108,7 @@ def test_scrub_joint_takes_both_objectives_in_a_step(tiny: Tiny) -> None:
     close(tiny, w)
 
 
-# What an epoch is
+# The length of an epoch
 
 
 @pytest.mark.parametrize(("epoch_of", "steps"), [("longest", 2), ("shortest", 1)])

@@ -32,7 +32,7 @@ POISON = ("tracking=none", "scenario=poison", "method=original", "evaluation.mem
 
 @pytest.fixture
 def pictures() -> Dataset:
-    """Of 5 x 6 pixels in two channels, none of which is 0 or 255; rows 0-19 train, 20-24 validation, 25-29 test."""
+    """Pictures of 5 x 6 pixels in two channels, with no 0 or 255; rows 0-19 train, 20-24 validation, 25-29 test."""
     inputs = torch.randint(1, 255, (30, 5, 6, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     ids = torch.arange(30)
     statistics = (0.5, 0.25), (0.5, 0.25)
@@ -114,7 +114,7 @@ def test_images_of_the_target_class_can_be_left_out(pictures: Dataset) -> None:
 
 
 def test_the_trigger_decides_the_digest_and_so_the_original_model(pictures: Dataset) -> None:
-    """Of pictures that are all bees already nothing but the square changes."""
+    """All pictures are bees already, so nothing but the square changes."""
     bees = replace(pictures, labels=torch.ones_like(pictures.labels))
     options = [{}, {"patch": 2}, {"corner": "top_left"}, {"margin": 1}, {"value": 0}, {"seed": 1}]
     digests = [Poison(**{"seed": 0, "target": 1} | o).prepare(bees).data.digest for o in options]
@@ -122,7 +122,7 @@ def test_the_trigger_decides_the_digest_and_so_the_original_model(pictures: Data
 
 
 def test_the_square_stays_where_it_is_while_the_image_is_augmented(pictures: Dataset) -> None:
-    """As methods get it: cropped and flipped, square last; and as predictions do, for poisoned samples alone."""
+    """Methods get cropped and flipped images, predictions unchanged ones; only poisoned samples have the square."""
     moving = replace(pictures, crop=2, flip=True)
     problem = Poison(0, target=1, patch=2, value=255, count=19).prepare(moving)
     data = problem.data

@@ -121,7 +121,7 @@ def words_of(node: ast.AST) -> str:
 
 
 def test_the_sentences_of_a_module_are_found() -> None:
-    """That the test above can fail."""
+    """The test above can fail."""
     code = parsed('WHY = "it is too large"\nraise ValueError("this one is fine")\nx = f"{a} is too large"\n').code
     assert [text for node in ast.walk(code) if (text := words_of(node))][:2] == ["it is too large", "x is too large"]
 
@@ -138,7 +138,7 @@ class Own:
     rate: float = 0.5
 
     def step(self, size: int = 3) -> float:
-        """What it does."""
+        """Take a step."""
         if size < 0:
             raise ValueError(f"a size of {size} is too small") from None
         log.warning("a size of %s", size)
@@ -151,7 +151,7 @@ class Own:
     ("old", "new"),
     [
         ('"""A class."""', '"""Another class."""'),
-        ('        """What it does."""\n', "        # what it does\n        pass\n"),
+        ('        """Take a step."""\n', "        # take a step\n        pass\n"),
         ("rate: float", "rate: int"),
         ("size: int", "size"),
         ("-> float", ""),

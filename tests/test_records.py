@@ -1,4 +1,4 @@
-"""What a run leaves behind, whole or not at all."""
+"""The records of a run: complete or absent."""
 
 import json
 import logging
@@ -77,7 +77,7 @@ def own_places(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> list[s
 
 @pytest.fixture(scope="module")
 def found(own_places: list[str]) -> tuple[Request, Result]:
-    """A request and what it finds, for tests that record it anew."""
+    """A request and its result, for tests that record it again."""
     request = asked(own_places)
     job = Job.of(request.config)
     return request, pipeline.results(job, job.checked().access)

@@ -33,7 +33,7 @@ def fisher_by_loop(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def small_cnn(sure: float = 1.0) -> nn.Module:
-    """In double precision, with running statistics of its own; ``sure`` scales the logits."""
+    """A small CNN in double precision, with running statistics of its own; ``sure`` scales the logits."""
     torch.manual_seed(0)
     model = SmallCNN((1, 8, 8), 10).double()
     for _ in range(3):
@@ -81,7 +81,7 @@ def odd() -> nn.Module:
 
 
 class PositionsFirst(nn.Module):
-    """A layer whose first dimension is over positions: a position must not be taken for a sample.
+    """A layer whose first dimension is over positions: a position must not be mistaken for a sample.
 
     There are as many positions as samples, or a multiple.
     """

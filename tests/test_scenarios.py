@@ -1,4 +1,4 @@
-"""What each scenario forgets, on data small enough to count by hand; and which setting an error names."""
+"""The forget set of each scenario, on data small enough to count by hand; and the setting that an error names."""
 
 import json
 from collections.abc import Callable
@@ -209,7 +209,7 @@ def test_unlearning_wrong_labels_end_to_end(places: list[str]) -> None:
         (ClassForgetting(0, ["dog"], count=1, fraction=0.1), "scenario.count", "conflict"),
         (RandomForgetting(0, count=13), "scenario.count", "value"),  # of 12
         (RandomForgetting(0, count=12), "scenario", "value"),
-        (RandomForgetting(0, fraction=0.01), "scenario.fraction", "value"),  # of 12 is none
+        (RandomForgetting(0, fraction=0.01), "scenario.fraction", "value"),  # selects none of 12
         (SubclassForgetting(0, ["bea"]), "scenario.classes", "choice"),
         (SubclassForgetting(0, ["mammal"]), "scenario.classes", "choice"),  # a super-class
     ],

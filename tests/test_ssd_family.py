@@ -161,7 +161,7 @@ def test_percentile_is_linear_between_neighbours() -> None:
 
 def test_ratios_without_a_number_are_left_out() -> None:
     found = sorted_ratios(torch.tensor([1.0, 0.0, 6.0, 0.0, 1.0]), torch.tensor([0.0, 0.0, 2.0, 5.0, 1.0]))
-    assert found.tolist() == [0.0, 1.0, 3.0]  # 1 / 0 and 0 / 0 are none
+    assert found.tolist() == [0.0, 1.0, 3.0]  # 1 / 0 and 0 / 0 are left out
 
 
 def test_percentile_follows_the_share_of_the_forget_set() -> None:

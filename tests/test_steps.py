@@ -128,7 +128,7 @@ def test_the_schedule_of_scrub_stands_still_in_the_maximising_passes(tiny: Tiny)
         (1, "f rr rr rr"),
         (3, "f rr f rr f rr"),
         (4, "ff rr ff rr rr"),  # two of three shares of 4 / 3, rounded up
-        (8, "fff rr fff rr ff rr"),  # the third step of a pass begins the forget set anew
+        (8, "fff rr fff rr ff rr"),  # the third step of a pass starts the forget set again
     ],
 )
 def test_scrub_takes_so_many_forget_steps(tiny: Tiny, forget_steps: int, expected: str) -> None:

@@ -50,7 +50,7 @@ def ones() -> tuple[dict, dict]:
 
 
 def files(folder: Path) -> list[str]:
-    """All but the lock files, which stay."""
+    """All files but the lock files, which stay."""
     return sorted(p.name for p in folder.rglob("*") if p.is_file() and p.suffix != ".lock")
 
 

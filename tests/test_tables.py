@@ -112,7 +112,7 @@ def test_what_is_not_a_table_is_refused(text: str, tmp_path: Path) -> None:
     assert refused.value.key == "table"
 
 
-# What Hydra composes
+# Composition by Hydra
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ def own_targets(node: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any]]
 def unnamed(node: Mapping[str, Any], where: str, supplied: set[str]) -> list[str]:
     """The options of a node's target, up to its bases, that the node does not name."""
     accepted, _ = parameters(target_of(node, where))
-    partial = bool(node.get("_partial_"))  # then whoever calls it gives what it requires
+    partial = bool(node.get("_partial_"))  # then its caller gives the required arguments
     return [
         f"{where}.{name}"
         for name, parameter in accepted.items()

@@ -23,7 +23,7 @@ TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")  # t
 
 
 def run(python: Sequence[str]) -> str:
-    """What a Python process with one thread prints."""
+    """The output of a Python process with one thread."""
     done = subprocess.run(
         [sys.executable, *python],
         cwd=ROOT,
@@ -157,7 +157,7 @@ def test_the_number_of_processes_does_not_decide_the_result(method: list[str], r
 
 
 def test_processes_share_the_images_with_the_trigger(root: Path) -> None:
-    """Each predicts a part of them, and what they gather is what one process predicts."""
+    """Each process predicts a part of the samples; gathered, they equal the predictions of one process."""
     words = ["scenario=poison", "method=original"]
     both, one = together(root, *words), alone(root, *words)
     assert both["rows"]["original"]["backdoor/attack"] > 0.5
