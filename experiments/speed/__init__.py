@@ -1,1 +1,1 @@
-"""How fast the framework is, as ratios to the least work that the same result needs."""
+"""The speed of the framework, as ratios to the least work that the same result needs."""

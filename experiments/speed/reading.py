@@ -61,7 +61,7 @@ def evaluation(pairs: int) -> Claim:
 
 
 class Evaluation:
-    """What a run does after the unlearning, with the reference models' predictions in the store.
+    """The work of a run after the unlearning, with the reference models' predictions in the store.
 
     Each call predicts every sample with another unlearned network, whose predictions are not in the store yet, reads
     those of the other two models, and computes all default metrics of the three and the gaps.
