@@ -45,7 +45,7 @@ def test_a_finished_run_is_not_repeated_unless_forced(command: Command, tmp_path
     assert file.stat().st_mtime_ns > stamp
 
 
-@pytest.mark.parametrize("method", ["scrub", "ssd", "jit", "retrain"])
+@pytest.mark.parametrize("method", ["scrub", "ssd", "retrain"])
 def test_the_same_command_gives_bit_equal_results(method: str, command: Command, tmp_path: Path) -> None:
     words = ["tracking=none", "debug=fast", f"method={method}"]
     first = command(*words, f"paths.store={tmp_path}/one")
