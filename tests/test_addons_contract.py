@@ -198,9 +198,14 @@ def test_an_addon_refuses_a_method_that_lacks_what_it_changes(method: str, addon
 
 def test_a_refusal_names_what_the_addon_needs_and_what_the_method_draws(places: list[str]) -> None:
     assert str(refusal(places, "method=finetune", "addon=[opt]")) == (
-        "the add-on Opt needs a forget batch and a retain batch in every step, and FineTune takes a retain batch: "
-        "choose a method such as neggrad_plus"
+        "the add-on Opt needs batches of forget and retain in every step, and FineTune has retain: choose a method "
+        "such as neggrad_plus"
     )
+
+
+def test_the_original_as_a_method_takes_no_addons(places: list[str]) -> None:
+    error = refusal(places, "method=original", "addon=[l1]")
+    assert (error.key, error.kind) == ("addon", "conflict")
 
 
 @pytest.mark.parametrize("method", ["scrub", "scrub_joint"])

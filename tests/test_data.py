@@ -13,6 +13,7 @@ from unlearning.config.build import Spec
 from unlearning.data.datamodule import UnlearningData
 from unlearning.data.datasets import Dataset, coarsened, hold_out
 from unlearning.data.digits import digits
+from unlearning.data.feed import Feed, Phase
 from unlearning.data.transform import Transform, rotated
 from unlearning.data.trigger import Trigger
 from unlearning.errors import UserError
@@ -39,7 +40,8 @@ def test_digits_declare_the_statistics_of_their_pixels() -> None:
 def test_what_a_network_sees_decides_the_digest() -> None:
     data = image_data()
     changes = [{"crop": 1}, {"flip": True}, {"mean": (0.5, 0.4, 0.2)}, {"std": (0.2, 0.25, 0.2)}]
-    assert len({data.digest, *(replace(data, **change).digest for change in changes)}) == 5
+    changes += [{"classes": (*data.classes, "one more")}]  # another network, with one more output
+    assert len({data.digest, *(replace(data, **change).digest for change in changes)}) == 6
 
 
 def image_data(crop: int = 0, flip: bool = False) -> Dataset:
@@ -258,3 +260,17 @@ def test_a_class_that_does_not_exist(wanted: str | int) -> None:
     with pytest.raises(UserError) as caught:
         digits(seed=0).class_number(wanted, "scenario.target")
     assert (caught.value.key, caught.value.kind) == ("scenario.target", "choice")
+
+
+@pytest.mark.parametrize("feed", [Feed(("forget",)), Feed(("retain",)), Feed(("validation",), labels=False)])
+def test_a_phase_draws_no_more_than_its_method_declares(feed: Feed, tiny: Tiny) -> None:
+    """Forget samples, labels and validation samples are not handed to a method that declares retain inputs alone."""
+
+    class Greedy(FineTune):
+        feed = Feed(("retain",), labels=False)
+
+        def phases(self) -> list[Phase]:
+            return [Phase("greedy", replace(feed, batch_sizes=self.feed.batch_sizes))]
+
+    with pytest.raises(ValueError, match="declares"):
+        tiny.fit(Greedy(tiny.model, optimizer=lambda parameters: torch.optim.SGD(parameters, 0.1)))

@@ -26,7 +26,7 @@ from .config.tables import Row, merged
 from .data.own import Samples, read_samples
 from .engine.evaluation import Curves, Model
 from .engine.evaluation import evaluate as evaluate_models
-from .engine.fitting import curves_of, fit
+from .engine.fitting import built, curves_of, fit
 from .engine.outside import compute_like, copied, networks_like, problem_of, weights_of
 from .engine.predict import predict
 from .errors import UserError
@@ -115,12 +115,8 @@ def unlearn(
         node, rows = method_settings(method, options, recipe_of(recipe, dataset), dataset, model_name, asked)
         named = addons if isinstance(addons, Mapping) else {name: {} for name in addons}
         nodes = {name: merged(choice("addon", name).get(name, {}), own) for name, own in named.items()}
-        built = [spec.build() for spec in specs(nodes, "addon").values()]
-        unlearning: Method = Spec("method", node).build(model=copied(model), **({"addons": built} if built else {}))
-        unlearning.check(problem.task)
-        for addon in unlearning.addons:
-            addon.check(unlearning)
         compute = compute_like(model, predict_batch_size)
+        unlearning = built(Spec("method", node), specs(nodes, "addon"), copied(model), problem, compute)
         cost = fit(unlearning, problem, compute, seed, networks_like(model, fresh), method)
     device = weights_of(model).device
     return Unlearned(unlearning.model.to(device), cost, unlearning.access, curves_of(unlearning), node, rows)

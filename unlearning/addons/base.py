@@ -36,10 +36,10 @@ class Addon(L.Callback):
     def check(self, method: Steps) -> None:
         """Raise a ``UserError`` if the method cannot carry this add-on."""
         if not set(self.needs) <= set(method.always_draws):
-            wanted, drawn = (" and a ".join(f"{s} batch" for s in streams) for streams in (self.needs, method.streams))
             raise UserError(
-                f"the add-on {type(self).__name__} needs a {wanted} in every step, and {type(method).__name__} "
-                f"{'takes a ' + drawn if drawn else 'takes none'}: choose a method such as neggrad_plus",
+                f"the add-on {type(self).__name__} needs batches of {' and '.join(self.needs)} in every step, and "
+                f"{type(method).__name__} has {' and '.join(method.streams) or 'none'}: choose a method such as "
+                "neggrad_plus",
                 key="addon",
                 kind="conflict",
             )

@@ -71,7 +71,8 @@ def register(root: Path | None = None) -> None:
 def plain(config: Any, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The composed configuration as plain dicts and lists: interpolations resolved, paths absolute, threads chosen.
 
-    ``overrides`` are the settings of the command line. Raises ``UserError`` for a top-level key that does not exist, and for a seed, a trial or a path that cannot be one.
+    ``overrides`` are the settings of the command line. Raises ``UserError`` for a top-level key that does not exist,
+    and for a seed, a trial or a path that cannot be one.
     """
     found: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     known = {field.name: found[field.name] for field in fields(Schema)}

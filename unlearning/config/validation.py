@@ -6,12 +6,12 @@ Bounds stand in the signatures as ``Annotated`` types (see ``types``), so a wron
 from __future__ import annotations
 
 import inspect
+import pkgutil
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hydra.utils import get_object
 from pydantic import ConfigDict, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
 
 from ..errors import UserError, nearest
@@ -39,7 +39,7 @@ def target_of(node: Any, where: str) -> Callable[..., Any]:
             f"{where}={node} has no _target_: name the class or function that it builds, or leave it out", key=where
         )
     try:
-        return get_object(node["_target_"])
+        return pkgutil.resolve_name(node["_target_"])
     except Exception as error:  # an import may fail in any way; the reason is shown
         message = f"{where}._target_={node['_target_']} cannot be imported: {error}"
         raise UserError(message, key=f"{where}._target_") from None

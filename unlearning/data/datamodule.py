@@ -151,7 +151,12 @@ class UnlearningData(L.LightningDataModule):
         return self.trainer.world_size if self.trainer else 1
 
     def train_dataloader(self) -> CombinedLoader | DataLoader[Any]:
-        feed = self.method.phase.feed
+        feed, declared = self.method.phase.feed, self.method.feed
+        if "validation" in feed.streams or not {*feed.streams} <= {*declared.streams} or feed.labels > declared.labels:
+            raise ValueError(
+                f"{type(self.method).__name__} declares {declared.streams} (labels: {declared.labels}), and a phase "
+                f"draws {feed.streams} (labels: {feed.labels})"
+            )
         loaders: dict[str, Any] = {name: self.loader(name, feed) for name in feed.streams}
         if not loaders:  # a method that makes its own inputs: its batches are numbers, which the processes share
             return DataLoader(range((feed.steps or 0) * self.processes), batch_size=None)  # type: ignore[arg-type]

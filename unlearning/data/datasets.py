@@ -133,9 +133,9 @@ class Dataset:
     def digest(self) -> str:
         """SHA-256 of everything that decides what a network sees.
 
-        These are the samples, labels, split, normalisation, augmentation and trigger.
+        These are the samples, labels, number of classes, split, normalisation, augmentation and trigger.
         """
-        prepared = self.mean, self.std, self.crop, self.flip, self.rotation
+        prepared = len(self.classes), self.mean, self.std, self.crop, self.flip, self.rotation
         digest = hashlib.sha256(repr(prepared).encode())
         for tensor in (self.inputs, self.labels, self.train, self.validation, self.test):
             digest.update(tensor.contiguous().numpy().data)

@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from ..errors import UserError
 from ..runtime.digests import file_digest
+from ..runtime.progress import DECODING
 
 log = logging.getLogger("unlearning")
 
@@ -67,7 +68,7 @@ def decode_all(files: list[Path], size: int, path: Path) -> None:
     out = np.lib.format.open_memmap(path, "w+", np.uint8, (len(files), size, size, 3))
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside Python's global lock
         images = pool.map(partial(decode, size), files)
-        for row, image in enumerate(track(images, "Decoding images", total=len(files))):
+        for row, image in enumerate(track(images, DECODING, total=len(files))):
             out[row] = image
     out.flush()
 

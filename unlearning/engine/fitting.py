@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
 
 import lightning as L
 import torch
 from torch import Tensor, nn
 
+from ..config.build import Spec
 from ..data.datamodule import UnlearningData
 from ..errors import UserError
 from ..methods.base import Method
@@ -18,7 +18,7 @@ from ..methods.one_shot import OneShot
 from ..runtime.cost import Meter
 from ..runtime.distributed import lead
 from ..runtime.interrupts import interruptible
-from ..runtime.progress import Progress
+from ..runtime.progress import OBSERVING, REPAIRING, UNLEARNING, Progress
 from ..scenarios.base import Problem
 from ..types import Networks
 from .compute import Compute
@@ -29,10 +29,7 @@ Costs = dict[str, float]
 Observed = tuple[dict[str, Tensor], Costs]  # observations by name, and what making them cost
 
 
-class Cache(Protocol):
-    """Where observations are kept: returns what is there, or what ``make`` makes."""
-
-    def __call__(self, make: Callable[[], Observed]) -> Observed: ...
+Cache = Callable[[Callable[[], Observed]], Observed]  # returns the observations it keeps, or those that are made
 
 
 def make_now(make: Callable[[], Observed]) -> Observed:
@@ -46,7 +43,7 @@ def fit(
     compute: Compute,
     seed: int,
     networks: Networks | None = None,
-    title: str = "Unlearning",
+    title: str = UNLEARNING,
     cached: Cache = make_now,
 ) -> Costs:
     """Let a method change its model, which ends on the CPU in eval mode; returns what that cost.
@@ -77,6 +74,36 @@ def fit(
     return cost
 
 
+def built(spec: Spec, addons: Mapping[str, Spec], network: nn.Module, problem: Problem, compute: Compute) -> Method:
+    """A method with its add-ons around a network. Raises ``UserError`` if it cannot serve the problem."""
+    given = {"addons": [addon.build() for addon in addons.values()]} if addons else {}
+    method: Method = spec.build(model=network, **given)
+    method.check(problem.task)
+    parts = [method]  # those that Lightning fits
+    if isinstance(method, OneShot) and method.repair is not None:
+        parts = [method, method.repair] if method.streams else [method.repair]
+    for part in parts:
+        for addon in part.addons:
+            addon.check(part)
+        compute.check(part)
+    return method
+
+
+def made(
+    method: Method,
+    problem: Problem,
+    compute: Compute,
+    seed: int,
+    networks: Networks,
+    title: str = UNLEARNING,
+    cached: Cache = make_now,
+) -> tuple[dict[str, Tensor], Costs]:
+    """Weights and curves that ``fit`` makes, as tensors by ``weight <name>`` and ``curve <name>``, and the costs."""
+    cost = fit(method, problem, compute, seed, networks, title, cached)
+    curves = {f"curve {name}": torch.stack(values).float() for name, values in method.curves.items()}
+    return {f"weight {name}": tensor for name, tensor in state_of(method.model).items()} | curves, cost
+
+
 def run(method: Method, compute: Compute, title: str) -> None:
     """Lightning's fit."""
     began = time.perf_counter()
@@ -89,7 +116,7 @@ def fit_one_shot(method: OneShot, compute: Compute, seed: int, cached: Cache) ->
     """Observe, edit, repair: one account of the costs and curves of all three."""
 
     def observe() -> Observed:
-        run(method, compute, "Observing")
+        run(method, compute, OBSERVING)
         return method.observations, method.meter.metrics()
 
     observations, cost = cached(observe) if method.streams else ({}, None)
@@ -101,7 +128,7 @@ def fit_one_shot(method: OneShot, compute: Compute, seed: int, cached: Cache) ->
     edit(method, compute, observations)
     if method.repair is not None:
         method.repair.data, method.repair.meter, method.repair.curves = method.data, method.meter, method.curves
-        run(method.repair, compute, "Repairing")
+        run(method.repair, compute, REPAIRING)
     found = method.meter.metrics()
     return found if cost is None else found | {"cost/passes_run": run_now + found["cost/passes"] - cost["cost/passes"]}
 

@@ -15,7 +15,7 @@ from typing import Any
 from ..config.imports import PACKAGE, Module, closure
 from ..runtime.digests import content_digest
 
-LIBRARIES = ("torch", "torchvision", "timm", "lightning", "scikit-learn")
+LIBRARIES = ("torch", "torchvision", "timm", "lightning", "torchmetrics", "scikit-learn", "numpy", "pandas", "pillow")
 OPTIONAL = ("kronfluence",)  # libraries that decide numbers where they are installed and imported
 PLACEMENT = ("_target_", "accelerator", "strategy", "devices", "num_nodes")  # of the trainer: where it runs
 FOLDERS = ("root", "folder", "dir", "directory", "path")  # keys under which a bare word may name a folder

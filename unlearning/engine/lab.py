@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import lightning as L
-import torch
 from torch import Tensor, nn
 
 from ..config.build import Spec
@@ -16,10 +15,11 @@ from ..errors import UserError
 from ..methods.base import Method
 from ..methods.one_shot import OneShot
 from ..runtime.digests import ids_digest, state_digest
+from ..runtime.progress import training
 from ..scenarios.base import Problem
 from .compute import Compute
 from .evaluation import Curves
-from .fitting import Observed, fit, points, state_of
+from .fitting import Observed, built, made, points
 from .key import Key, key_of
 from .networks import Architecture
 from .predict import predict
@@ -65,9 +65,10 @@ class Lab:
     def train(self, problem: Problem, recipe: Spec, ids: Tensor, seed: int, name: str = "model") -> Trained:
         """The model that a recipe makes of the samples ``ids``; ``name`` is for the progress bar and messages."""
         network = self.architecture.network(problem.data)
-        learning = problem.learning(ids)
+        numerics = {k: v for k, v in self.compute.numerics.items() if k != "predict_batch_size"}
+        learning, networks = problem.learning(ids), self.architecture.networks(problem.data)
         key = key_of(
-            self.settings | {"pretrain": recipe.node, "seed": seed},
+            self.settings | {"trainer": numerics, "pretrain": recipe.node, "seed": seed},
             MAKING,
             data={"samples": problem.data.digest, "ids": ids_digest(ids)},
         )
@@ -76,7 +77,7 @@ class Lab:
             method: Method = recipe.build(model=copy.deepcopy(network))
             try:
                 method.check(learning.task)
-                return self.fitted(method, learning, seed, f"Training: {name}")
+                return made(method, learning, self.compute, seed, networks, training(name))
             except UserError as error:
                 if error.key.partition(".")[0] not in ("method", ""):
                     raise
@@ -125,30 +126,14 @@ class Lab:
                 entry = self.store.get_or_create("observations", observed, observe)
                 return entry.tensors, dict(entry.facts)
 
-            return self.fitted(unlearning, problem, seed, "Unlearning", cached)
+            networks = self.architecture.networks(problem.data)
+            return made(unlearning, problem, self.compute, seed, networks, cached=cached)
 
         return self.restored(copy.deepcopy(start), "unlearned", key, make, again)
 
     def method(self, problem: Problem, method: Spec, addons: Mapping[str, Spec], network: nn.Module) -> Method:
-        """A method with its add-ons around a network, if it can serve the problem. Raises ``UserError`` if not."""
-        given = {"addons": [spec.build() for spec in addons.values()]} if addons else {}
-        found: Method = method.build(model=network, **given)
-        found.check(problem.task)
-        parts = [found]  # those that Lightning fits
-        if isinstance(found, OneShot) and found.repair is not None:
-            parts = [found, found.repair] if found.streams else [found.repair]
-        for part in parts:
-            for addon in part.addons:
-                addon.check(part)
-            self.compute.check(part)
-        return found
-
-    def fitted(self, method: Method, problem: Problem, seed: int, name: str, *cached: Any) -> Contents:
-        """The tensors and facts of a store's entry: weights, cost and curves."""
-        cost = fit(method, problem, self.compute, seed, self.architecture.networks(problem.data), name, *cached)
-        curves = {f"curve {name}": torch.stack(values).float() for name, values in method.curves.items()}
-        weights = {f"weight {name}": tensor for name, tensor in state_of(method.model).items()}
-        return weights | curves, cost
+        """A method with its add-ons around a network. Raises ``UserError`` if it cannot serve the problem."""
+        return built(method, addons, network, problem, self.compute)
 
     def restored(
         self, network: nn.Module, kind: str, key: Key, make: Callable[[], Contents], again: bool = False

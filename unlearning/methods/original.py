@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from ..addons.base import Addon
 from ..data.feed import Feed, Phase
+from ..errors import UserError
 from .base import Method
 
 
@@ -13,8 +15,14 @@ class Original(Method):
 
     feed = Feed(streams=())
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__(model)
+    def __init__(self, model: nn.Module, addons: Sequence[Addon] = ()) -> None:
+        super().__init__(model, addons=addons)
+        if self.addons:
+            raise UserError(
+                "add-ons change the steps of first-order methods; the original model is not changed at all",
+                key="addon",
+                kind="conflict",
+            )
 
     def phases(self) -> Sequence[Phase]:
         return []

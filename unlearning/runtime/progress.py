@@ -7,6 +7,13 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+UNLEARNING, OBSERVING, REPAIRING, DECODING = "Unlearning", "Observing", "Repairing", "Decoding images"  # titles
+
+
+def training(name: str) -> str:
+    """The title of the training of a model by that name."""
+    return f"Training the {name} model"
+
 
 class Progress(L.Callback):
     """One bar for all epochs, on stderr, gone when the work is done; silent where stderr is not a terminal."""
