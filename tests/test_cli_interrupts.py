@@ -82,6 +82,7 @@ def test_help_is_quick_to_import_and_teaches() -> None:
         assert word in done.stdout
 
 
+@pytest.mark.slow
 def test_two_sweeps_at_once_do_not_collide(tmp_path: Path) -> None:
     words = [*FAST, f"paths.root={tmp_path}", "tracking=sqlite"]
     both = [start("-m", *words, f"scenario.count=5,7,{extra}") for extra in (9, 11)]

@@ -31,6 +31,7 @@ def test_forgets_a_class_and_keeps_the_others(method: str, remembered: float, pl
     assert unlearned["test_retain/acc"] >= retrained["test_retain/acc"] - 0.04
 
 
+@pytest.mark.slow
 def test_jit_forgets_most_classes_and_keeps_the_others(places: list[str]) -> None:
     """The bounds hold for the median over five digits; most zeros are still recognised.
 
@@ -66,6 +67,7 @@ def test_unsir_forgets_a_class_by_impairing(places: list[str]) -> None:
     assert unimpaired["forget/acc"] >= 0.8
 
 
+@pytest.mark.slow
 def test_unsir_impairs_a_sub_class(places: list[str]) -> None:
     """The whole super-class is impaired, and its retained samples repair it: most of the digit is recognised again."""
     subclass = ["method=unsir", "scenario=subclass", "scenario.classes=[8]"]
@@ -75,6 +77,7 @@ def test_unsir_impairs_a_sub_class(places: list[str]) -> None:
     assert impaired["retain/acc"] >= 0.9
 
 
+@pytest.mark.slow
 def test_scrub_rewinds_to_the_error_of_unseen_samples(places: list[str]) -> None:
     """Five maximising passes make random forget samples worse than unseen ones; an earlier epoch is nearer to these."""
     options = ["method=scrub", "scenario=random", "scenario.count=100", "method.msteps=5", "retrained=false"]

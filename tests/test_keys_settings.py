@@ -251,6 +251,10 @@ def test_values_that_name_no_file_are_settings(tmp_path: Path, own: None, value:
     assert found.parts["file"] == {}
 
 
-def test_a_cache_decides_nothing_whatever_it_holds(tmp_path: Path, own: None) -> None:
-    first = key(with_own("dataset", cache=str(tmp_path)))
-    assert key(with_own("dataset", cache=None)).digest == first.digest
+def test_the_cache_of_decoded_images_decides_nothing_and_a_users_option_of_that_name_does(
+    tmp_path: Path, own: None
+) -> None:
+    pictures = config_of("dataset=image_folder", f"dataset.root={tmp_path}")
+    elsewhere = pictures | {"dataset": pictures["dataset"] | {"cache": str(tmp_path / "elsewhere")}}
+    assert key(elsewhere).digest == key(pictures).digest
+    assert key(with_own("dataset", cache=1)).digest != key(with_own("dataset", cache=2)).digest

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -49,6 +50,13 @@ REFUSES = {  # the setting that the refusal is about
     ("conv_transpose", "table"): "model",
     ("conv_transpose", "class of a table"): "model",
 }
+
+
+def often(value: str, always: bool = True) -> Any:
+    """A parameter that is tried each time, or else among the slow tests."""
+    return value if always else pytest.param(value, marks=pytest.mark.slow)
+
+
 STEPS = compute(steps=8, limit_train_batches=2)  # enough for every phase of a method
 Who = Method | Addon
 
@@ -136,7 +144,9 @@ def refused_setting(name: str, scenario: str, job: Job) -> str | None:
     return REFUSES.get((name, scenario))
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize(
+    "scenario", [often(scenario, scenario in ("class", "random", "poison")) for scenario in SCENARIOS]
+)
 @pytest.mark.parametrize("name", CHOICES)
 def test_two_steps(name: str, scenario: str, places: list[str], spies: list[Spy]) -> None:
     job = Job.of(composed(*CHOICES[name], *SCENARIOS[scenario], *places)[0])
@@ -191,7 +201,10 @@ STEPPING = [name for name in names("method") if not takes_no_steps(name) or name
 REPLACING = ("retrain", "eu_k", "influence_filter", "gkt")  # they begin by replacing the weights
 
 
-@pytest.mark.parametrize("addons", ["l1", "saliency", "saliency,l1", "sam,prune,parameter_noise"])
+@pytest.mark.parametrize(
+    "addons",
+    [often("saliency,l1"), *(often(stack, False) for stack in ("l1", "saliency", "sam,prune,parameter_noise"))],
+)
 @pytest.mark.parametrize("name", STEPPING)
 def test_addons_work_with_every_first_order_method(name: str, addons: str, places: list[str], spies: list[Spy]) -> None:
     job = Job.of(composed(*CHOICES[name], f"addon=[{addons}]", *places)[0])

@@ -88,6 +88,7 @@ class Watched:
         return flatten(found.network.parameters()).detach(), found.cost
 
 
+@pytest.mark.slow
 def test_a_sweep_of_fifty_settings_looks_at_the_data_once(places: list[str], tmp_path: Path, fits: Fits) -> None:
     alike = ["method.importance=batch", "method.order=shuffled"]  # whatever the presets
     ssd, assd, potion = (Watched(tmp_path, places, f"method={n}", *alike) for n in ("ssd", "assd", "potion"))

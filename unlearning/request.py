@@ -65,11 +65,20 @@ class Request:
         """
         config = self.config
         settings = {name: config[name] for name in DECIDES} | {"trainer": numerics(config["trainer"])}
-        root = config["dataset"].get("root")
-        folder = Path(root).expanduser() if isinstance(root, str) and root else None
-        if folder == Path(config["paths"]["data"]):  # a library's data, known by their name
-            settings["dataset"] = {name: value for name, value in config["dataset"].items() if name != "root"}
+        if str(config["dataset"].get("_target_")).startswith(f"{__package__}."):
+            settings["dataset"] = self.own_data()
         return key_of(settings, [RUN])
+
+    def own_data(self) -> dict[str, Any]:
+        """The settings of one of this package's data sets, without the places where files are kept.
+
+        These are the cache of decoded images, and the folder of a library's data, which are known by their name.
+        """
+        node = {name: value for name, value in self.config["dataset"].items() if name != "cache"}
+        root = node.get("root")
+        if isinstance(root, str) and root and Path(root).expanduser() == Path(self.config["paths"]["data"]):
+            del node["root"]
+        return node
 
     @property
     def folder(self) -> Path:

@@ -98,7 +98,7 @@ def decided(
         folders: the configuration folders, in the order of precedence; see ``folders_of``.
     """
     dataset, model, scenario = (choices[group] for group in CONDITIONS)
-    given = [path for argument in overrides if (path := overridden(argument))]
+    given = [path for argument in overrides for path in overridden(argument)]
     places = list(folders)
     found: dict[str, Row] = {}
     for node, table in {"method": choices["method"], "scenario": choices["scenario"], "trainer": "trainer"}.items():
@@ -197,13 +197,21 @@ def within(key: str, path: str) -> bool:
     return f"{key}.".startswith(f"{path}.")
 
 
-def overridden(argument: str) -> str:
-    """The dotted path that an argument sets: ``optimizer@method=adam`` sets ``method.optimizer``.
+def overridden(argument: str) -> list[str]:
+    """The dotted paths that an argument sets: ``optimizer@method=adam`` sets ``method.optimizer``.
 
-    It is empty for a choice, such as ``method=ssd``, which brings its tables with it.
+    A mapping such as ``method.optimizer={lr: 0.1}`` sets what it holds. There is none for a choice, such as
+    ``method=ssd``, which brings its tables with it.
     """
-    name = argument.partition("=")[0].lstrip("+~")
+    name, _, value = argument.partition("=")
+    name = name.lstrip("+~")
     group, at, package = name.partition("@")
     if at:
-        return package if group == "table" else f"{package}.{group}"
-    return name if "." in name else ""
+        return [package if group == "table" else f"{package}.{group}"]
+    if "." not in name:
+        return []
+    try:
+        held: Any = OmegaConf.to_container(OmegaConf.create(value)) if value.startswith("{") else None
+    except (YAMLError, OmegaConfBaseException):  # Hydra has read it in a way of its own
+        held = None
+    return [f"{name}.{key}" for key in flat(held)] if isinstance(held, dict) and "_target_" not in held else [name]

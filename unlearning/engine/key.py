@@ -19,7 +19,6 @@ LIBRARIES = ("torch", "torchvision", "timm", "lightning", "torchmetrics", "sciki
 OPTIONAL = ("kronfluence",)  # libraries that decide numbers where they are installed and imported
 PLACEMENT = ("_target_", "accelerator", "strategy", "devices", "num_nodes")  # of the trainer: where it runs
 FOLDERS = ("root", "folder", "dir", "directory", "path")  # keys under which a bare word may name a folder
-PLACES = ("cache",)  # keys that say where something is kept, whatever it holds
 FILE = "<file>"  # stands for a file in a list that holds other values too
 OUTSIDE = tuple(  # these modules do not affect results
     f"{PACKAGE}.{name}"
@@ -151,8 +150,6 @@ def with_contents(leaves: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
     files: dict[str, str] = {}
     for key, value in leaves.items():
         name = key.rpartition(".")[2]
-        if name in PLACES:
-            continue
         named = value if isinstance(value, list | tuple) else [value]
         paths = [existing(name, item) for item in named]
         if any(paths):

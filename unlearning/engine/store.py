@@ -64,7 +64,7 @@ class Store:
         path = self.root / kind / f"{key.digest}.safetensors"
         began = time.perf_counter()
         with ExitStack() as held:
-            cached = lead(lambda: find(path, held)) and not again
+            cached = lead(lambda: find(path, held, again))
             if not cached:
                 tensors, facts = make()
                 lead(lambda: write_atomic(path, pack(tensors, key, facts), "paths.store"))
@@ -127,15 +127,19 @@ def explained(path: Path, setting: str) -> Iterator[None]:
         ) from error
 
 
-def find(path: Path, held: ExitStack) -> bool:
-    """Whether there is a whole entry at ``path``; if not, the caller's ``held`` now owns the lock for creating it."""
+def find(path: Path, held: ExitStack, again: bool) -> bool:
+    """Whether the entry at ``path`` is whole and wanted; if not, the caller's ``held`` now owns the lock for making it.
+
+    ``again`` asks for it to be made anew in any case.
+    """
     with suppress(FileNotFoundError, CorruptError):
-        return bool(load(path))
+        if not again:
+            return bool(load(path))
     held.enter_context(exclusive(path, "paths.store"))
     for stale in path.parent.glob(f".{path.name}.*.tmp"):  # of a process that was killed as it wrote
         stale.unlink()
     try:
-        return bool(load(path))  # another process may have made it while this one waited
+        return not again and bool(load(path))  # another process may have made it while this one waited
     except FileNotFoundError:
         return False
     except CorruptError as error:
