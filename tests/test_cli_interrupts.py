@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,14 @@ from unlearning.methods.finetune import FineTune
 Command = Callable[..., Done]
 INTERRUPTED = "error: interrupted: the run is not finished; the same command starts it again\n"
 TRIAL = ("tracking=none", "debug=fast", "method=finetune")
+
+
+@pytest.fixture(autouse=True)
+def _interrupts_are_heard() -> Iterator[None]:
+    """Python's own handler: a shell that starts the tests in its background has them ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 # In this process
