@@ -1,0 +1,45 @@
+"""The published settings of each method, as they reach it, and where its table takes them from."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.conftest import composed
+from unlearning.config.tables import flat
+
+
+def settings(method: str, dataset: str, model: str, scenario: str) -> dict[str, Any]:
+    """The settings of a method, dotted, for these choices."""
+    words = [f"method={method}", f"dataset={dataset}", f"model={model}", f"scenario={scenario}"]
+    return flat(composed(*words)[0]["method"])
+
+
+def check(method: str, dataset: str, model: str, scenario: str, expected: Mapping[str, Any]) -> None:
+    found = settings(method, dataset, model, scenario)
+    assert {name: found[name] for name in expected} == expected
+
+
+# GKT: its authors, and the JiT repository
+
+GKT = {"attention_weight": 250.0, "generator_steps": 1, "student_steps": 10, "pseudo_batches": 4000, "clip_norm": 5.0}
+GKT_OF_JIT = {
+    "attention_weight": 5.0,
+    "generator_steps": 2,
+    "student_steps": 15,
+    "pseudo_batches": 1000,
+    "clip_norm": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "model", "expected"),
+    [
+        ("mnist", "allcnn", GKT),
+        ("svhn", "resnet9", GKT),
+        ("cifar20", "vgg11", GKT_OF_JIT),
+        ("pins", "vit_b16", GKT_OF_JIT),
+    ],
+)
+def test_gkt(dataset: str, model: str, expected: Mapping[str, Any]) -> None:
+    check("gkt", dataset, model, "class", expected)
