@@ -43,3 +43,21 @@ GKT_OF_JIT = {
 )
 def test_gkt(dataset: str, model: str, expected: Mapping[str, Any]) -> None:
     check("gkt", dataset, model, "class", expected)
+
+
+# JiT: its code keeps the gradients of all batches
+
+JIT = [
+    ("vgg11", "class", 0.5, 3e-4, 128),
+    ("vgg11", "subclass", 0.01, 3e-4, 64),
+    ("vgg11", "random", 0.01, 3e-4, 128),
+    ("vit_b16", "class", 0.8, 1.5, 128),
+    ("vit_b16", "subclass", 1.5, 0.5, 64),
+    ("vit_b16", "random", 0.5, 0.1, 128),
+]
+
+
+@pytest.mark.parametrize(("model", "scenario", "sigma", "rate", "batch_size"), JIT)
+def test_jit(model: str, scenario: str, sigma: float, rate: float, batch_size: int) -> None:
+    expected = {"sigma": sigma, "optimizer.lr": rate, "optimizer.momentum": 1.0, "batch_size": batch_size}
+    check("jit", "cifar20", model, scenario, expected | {"copies": 25, "reduction": "sum", "batch_norm": "eval"})
