@@ -61,3 +61,39 @@ JIT = [
 def test_jit(model: str, scenario: str, sigma: float, rate: float, batch_size: int) -> None:
     expected = {"sigma": sigma, "optimizer.lr": rate, "optimizer.momentum": 1.0, "batch_size": batch_size}
     check("jit", "cifar20", model, scenario, expected | {"copies": 25, "reduction": "sum", "batch_norm": "eval"})
+
+
+# SSD: its own repository, and that of JiT, whose "VGG16" is a VGG-11
+
+SSD = [
+    ("cifar20", "resnet18", "class", 10.0, 1.0),
+    ("cifar20", "resnet18", "subclass", 10.0, 1.0),
+    ("cifar10", "resnet18", "random", 10.0, 1.0),
+    ("cifar100", "vit_b16", "class", 5.0, 1.0),
+    ("cifar20", "vit_b16", "subclass", 25.0, 1.0),
+    ("cifar10", "vit_b16", "random", 10.0, 1.0),
+    ("pins", "resnet18", "class", 50.0, 0.1),
+    ("cifar20", "vgg11", "class", 1.0, 1.0),  # the constants 10 and 4 of its script have no effect
+    ("cifar20", "vgg11", "subclass", 5.0, 6.0),
+    ("cifar10", "vgg11", "random", 10.0, 4.0),
+]
+
+
+@pytest.mark.parametrize(("dataset", "model", "scenario", "alpha", "lam"), SSD)
+def test_ssd(dataset: str, model: str, scenario: str, alpha: float, lam: float) -> None:
+    order, batch_size = ("shuffled", 128) if scenario == "random" else ("retain_first", 64)
+    expected = {"alpha": alpha, "lam": lam, "order": order, "batch_size": batch_size, "reference": "train"}
+    check("ssd", dataset, model, scenario, expected | {"importance": "batch"})
+
+
+def test_data_of_the_users_own_are_shuffled() -> None:
+    """With retained samples first and ten classes of the same size, an alpha of 10 would select nothing."""
+    assert settings("ssd", "cifar10", "resnet18", "class")["order"] == "shuffled"
+    words = ["method=ssd", "dataset=image_folder", "dataset.root=/somewhere", "model=vit_b16"]
+    assert composed(*words)[0]["method"]["order"] == "shuffled"
+
+
+@pytest.mark.parametrize("scenario", ["class", "subclass", "random"])
+def test_vgg16_has_no_published_setting_of_ssd(scenario: str) -> None:
+    expected = {"alpha": 10.0, "lam": 1.0, "order": "shuffled", "batch_size": 64}
+    check("ssd", "cifar20", "vgg16", scenario, expected)
