@@ -97,3 +97,12 @@ def test_data_of_the_users_own_are_shuffled() -> None:
 def test_vgg16_has_no_published_setting_of_ssd(scenario: str) -> None:
     expected = {"alpha": 10.0, "lam": 1.0, "order": "shuffled", "batch_size": 64}
     check("ssd", "cifar20", "vgg16", scenario, expected)
+
+
+# Fisher forgetting: the factor of the classifier's variance in the code of its authors, and in that of SSD
+
+
+@pytest.mark.parametrize(("scenario", "factor"), [("class", 10.0), ("subclass", 1.0), ("random", 1.0)])
+def test_fisher(scenario: str, factor: float) -> None:
+    check("fisher", "cifar20", "resnet18", scenario, {"alpha": 1e-6, "head_factor": factor})
+    check("fisher", "cifar10", "allcnn", scenario, {"alpha": 1e-6, "head_factor": 10.0})
