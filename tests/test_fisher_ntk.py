@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -37,19 +38,43 @@ def test_fisher_forgetting_adds_noise_by_the_inverse_information(tiny: Tiny) -> 
 def test_fisher_forgetting_draws_the_row_of_a_forgotten_class_around_zero(tiny: Tiny) -> None:
     tiny.split = replace(tiny.split, forget_classes=(1,))
     noise = tiny.edit(Fisher(tiny.model, alpha=0.0))
-    np.testing.assert_allclose(tiny.weight.numpy(), [0.5, 0.01 * noise[1]], rtol=1e-5)
+    # a variance of 1e-4 times 10, a deviation of .0316
+    np.testing.assert_allclose(tiny.weight.numpy(), [0.5, np.sqrt(1e-3) * noise[1]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [10.0, 1.0])
+def test_fisher_forgetting_multiplies_the_variance_of_the_head_and_of_vectors(factor: float) -> None:
+    """With no information at all the variance is alpha times its bound."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    method = Fisher(model, alpha=1e-4, head_factor=factor)
+    method.data = SimpleNamespace(task=SimpleNamespace(forget_classes=(1,)))
+    weights = list(model.parameters())
+    method.observations = {"fisher": torch.zeros(sum(w.numel() for w in weights)), "samples": torch.tensor(1.0)}
+    before = [w.detach().clone() for w in weights]
+    torch.manual_seed(0)
+    with torch.no_grad():
+        method.edit()
+    torch.manual_seed(0)
+    body, head = 1e-4 * 1e3, 1e-4 * 1e2  # the row of class 1: 0 and 1e-4
+    expected = [body, 10 * body, 10 * body, 10 * body, factor * head, 10 * head]
+    row = {4: 1e-4 * factor, 5: 1e-4 * 10}
+    for number, (weight, old, variance) in enumerate(zip(weights, before, expected, strict=True)):
+        noise, mean, spread = torch.randn_like(weight), old.clone(), torch.full_like(old, variance)
+        if number in row:
+            mean[1], spread[1] = 0.0, row[number]
+        torch.testing.assert_close(weight.detach(), mean + spread.sqrt() * noise)
 
 
 def test_fisher_forgetting_bounds_and_averages_the_variance(tiny: Tiny) -> None:
     method = Fisher(tiny.model, alpha=0.1)
     information = torch.tensor([[0.0, 1.0], [0.005, 0.5]])
-    # body: .1 (1e3 + 1) / 2 and .1 (200 + 2) / 2; head: .1 (1e2 + 1) / 2 and .1 (1e2 + 2) / 2, times 10
-    for in_head, expected in ((False, [50.05, 10.1]), (True, [50.5, 51.0])):
+    # body: .1 (1e3 + 1) / 2 and .1 (200 + 2) / 2; head: .1 (1e2 + 1) / 2 and .1 (1e2 + 2) / 2
+    for in_head, expected in ((False, [50.05, 10.1]), (True, [5.05, 5.1])):
         found = method.variance(information, in_head)
         np.testing.assert_allclose(found.numpy(), np.repeat(np.array(expected)[:, None], 2, axis=1), rtol=1e-5)
     vector = torch.tensor([0.0, 1.0])
-    np.testing.assert_allclose(method.variance(vector, False).numpy(), [1000.0, 1.0], rtol=1e-5)
-    np.testing.assert_allclose(method.variance(vector, True).numpy(), [100.0, 1.0], rtol=1e-5)
+    np.testing.assert_allclose(method.variance(vector, False).numpy(), [100.0, 0.1], rtol=1e-5)
+    np.testing.assert_allclose(method.variance(vector, True).numpy(), [10.0, 0.1], rtol=1e-5)
 
 
 # NTK forgetting
@@ -175,6 +200,7 @@ def test_ntk_refuses_what_does_not_fit(tiny: Tiny) -> None:
         (NTK, "scale", 0.0),  # it would stand still
         (NTK, "scale", -1.0),  # it would go backwards
         (Fisher, "alpha", -1.0),
+        (Fisher, "head_factor", 0.0),
         (FisherNew, "alpha", 0.0),
         (FisherNew, "limit", 0.0),
     ],

@@ -1,5 +1,7 @@
 """GKT: its gate, its two networks and its attention maps, by hand; see ``by_hand``."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -41,8 +43,9 @@ def test_gkt_student_descends_from_random_weights_on_fakes(tiny: Tiny) -> None:
     tiny.fit(method, seed=5)
     x = seen[0].flatten().numpy()
     assert x.mean() == pytest.approx(0, abs=1e-5)  # the last normalisation has no shift and no scale
-    first = fresh - LR * gradient_to(fresh, x, probabilities(W, x))  # the gradient of KL(teacher || student)
-    close(tiny, first - LR * gradient_to(first, x, probabilities(W, x)), rtol=1e-4)
+    # the gradient of KL(teacher || student), of which the mean over two classes is a half
+    first = fresh - LR / 2 * gradient_to(fresh, x, probabilities(W, x))
+    close(tiny, first - LR / 2 * gradient_to(first, x, probabilities(W, x)), rtol=1e-4)
     # the generator's step: itself, student and teacher, there and back; the student's two: generator and teacher once
     assert (method.meter.forward, method.meter.backward) == (18 + 12 + 12, 18 + 12)
 
@@ -53,6 +56,21 @@ def test_gkt_generator_raises_the_divergence(tiny: Tiny) -> None:
     forgets_class_0(tiny).fit(method, seed=0)
     losses = torch.stack(method.curves["generator_loss"])
     assert losses[-10:].mean() < losses[:10].mean() < 0
+
+
+def test_gkt_clips_the_gradients_of_both_networks(tiny: Tiny) -> None:
+    fresh = fresh_weight(forgets_class_0(tiny), seed=5)
+    options = {"pseudo_batches": 1, "generator_steps": 1, "student_steps": 1, "threshold": 1.0, "batch_size": 6}
+    method = GKT(tiny.model, optimizer=SGD, clip_norm=1e-4, **options)
+    tiny.fit(method, seed=5)
+    assert (tiny.weight - torch.from_numpy(fresh)).norm().item() == pytest.approx(LR * 1e-4, rel=0.02)
+    generator = torch.cat([weight.grad.flatten() for weight in method.generator.parameters()])
+    assert generator.norm().item() == pytest.approx(1e-4, rel=0.02)
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(1.0, [0.6, 0.8]), (10.0, [3.0, 4.0]), (None, [3.0, 4.0])])
+def test_a_clipped_gradient_keeps_its_direction(tiny: Tiny, limit: float | None, expected: list[float]) -> None:
+    assert GKT(tiny.model, clip_norm=limit).clipped(torch.tensor([3.0, 4.0])).tolist() == pytest.approx(expected)
 
 
 def test_gkt_tells_the_share_that_passes_the_gate(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,16 +92,29 @@ def test_gkt_ends_where_nothing_passes_the_gate(tiny: Tiny) -> None:
     assert raised.value.key == "method.threshold"
 
 
+class Shown(nn.Module):
+    """Its one attention map is that of the images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maps, self.pool, self.head = nn.Identity(), nn.Flatten(), nn.Linear(4, 2)
+        self.blocks = [self.maps, self.head]
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.pool(self.maps(images)))
+
+
+def test_the_loss_of_the_student_is_a_mean_over_classes_plus_that_of_its_attention() -> None:
+    network = Shown()
+    nn.init.zeros_(network.head.weight), nn.init.zeros_(network.head.bias)  # it says 1/2 and 1/2
+    image, teacher = torch.tensor([[[[1.0, 2.0]], [[-1.0, 0.0]]]]), torch.tensor([[0.25, 0.75]])
+    own = torch.tensor([[2.0, 4.0]]) / 20**0.5
+    loss = GKT(network, attention_weight=7.0).student_loss(image, teacher.log(), [own + torch.tensor([[0.1, -0.3]])])
+    divergence = 0.25 * math.log(0.25 / 0.5) + 0.75 * math.log(0.75 / 0.5)
+    assert loss.item() == pytest.approx(divergence / 2 + 7 * (0.1**2 + 0.3**2) / 2, rel=1e-5)
+
+
 def test_attention_is_the_mean_square_over_channels_at_norm_1() -> None:
-    class Shown(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.maps, self.pool, self.head = nn.Identity(), nn.Flatten(), nn.Linear(4, 2)
-            self.blocks = [self.maps, self.head]
-
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return self.head(self.pool(self.maps(images)))
-
     image = torch.tensor([[[[1.0, 2.0]], [[-1.0, 0.0]]]])  # two channels, 1 x 2 pixels: squares sum to 2 and 4
     network = Shown()
     with attention_maps(network) as maps:
@@ -120,7 +151,9 @@ def test_options_below_their_least_are_refused(tiny: Tiny, option: str, least: i
     refused(option, least - 1)
 
 
-@pytest.mark.parametrize(("option", "wrong"), [("generator_rate", 0.0), ("threshold", 0.0), ("threshold", 1.5)])
+@pytest.mark.parametrize(
+    ("option", "wrong"), [("generator_rate", 0.0), ("clip_norm", 0.0), ("threshold", 0.0), ("threshold", 1.5)]
+)
 def test_a_rate_of_zero_and_a_threshold_that_is_not_a_probability_are_refused(option: str, wrong: float) -> None:
     refused(option, wrong)
 

@@ -1,21 +1,26 @@
 """Divergences between the predictions of two classifiers, as pure functions of logits."""
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+MeanOver = Literal["samples", "elements"]
 
-def distillation(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+
+def distillation(student: Tensor, teacher: Tensor, temperature: float = 1.0, mean_over: MeanOver = "samples") -> Tensor:
     """``T^2 KL(softmax(teacher / T) || softmax(student / T))``, mean over the batch (Hinton et al., 2015, section 2).
 
     Both arguments are logits (B, C); the result is a scalar in nats. The factor T^2 keeps the size of the gradient
-    the same for every temperature.
+    the same for every temperature. With ``mean_over="elements"`` the mean is over the B C terms of the sum, which
+    divides the divergence by C; several public codes take this mean.
     """
     log_student = (student / temperature).log_softmax(-1)
     log_teacher = (teacher / temperature).log_softmax(-1)
-    return temperature**2 * F.kl_div(log_student, log_teacher, log_target=True, reduction="batchmean")
+    divergence = F.kl_div(log_student, log_teacher, log_target=True, reduction="batchmean")
+    return temperature**2 * (divergence if mean_over == "samples" else divergence / student.shape[-1])
 
 
 def js_divergence(p_logits: Tensor, q_logits: Tensor) -> Tensor:

@@ -2,9 +2,9 @@
 
 A table is a list of rows, and each row gives its reason::
 
-    - why: Foster et al. (2024), VGG16.
-      when: {model: vgg16, scenario: [class, random]}
-      set: {lam: 4.0}
+    - why: Foster et al. (2024), ViT-B/16, sub-class.
+      when: {model: vit_b16, scenario: subclass}
+      set: {alpha: 25.0}
 
 The rows whose conditions hold apply from top to bottom. Hydra gets them from ``hydra_plugins.unlearning.tables``; this
 module needs neither Hydra nor torch.

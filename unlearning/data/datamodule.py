@@ -16,7 +16,7 @@ from torch.utils.data import Dataset as TorchDataset
 from ..errors import UserError
 from ..types import Batch, Looks, Networks, Split, Task
 from .datasets import Dataset
-from .feed import STREAMS, Feed, Phase
+from .feed import STREAMS, Feed, Order, Phase
 from .transform import Transform
 
 if TYPE_CHECKING:
@@ -164,6 +164,15 @@ class UnlearningData(L.LightningDataModule):
             return CombinedLoader({"step": range(feed.steps)} | loaders, "max_size_cycle")
         return CombinedLoader(loaders, feed.pairing)
 
+    def ordered(self, ids: Tensor, order: Order) -> Tensor:
+        """Ids in an order of a feed; as they are where the loader is to shuffle them."""
+        if order == "shuffled":
+            return ids
+        fine = None if order == "by_class" or self.split.forget_classes else self.dataset.fine_labels
+        classes = self.dataset.labels if fine is None else fine
+        ids = ids[classes[ids].argsort(stable=True)]
+        return ids if order == "by_class" else torch.cat([ids[~self.is_forget[ids]], ids[self.is_forget[ids]]])
+
     @property
     def method(self) -> Fed:
         """The method that the trainer fits."""
@@ -171,9 +180,7 @@ class UnlearningData(L.LightningDataModule):
 
     def loader(self, name: str, feed: Feed) -> DataLoader[Any]:
         """Batches of a stream for the steps."""
-        ids = self.drawn(name, feed)
-        if feed.order == "by_class":
-            ids = ids[self.dataset.labels[ids].argsort(stable=True)]
+        ids = self.ordered(self.drawn(name, feed), feed.order)
         plan = self.plan(name, feed)
         return DataLoader(
             Rows(self.dataset, ids, self.is_forget, feed.labels),

@@ -11,7 +11,7 @@ from torch import Tensor
 STREAMS = ("forget", "retain", "train", "validation")
 
 Pairing = Literal["max_size_cycle", "max_size", "min_size"]
-Order = Literal["shuffled", "by_class"]
+Order = Literal["shuffled", "by_class", "retain_first"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,9 @@ class Feed:
         pairing: how streams are drawn together. ``max_size_cycle``: an epoch is a pass over the longest, and the others
             start again; ``min_size``: over the shortest; ``max_size``: each sample once, then None.
         batch_sizes: samples of each stream in a batch, over all processes.
-        order: of the samples in a stream.
+        order: of the samples in a stream: ``shuffled`` anew in every epoch; ``by_class``, sorted by label; or
+            ``retain_first``, those to retain before those to forget, and each of the two parts by class, or by finer
+            class where no class is forgotten whole.
         augment: whether training images are augmented, where the data set has an augmentation.
         retain_share: the fraction of the retain set that is handed out, the same in every epoch.
         left_out: ids of samples that are not drawn.

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..gradients.fisher import exact_fisher
 from ..gradients.vectors import flatten, trainable
-from ..types import Batch, NonNegative
+from ..types import Batch, NonNegative, Positive
 from .one_shot import OneShot
 
 
@@ -17,21 +17,25 @@ class Fisher(OneShot):
 
     ``w ~ N(mu, v)`` with mu the original weight and ``v = alpha min(1 / (F + 1e-8), 1e3)``, where F is the exact
     diagonal Fisher information, the mean over retain samples x of ``sum_y p(y|x) (d log p(y|x) / dw)^2``. In tensors of
-    two or more dimensions v is averaged over the second one. In the classifier's layer 1e2 replaces 1e3. In that layer
-    and in vectors (biases, normalisation) v is multiplied by 10. Where whole classes are to be forgotten, their rows of
-    the classifier's layer have ``mu = 0, v = 1e-4``. BatchNorm statistics are untouched.
+    two or more dimensions v is averaged over the second one. In the classifier's layer 1e2 replaces 1e3. Where whole
+    classes are to be forgotten, their rows of that layer have ``mu = 0, v = 1e-4``. Then v is multiplied by
+    ``head_factor`` in the matrix of that layer, and by 10 in vectors (biases, normalisation); so the noise of the
+    forgotten rows has a deviation of 0.0316, as in both public codes. BatchNorm statistics are untouched.
 
     Args:
         model: as in ``Method``, like the other options; ``batch_size`` affects only speed and memory.
         alpha: scale of the variance.
+        head_factor: see above. The authors' code has 10; that of SSD has 1 for random and sub-class forgetting.
     """
 
     # No labels: the expectation is over the labels that the model itself expects.
     feed = replace(OneShot.feed, streams=("retain",), labels=False)
 
-    def __init__(self, model: nn.Module, alpha: NonNegative = 1e-6, **options: Any) -> None:
+    def __init__(
+        self, model: nn.Module, alpha: NonNegative = 1e-6, head_factor: Positive = 10.0, **options: Any
+    ) -> None:
         super().__init__(model, **options)
-        self.alpha = alpha
+        self.alpha, self.head_factor = alpha, head_factor
 
     def observe(self, stream: str, batch: Batch) -> None:
         self.add("fisher", flatten(exact_fisher(self.model, batch.images)))
@@ -46,14 +50,15 @@ class Fisher(OneShot):
             variance = self.variance(information.view(weight.shape), weight in head)
             if weight in head:
                 weight[forgotten], variance[forgotten] = 0.0, 1e-4
+            variance *= 10 if weight.ndim == 1 else self.head_factor if weight in head else 1
             weight.add_(variance.sqrt().mul_(torch.randn_like(weight)))
 
     def variance(self, fisher: Tensor, in_head: bool) -> Tensor:
-        """Variance of the noise on one parameter, in the parameter's shape."""
+        """Variance of the noise on one parameter before its factor, in the parameter's shape."""
         variance = self.alpha * (fisher + 1e-8).reciprocal_().clamp_max_(1e2 if in_head else 1e3)
         if variance.ndim > 1:
             variance = variance.mean(1, keepdim=True).expand_as(fisher).clone()
-        return 10 * variance if in_head or variance.ndim == 1 else variance
+        return variance
 
 
 def linear_layers(model: nn.Module) -> list[nn.Linear]:

@@ -14,9 +14,10 @@ from torch.nn import functional as F
 
 from ..data.feed import Feed
 from ..errors import UserError
+from ..gradients.vectors import flatten, parts
 from ..losses import distillation
 from ..runtime.distributed import several
-from ..types import Count, Fraction, NonNegative, Positive, Several, Task
+from ..types import Count, Fraction, Gradients, NonNegative, Positive, Several, Task
 from .base import Method
 from .teacher import Teacher
 
@@ -98,18 +99,22 @@ class GKT(Method):
     """Distil the original into a new network, on generated images that it does not take for a forgotten class.
 
     A step of the run is one pseudo-batch: a draw of noise z; then ``generator_steps`` of a generator that maximises
-    ``KL(teacher || student)``; then ``student_steps`` of the student, from random weights, that minimises
-    ``KL(teacher || student) + attention_weight sum_l mean (Q_l(teacher) - Q_l(student))^2`` with Q from
-    ``attention_maps``. The gate drops an image if the teacher's probability of a forgotten class is above
-    ``threshold``; the curve ``gate_share`` is the fraction of each pseudo-batch that passes. A student that learned
-    from nothing has forgotten nothing either, so a run of which no pseudo-batch passed ends with a ``UserError``. The
-    teacher sees the images of the student's steps once. The method knows the numbers of the classes and sees no data.
+    the divergence D; then ``student_steps`` of the student, from random weights, that minimises
+    ``D + attention_weight sum_l mean (Q_l(teacher) - Q_l(student))^2`` with Q from ``attention_maps``. D is
+    ``KL(teacher || student) / C`` for C classes: the public codes of the authors and of JiT take its mean over samples
+    and classes, and the published attention weights belong to that mean.
+
+    The gate drops an image if the teacher's probability of a forgotten class is above ``threshold``; the curve
+    ``gate_share`` is the fraction of each pseudo-batch that passes. A student that learned from nothing has forgotten
+    nothing either, so a run of which no pseudo-batch passed ends with a ``UserError``. The teacher sees the images of
+    the student's steps once. The method knows the numbers of the classes and sees no data.
 
     Args:
         model: as in ``Method``, like the other options. One of ``epochs`` is ``pseudo_batches``.
         z: size of the generator's input.
         pseudo_batches, generator_steps, student_steps: see above.
         generator_rate: learning rate of the generator's Adam.
+        clip_norm: the largest norm of a gradient, of the generator and of the student; None for no limit.
         attention_weight, threshold: see above.
         batch_size: images of a pseudo-batch; BatchNorm cannot train on one alone.
     """
@@ -121,11 +126,12 @@ class GKT(Method):
         self,
         model: nn.Module,
         z: Count = 128,
-        pseudo_batches: Count = 1000,
-        generator_steps: Count = 2,
-        student_steps: Count = 15,
+        pseudo_batches: Count = 4000,
+        generator_steps: Count = 1,
+        student_steps: Count = 10,
         generator_rate: Positive = 1e-3,
-        attention_weight: NonNegative = 5.0,
+        clip_norm: Positive | None = 5.0,
+        attention_weight: NonNegative = 250.0,
         threshold: Fraction = 0.01,
         batch_size: Several = 64,
         **options: Any,
@@ -134,7 +140,7 @@ class GKT(Method):
         self.feed = replace(self.feed, steps=pseudo_batches)
         self.z, self.generator_rate = z, generator_rate
         self.generator_steps, self.student_steps = generator_steps, student_steps
-        self.attention_weight, self.threshold = attention_weight, threshold
+        self.attention_weight, self.threshold, self.clip_norm = attention_weight, threshold, clip_norm
         self.teacher = Teacher(model)
         self.automatic_optimization = False
 
@@ -181,17 +187,28 @@ class GKT(Method):
         return (teacher_logits.softmax(1)[:, self.forgotten] <= self.threshold).all(1)
 
     def generator_loss(self, images: Tensor) -> Tensor | None:
-        """``-KL(teacher || student)`` on the images that pass the gate; None if fewer than two do."""
+        """``-D`` on the images that pass the gate; None if fewer than two do."""
         teacher = self.teacher.network(images)  # its weights are frozen; the gradient flows on to the images
         passed = self.gate(teacher.detach())
-        return -distillation(self.model(images[passed]), teacher[passed]) if passed.sum() > 1 else None
+        if passed.sum() < 2:
+            return None
+        return -distillation(self.model(images[passed]), teacher[passed], mean_over="elements")
 
     def student_loss(self, images: Tensor, teacher: Tensor, teacher_maps: list[Tensor]) -> Tensor:
         """The loss on images with the teacher's logits and attention maps."""
         with attention_maps(self.model) as maps:
-            loss = distillation(self.model(images), teacher)
+            loss = distillation(self.model(images), teacher, mean_over="elements")
         pairs = zip(maps, teacher_maps, strict=True)
         return loss + self.attention_weight * sum((own - other).square().mean() for own, other in pairs)
+
+    def combined(self, gradients: Gradients) -> Tensor:
+        return self.clipped(super().combined(gradients))
+
+    def clipped(self, gradient: Tensor) -> Tensor:
+        """A gradient, shortened to ``clip_norm`` where it is longer."""
+        if self.clip_norm is None:
+            return gradient
+        return gradient * (self.clip_norm / (gradient.norm() + 1e-6)).clamp(max=1)
 
     def training_step(self, step: int, index: int) -> None:  # type: ignore[override]
         noise = torch.randn(self.batch_size("train"), self.z, device=self.device)
@@ -200,8 +217,9 @@ class GKT(Method):
             if loss is not None:
                 self.curves["generator_loss"].append(loss.detach())
                 weights = list(self.generator.parameters())
-                for weight, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):
-                    weight.grad = gradient
+                gradient = self.clipped(flatten(torch.autograd.grad(loss, weights)))
+                for weight, part in zip(weights, parts(gradient, weights), strict=True):
+                    weight.grad = part
                 self.generator_optimizer.step()
         with torch.no_grad(), attention_maps(self.teacher.network) as teacher_maps:
             images = self.generator(noise)

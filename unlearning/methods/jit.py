@@ -22,7 +22,8 @@ class JiT(Method):
 
     ``L = sum_b (1/n) sum_k |f(x_b) - sg f(x_b^k)| / |x_b - x_b^k|`` with ``x_b^k = clamp(x_b + sigma N(0, 1))`` to the
     range of the batch and no gradient through the perturbed copies. The method sees forget images only: no labels and
-    no retain data. The authors' code keeps gradients from batch to batch; SGD with momentum 1 does the same.
+    no retain data. The authors' code keeps gradients from batch to batch, and the published rates are for that; SGD
+    with momentum 1 does the same. A network that resizes its input gets the noise before that, theirs after it.
 
     Args:
         model: as in ``Method``, like the other options.

@@ -13,7 +13,9 @@ class SSD(Dampening):
 
     The reference is the whole training set (the paper) or the retain set. See ``Dampening`` for the importances. The
     forget set is a part of the training set, so per sample ``I_D >= I_f |D_f| / |D|``: against the training set no
-    alpha above ``|D| / |D_f|`` selects any weight.
+    alpha above ``|D| / |D_f|`` selects any weight. The same holds by batch with ``order=retain_first``, where the
+    batches of the forget set are among those of the training set: none above the ratio of their numbers does. The
+    authors' code takes this order for classes and sub-classes.
 
     Args:
         model: as in ``Method``.

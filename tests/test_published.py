@@ -1,0 +1,108 @@
+"""The published settings of each method, as they reach it, and where its table takes them from."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.conftest import composed
+from unlearning.config.tables import flat
+
+
+def settings(method: str, dataset: str, model: str, scenario: str) -> dict[str, Any]:
+    """The settings of a method, dotted, for these choices."""
+    words = [f"method={method}", f"dataset={dataset}", f"model={model}", f"scenario={scenario}"]
+    return flat(composed(*words)[0]["method"])
+
+
+def check(method: str, dataset: str, model: str, scenario: str, expected: Mapping[str, Any]) -> None:
+    found = settings(method, dataset, model, scenario)
+    assert {name: found[name] for name in expected} == expected
+
+
+# GKT: its authors, and the JiT repository
+
+GKT = {"attention_weight": 250.0, "generator_steps": 1, "student_steps": 10, "pseudo_batches": 4000, "clip_norm": 5.0}
+GKT_OF_JIT = {
+    "attention_weight": 5.0,
+    "generator_steps": 2,
+    "student_steps": 15,
+    "pseudo_batches": 1000,
+    "clip_norm": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "model", "expected"),
+    [
+        ("mnist", "allcnn", GKT),
+        ("svhn", "resnet9", GKT),
+        ("cifar20", "vgg11", GKT_OF_JIT),
+        ("pins", "vit_b16", GKT_OF_JIT),
+    ],
+)
+def test_gkt(dataset: str, model: str, expected: Mapping[str, Any]) -> None:
+    check("gkt", dataset, model, "class", expected)
+
+
+# JiT: its code keeps the gradients of all batches
+
+JIT = [
+    ("vgg11", "class", 0.5, 3e-4, 128),
+    ("vgg11", "subclass", 0.01, 3e-4, 64),
+    ("vgg11", "random", 0.01, 3e-4, 128),
+    ("vit_b16", "class", 0.8, 1.5, 128),
+    ("vit_b16", "subclass", 1.5, 0.5, 64),
+    ("vit_b16", "random", 0.5, 0.1, 128),
+]
+
+
+@pytest.mark.parametrize(("model", "scenario", "sigma", "rate", "batch_size"), JIT)
+def test_jit(model: str, scenario: str, sigma: float, rate: float, batch_size: int) -> None:
+    expected = {"sigma": sigma, "optimizer.lr": rate, "optimizer.momentum": 1.0, "batch_size": batch_size}
+    check("jit", "cifar20", model, scenario, expected | {"copies": 25, "reduction": "sum", "batch_norm": "eval"})
+
+
+# SSD: its own repository, and that of JiT, whose "VGG16" is a VGG-11
+
+SSD = [
+    ("cifar20", "resnet18", "class", 10.0, 1.0),
+    ("cifar20", "resnet18", "subclass", 10.0, 1.0),
+    ("cifar10", "resnet18", "random", 10.0, 1.0),
+    ("cifar100", "vit_b16", "class", 5.0, 1.0),
+    ("cifar20", "vit_b16", "subclass", 25.0, 1.0),
+    ("cifar10", "vit_b16", "random", 10.0, 1.0),
+    ("pins", "resnet18", "class", 50.0, 0.1),
+    ("cifar20", "vgg11", "class", 1.0, 1.0),  # the constants 10 and 4 of its script have no effect
+    ("cifar20", "vgg11", "subclass", 5.0, 6.0),
+    ("cifar10", "vgg11", "random", 10.0, 4.0),
+]
+
+
+@pytest.mark.parametrize(("dataset", "model", "scenario", "alpha", "lam"), SSD)
+def test_ssd(dataset: str, model: str, scenario: str, alpha: float, lam: float) -> None:
+    order, batch_size = ("shuffled", 128) if scenario == "random" else ("retain_first", 64)
+    expected = {"alpha": alpha, "lam": lam, "order": order, "batch_size": batch_size, "reference": "train"}
+    check("ssd", dataset, model, scenario, expected | {"importance": "batch"})
+
+
+def test_data_of_the_users_own_are_shuffled() -> None:
+    """With retained samples first and ten classes of the same size, an alpha of 10 would select nothing."""
+    assert settings("ssd", "cifar10", "resnet18", "class")["order"] == "shuffled"
+    words = ["method=ssd", "dataset=image_folder", "dataset.root=/somewhere", "model=vit_b16"]
+    assert composed(*words)[0]["method"]["order"] == "shuffled"
+
+
+@pytest.mark.parametrize("scenario", ["class", "subclass", "random"])
+def test_vgg16_has_no_published_setting_of_ssd(scenario: str) -> None:
+    expected = {"alpha": 10.0, "lam": 1.0, "order": "shuffled", "batch_size": 64}
+    check("ssd", "cifar20", "vgg16", scenario, expected)
+
+
+# Fisher forgetting: the factor of the classifier's variance in the code of its authors, and in that of SSD
+
+
+@pytest.mark.parametrize(("scenario", "factor"), [("class", 10.0), ("subclass", 1.0), ("random", 1.0)])
+def test_fisher(scenario: str, factor: float) -> None:
+    check("fisher", "cifar20", "resnet18", scenario, {"alpha": 1e-6, "head_factor": factor})
+    check("fisher", "cifar10", "allcnn", scenario, {"alpha": 1e-6, "head_factor": 10.0})
