@@ -123,7 +123,7 @@ def applied(decided: Mapping[str, Row]) -> list[dict[str, Any]]:
 def execute(request: Request) -> Path:
     """The folder of the run, done before or done now; torch is imported only if there is something to do."""
     folder = request.folder
-    if is_finished(folder) and not request.config["force"] and is_tracked(request):
+    if is_finished(request) and not request.config["force"] and is_tracked(request):
         return folder
     with nullcontext() if "unlearning.pipeline" in sys.modules else permanent():
         import torch

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from unlearning.config.schema import ROOT
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -95,7 +94,30 @@ def test_processes_share_a_batch(method: list[str], forward: dict[str, int], roo
     assert both["cost"]["cost/forward"] == pytest.approx(expected, abs=3)
 
 
-STEPS = ["method.epochs=2", "+method.batch_norm=eval"]
+EVEN = ["scenario.count=100", "split.validation=0.11", "retrained=false", "trainer.precision=64-true"]
+
+
+def alone(root: Path, *arguments: str) -> dict:
+    """Results of a run in one process, in a folder of its own."""
+    command = [sys.executable, "run.py", *arguments, f"paths.root={root}/alone", "tracking=none", "pretrain.epochs=6"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True, timeout=300)
+    return json.loads(Path(done.stdout.strip().splitlines()[-1]).read_text())
+
+
+def weights_of(root: Path, run: dict) -> Path:
+    """The unlearned weights of a run, by its results."""
+    return next(root.glob(f"multirun/*-{run['run_key'][:12]}/unlearned.safetensors"))
+
+
+@pytest.fixture(scope="module")
+def original(root: Path) -> tuple[Path, str]:
+    """An original model that two processes made: its file, and the digest of its weights."""
+    found = torchrun(root, "method=original", *EVEN)
+    return weights_of(root, found), found["weights"]
+
+
+STEPS = ["method.epochs=2", "++method.batch_norm=eval"]
 TWO_CLASSES = ["dataset=wine", "dataset.name=breast_cancer", "scenario=random"]  # of two classes one label is wrong
 
 
@@ -103,7 +125,7 @@ TWO_CLASSES = ["dataset=wine", "dataset.name=breast_cancer", "scenario=random"] 
     "method",
     [
         ["method=finetune", *STEPS],
-        ["method=neggrad_plus", "addon=[prune_imp]", "addon.prune_imp.epochs=1", *STEPS],
+        ["method=neggrad_plus", "addon=[prune_imp]", "addon.prune_imp.epochs=1", "addon.prune_imp.rewind=rate", *STEPS],
         ["method=scrub_joint", *STEPS],
         ["method=msg", *STEPS],
         ["method=conv_transpose", *STEPS],
@@ -118,30 +140,39 @@ TWO_CLASSES = ["dataset=wine", "dataset.name=breast_cancer", "scenario=random"] 
     ],
     ids="-".join,
 )
-def test_the_number_of_processes_does_not_decide_the_result(method: list[str], root: Path) -> None:
-    """Steps on all of an even number of samples, from the same original model: nothing is drawn or padded."""
-    even = ["scenario.count=100", "split.validation=0.11", "retrained=false"]
-    step = [*even, *method, "method.batch_size=5000", "trainer.precision=64-true", f"paths.store={root}/store"]
+def test_the_number_of_processes_does_not_decide_the_result(
+    method: list[str], root: Path, original: tuple[Path, str]
+) -> None:
+    """Steps on all of an even number of samples, from the same original model: nothing is drawn or padded.
+
+    So the results agree to rounding, although they have keys of their own.
+    """
+    step = [*EVEN, *method, "method.batch_size=5000", f"pretrain.checkpoint={original[0]}"]
     both = torchrun(root, *step)
     assert [both["sizes"][stream] % 2 for stream in ("forget", "retain")] == [0, 0]
-    shutil.rmtree(root / "store" / "observations", ignore_errors=True)  # else they would be those of two processes
-    alone = [sys.executable, "run.py", *step, f"paths.root={root}/alone", "tracking=none", "pretrain.epochs=6"]
-    subprocess.run(alone, cwd=ROOT, check=True, capture_output=True, timeout=300)
-    name = f"multirun/*-{both['run_key'][:12]}/unlearned.safetensors"  # of the same key
-    two, one = (load_file(next(place.glob(name))) for place in (root, root / "alone"))
-    for tensor, expected in zip(two.values(), one.values(), strict=True):
+    one = alone(root, *step)
+    assert one["run_key"] != both["run_key"]
+    weights = [load_file(weights_of(place, run)) for place, run in ((root, both), (root / "alone", one))]
+    for tensor, expected in zip(*(found.values() for found in weights), strict=True):
         torch.testing.assert_close(tensor, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_training_in_two_processes_makes_other_weights_under_another_key(
+    root: Path, original: tuple[Path, str]
+) -> None:
+    """Each process has half a batch for the statistics of BatchNorm: no key may stand for both models."""
+    one = alone(root, "method=original", *EVEN)
+    assert load_file(weights_of(root / "alone", one)).keys() == load_file(original[0]).keys()
+    assert one["weights"] != original[1]
 
 
 def test_processes_share_the_images_with_the_trigger(root: Path) -> None:
     """Each predicts a part of them, and what they gather is what one process predicts."""
-    poisoned = ["scenario=poison", "method=original", f"paths.store={root}/store"]
-    both = torchrun(root, *poisoned)
-    shutil.rmtree(root / "store" / "predictions")  # else they would be those of two processes
-    alone = [sys.executable, "run.py", *poisoned, f"paths.root={root}/alone", "tracking=none", "pretrain.epochs=6"]
-    found = subprocess.run(alone, cwd=ROOT, check=True, capture_output=True, text=True, timeout=300).stdout
-    one = json.loads(Path(found.strip().splitlines()[-1]).read_text())
+    own = ["scenario=poison", "method=original"]
+    both = torchrun(root, *own)
+    checkpoint = f"pretrain.checkpoint={weights_of(root, both)}"  # one model for both
+    both, one = torchrun(root, *own, checkpoint), alone(root, *own, checkpoint)
     assert both["rows"]["original"]["backdoor/attack"] > 0.5
-    for row in ("original", "retrained"):
+    for row in ("original", "unlearned"):
         for name in ("backdoor/attack", "corrective/acc_unseen"):
             assert both["rows"][row][name] == pytest.approx(one["rows"][row][name], abs=0.003)  # 1 of 360 images

@@ -138,6 +138,7 @@ class Dataset:
         prepared = self.mean, self.std, self.crop, self.flip, self.rotation
         digest = hashlib.sha256(repr(prepared).encode())
         for tensor in (self.inputs, self.labels, self.train, self.validation, self.test):
+            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())  # which shows where each of them ends
             digest.update(tensor.contiguous().numpy().data)
         if self.trigger is not None and self.triggered is not None:
             digest.update(self.trigger.fingerprint + self.triggered.numpy().tobytes())
