@@ -16,7 +16,7 @@ from ..config.imports import PACKAGE, Module, closure
 from ..runtime.digests import content_digest
 
 LIBRARIES = ("torch", "torchvision", "timm", "lightning", "scikit-learn")
-OPTIONAL = ("kronfluence",)  # libraries that decide numbers where they are installed and imported
+OPTIONAL = {"kronfluence": "kronfluence", "PIL": "pillow", "pandas": "pandas"}  # decide where they are imported
 PLACEMENT = ("_target_", "accelerator", "strategy", "devices", "num_nodes")  # of the trainer: where it runs
 GPUS = ("gpu", "cuda", "mps")  # accelerators on which the number of threads decides nothing
 FOLDERS = ("root", "folder", "dir", "directory", "path")  # keys under which a bare word may name a folder
@@ -98,6 +98,7 @@ def versions_for(targets: Iterable[str], modules: Iterable[Module]) -> dict[str,
     for module in modules:
         imported = {name.partition(".")[0] for name in module.imports}
         names |= imported.intersection(OPTIONAL) if is_ours(module.name) else imported
+    names = {OPTIONAL.get(name, name) for name in names}
     found = {}
     for name in names - {PACKAGE}:
         with suppress(PackageNotFoundError):  # not a library, or one that is not installed: its user is told later
