@@ -111,6 +111,16 @@ def test_a_number_in_a_column_of_words_is_told_with_the_first_word(tmp_path: Pat
     assert f"row {first} below" in str(refused.value)
 
 
+def test_a_word_among_numbered_classes_is_told_unless_classes_are_words(tmp_path: Path) -> None:
+    lines = [f"{i},{'?' if i % 20 == 7 else i % 2}" for i in range(200)]
+    file = table(tmp_path, "\n".join(["days,late", *lines]))
+    with pytest.raises(UserError) as refused:
+        csv(file, "late", seed=0)
+    assert "column 'late'" in str(refused.value)
+    assert "row 8 below" in str(refused.value)
+    assert csv(file, "late", seed=0, words=["late"]).classes == ("0", "1", "?")
+
+
 def test_a_column_may_be_said_to_hold_words(tmp_path: Path) -> None:
     file = odd_cell(tmp_path, "12 kg", column="same")
     data = csv(file, "late", seed=0, drop=["remark"], words=["same"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -69,10 +69,13 @@ def csv(
             f"column {gaps[0]!r} of {file} has empty cells: fill them, or set dataset.drop=[{gaps[0]}]",
             key="dataset.drop",
         )
+    if label not in words:
+        check_not_mixed(table[label], file)
     classes, labels = np.unique(table.pop(label), return_inverse=True)
     spoken = table.select_dtypes(exclude=["number", "bool"])
     for column in spoken.columns.difference(list(words), sort=False):
-        check_words(spoken[column], file)
+        check_not_mixed(spoken[column], file)
+        check_no_unit(spoken[column], file)
     for column in table.columns.difference(spoken.columns, sort=False):
         check_finite(table[column], file)
     if texts := [column for column in spoken if spoken[column].nunique() > MOST_WORDS]:
@@ -92,16 +95,20 @@ def csv(
     return tabular(file.stem, features, labels, [str(c) for c in classes], seed, validation, test)
 
 
-def check_words(column: pd.Series[str], file: Path) -> None:
-    """Raise a ``UserError`` where cells of a column of words are numbers, or all are numbers with the same unit."""
+def check_not_mixed(column: pd.Series[Any], file: Path) -> None:
+    """Raise a ``UserError`` where some cells of a column are numbers and others are not."""
     numeric = pd.to_numeric(column, errors="coerce").notna()
-    if numeric.any():
+    if numeric.any() and not numeric.all():
         row = int((~numeric).to_numpy().argmax())
         raise UserError(
             f"column {column.name!r} of {file} holds numbers and, in row {row + 1} below the header, "
             f"{column.iloc[row]!r}: correct it, or set dataset.words=[{column.name}] if all are words",
             key="dataset.words",
         )
+
+
+def check_no_unit(column: pd.Series[str], file: Path) -> None:
+    """Raise a ``UserError`` where each cell of a column of words is a number with the same unit."""
     units = column.str.extract(MEASURE, expand=False)
     if column.nunique() > 2 and units.notna().all() and units.nunique() == 1:
         raise UserError(
