@@ -185,6 +185,13 @@ def test_models_of_other_pixels_are_others() -> None:
     assert len({one.digest for one in [data, *others]}) == 5
 
 
+def test_the_digest_shows_where_a_set_ends() -> None:
+    data, ids = image_data(), torch.arange(2)
+    parts = ("train", "validation", "test")
+    splits = [(ids, ids[:0], ids[:0]), (ids[:1], ids[1:], ids[:0]), (ids[:1], ids[:0], ids[1:])]
+    assert len({replace(data, **dict(zip(parts, split, strict=True))).digest for split in splits}) == 3
+
+
 def fed(tiny: Tiny, processes: int = 1) -> UnlearningData:
     """The data module beside a trainer of this number of processes."""
     data = UnlearningData(tiny.data, tiny.split, tiny.problem.task)

@@ -22,6 +22,7 @@ from unlearning.config.imports import PACKAGE, Module, module_spec, read_module
 from unlearning.config.prose import without_prose
 from unlearning.engine import key as keys
 from unlearning.engine import lab
+from unlearning.engine.compute import Compute
 from unlearning.engine.job import Job
 from unlearning.engine.key import Key, code_of
 from unlearning.errors import UserError
@@ -148,16 +149,18 @@ class Asking:
         raise AskedError(asked)
 
 
+def asked(act: Callable[[], object]) -> Key:
+    """The key that something asks a store for."""
+    with pytest.raises(AskedError) as found:
+        act()
+    asked_for: Key = found.value.args[0]
+    return asked_for
+
+
 def askers(words: tuple[str, ...]) -> dict[str, Callable[[], Key]]:
     """Functions that return the keys of a run, and of the models and predictions in it."""
     job, network = job_of(*words)
     problem, room = job.problem, replace(job.lab, store=Asking())
-
-    def asked(act: Callable[[], object]) -> Key:
-        with pytest.raises(AskedError) as found:
-            act()
-        return found.value.args[0]
-
     return {
         "run": lambda: key(config_of(*words)),
         "train": lambda: asked(lambda: room.train(problem, job.recipe, problem.split.train, 0)),
@@ -177,6 +180,24 @@ def job_of(*words: str) -> tuple[Job, nn.Module]:
 def keys_of(words: tuple[str, ...]) -> dict[str, Key]:
     """The keys of ``askers`` for the code as it is."""
     return {what: one() for what, one in askers(words).items()}
+
+
+def test_the_number_of_processes_decides_every_key() -> None:
+    """Of trained, unlearned and predicted results: the statistics of BatchNorm differ with it."""
+    config = config_of(*SCRUB)
+    job, network = job_of(*SCRUB)
+    problem, found = job.problem, {}
+    for number in (1, 2):
+        trainer = config["trainer"] | {"processes": number}
+        room = replace(job.lab, store=Asking(), compute=Compute(trainer))
+        found[number] = {
+            "run": key(config | {"trainer": trainer}),
+            "train": asked(lambda room=room: room.train(problem, job.recipe, problem.split.train, 0)),
+            "unlearn": asked(lambda room=room: room.unlearn(problem, job.method, job.addons, network, 0)),
+            "predict": asked(lambda room=room: room.predict(problem, network)),
+        }
+    for what, one in found[1].items():
+        assert found[2][what].differences(one.parts) == ["setting: trainer.processes"], what
 
 
 # Code of the user's
@@ -314,6 +335,18 @@ def test_the_version_of_an_optional_library_decides_the_keys_of_runs_that_can_us
     two, _ = found({"kronfluence": "1.0.2"})
     assert len({without, one, two}) == 3
     assert same == scrub
+
+
+@pytest.mark.parametrize(
+    ("words", "library"),
+    [
+        (("dataset=image_folder", "dataset.root=/nowhere"), "pillow"),
+        (("dataset=csv", "dataset.root=/nowhere", "dataset.label=x"), "pandas"),
+    ],
+)
+def test_the_library_that_reads_the_users_files_decides_the_key(words: tuple[str, ...], library: str) -> None:
+    assert library in key(config_of(*words)).parts["library"]
+    assert library not in key(config_of(*SCRUB)).parts["library"]
 
 
 def test_the_version_of_a_library_that_only_the_user_names_decides_the_key(own: Path) -> None:

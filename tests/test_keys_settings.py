@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import composed
 from unlearning.engine.key import Key, key_of, numerics
+from unlearning.errors import UserError
 from unlearning.request import Request
 
 SCRUB = ("method=scrub", "addon=[l1]", "scenario=random")
@@ -124,6 +125,63 @@ def test_where_a_trainer_runs_is_not_among_its_numerics() -> None:
     trainer = {"_target_": "lightning.Trainer", "accelerator": "cpu", "devices": 2, "precision": "bf16", "threads": 2}
     assert numerics(trainer) == {"precision": "bf16", "threads": 2}
     assert numerics(trainer | {"accelerator": "gpu", "strategy": "ddp"}) == {"precision": "bf16"}
+    assert numerics(trainer | {"accelerator": "auto"}) == {"precision": "bf16", "threads": 2}  # which may be a CPU
+
+
+def test_the_number_of_processes_is_among_the_numerics() -> None:
+    trainer = {"accelerator": "gpu", "precision": "bf16"}
+    found = [numerics(trainer | {"processes": number}) for number in (1, 2, 4)]
+    assert found == [{"precision": "bf16"} | more for more in ({}, {"processes": 2}, {"processes": 4})]
+
+
+DDP = ("trainer=ddp", "trainer.accelerator=cpu")
+
+
+def started(monkeypatch: pytest.MonkeyPatch, per_machine: int, machines: int = 1) -> None:
+    """Set the variables that torchrun sets."""
+    for name, number in (("LOCAL_WORLD_SIZE", per_machine), ("GROUP_WORLD_SIZE", machines)):
+        monkeypatch.setenv(name, str(number))
+    monkeypatch.setenv("WORLD_SIZE", str(per_machine * machines))
+
+
+def test_more_processes_make_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However they are spread over machines; one process of torchrun is a run like any other."""
+    keys = []
+    for machines, each in ((1, 1), (1, 2), (2, 1), (2, 2)):
+        started(monkeypatch, each, machines)
+        keys.append(key(composed(*SCRUB, *DDP)[0]))
+    alone, two, also_two, four = keys
+    assert alone.digest == key(config_of(*SCRUB)).digest
+    assert two.differences(alone.parts) == four.differences(two.parts) == ["setting: trainer.processes"]
+    assert two.digest == also_two.digest
+
+
+@pytest.mark.parametrize(("words", "number"), [((), 2), (DDP, 3), ((*DDP, "trainer.devices=1"), 2)])
+def test_other_processes_than_the_trainer_asks_for_are_refused(
+    words: tuple[str, ...], number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would train by itself, on the whole of the data."""
+    started(monkeypatch, 2)
+    monkeypatch.setenv("WORLD_SIZE", str(number))
+    with pytest.raises(UserError) as refused:
+        composed(*SCRUB, *words)
+    assert (refused.value.key, refused.value.kind) == ("trainer.devices", "conflict")
+
+
+@pytest.mark.parametrize(
+    ("word", "key_of_it"),
+    [
+        ("+trainer.processes=2", "trainer.processes"),
+        ("trainer.devices=0", "trainer.devices"),
+        ("trainer.devices=-2", "trainer.devices"),
+        ("+trainer.num_nodes=0", "trainer.num_nodes"),
+        ("+trainer.num_nodes=two", "trainer.num_nodes"),
+    ],
+)
+def test_a_number_of_processes_that_cannot_be_is_refused(word: str, key_of_it: str) -> None:
+    with pytest.raises(UserError) as refused:
+        composed(*SCRUB, word)
+    assert refused.value.key == key_of_it
 
 
 # Files, behind any argument of a class of the user's

@@ -142,7 +142,7 @@ def test_results_are_whole_where_the_tracker_cannot_be_reached_and_are_logged_la
     with pytest.raises(UserError):
         record(request, result, Notebook(reachable=False))
     assert names(request.folder) == FILES
-    assert records.is_finished(request.folder)
+    assert records.is_finished(request)
     assert not records.is_tracked(request)
     records.catch_up(request, notebook := Notebook())
     records.catch_up(request, notebook)  # the second time there is nothing to do
@@ -157,14 +157,17 @@ def test_results_are_whole_where_the_tracker_cannot_be_reached_and_are_logged_la
 def test_what_cannot_be_read_is_made_again(run: tuple[Request, Result], caplog: pytest.LogCaptureFixture) -> None:
     request, result = run
     record(request, result, Notebook())
-    for content, finished in (("{}", False), ('{"rows": 1}', True), ('{"rows"', False)):
+    own = json.dumps({"run_key": request.key.digest})
+    other = json.dumps({"run_key": request.key.digest[:12] + 52 * "0"})  # a key that gives the same name
+    contents = {own: True, "{}": False, "[]": False, own[:-1]: False, other: False}
+    for content, finished in contents.items():
         (request.folder / "results.json").write_text(content)
         with ExitStack() as held:
             assert records.begin(request, held) == finished
     told = [r.levelname for r in caplog.records if r.name == records.log.name]
-    assert [level for level in told if level != "INFO"] == ["WARNING", "WARNING"]
+    assert [level for level in told if level != "INFO"] == ["WARNING"] * 4
     forced = Request(request.config | {"force": True}, request.choices)
-    (request.folder / "results.json").write_text('{"rows": 1}')
+    (request.folder / "results.json").write_text(own)
     with ExitStack() as held:
         assert not records.begin(forced, held)
 

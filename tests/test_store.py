@@ -117,6 +117,23 @@ def test_keys_and_kinds_do_not_collide(tmp_path: Path) -> None:
     assert store.get_or_create("original", Key(dict(reversed(KEY.parts.items()))), pytest.fail).cached
 
 
+def test_an_entry_under_the_name_of_another_is_not_taken_for_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two whole files that were swapped, as when a store is put together by hand."""
+    store = Store(tmp_path)
+    one, two = (store.get_or_create("kind", seeded(n), lambda n=n: ({"w": torch.full((2,), n)}, {})) for n in (1, 2))
+    aside = one.path.rename(tmp_path / "aside")
+    two.path.rename(one.path)
+    aside.rename(two.path)
+    for n in (1, 2):
+        entry = store.get_or_create("kind", seeded(n), lambda n=n: ({"w": torch.full((2,), 10 * n)}, {}))
+        assert (entry.cached, entry.tensors["w"].tolist()) == (False, [10 * n, 10 * n])
+        assert store.get_or_create("kind", seeded(n), pytest.fail).cached
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+    assert all("another key" in record.message for record in caplog.records)
+
+
 def test_an_entry_is_replaced_where_it_is_wanted_again(tmp_path: Path) -> None:
     store = Store(tmp_path)
     first = store.get_or_create("kind", KEY, ones)

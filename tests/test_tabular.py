@@ -59,6 +59,7 @@ def test_a_table_of_the_users_own(tmp_path: Path) -> None:
     [
         ({"label": "lat"}, None, "dataset.label", "choice"),
         ({"drop": ["remarks"]}, None, "dataset.drop", "choice"),
+        ({"words": ["colours"]}, None, "dataset.words", "choice"),
         ({}, None, "dataset.drop", "value"),  # the 120 different remarks
         ({}, "a,late\n1,yes\n,no\n", "dataset.drop", "value"),  # an empty cell
         ({}, "a,late\n1,yes\n2,yes\n", "dataset.root", "file"),  # a single class
@@ -82,6 +83,102 @@ def test_a_column_of_texts_is_named_with_the_words_that_leave_it_out(tmp_path: P
         f"column 'remark' of {tmp_path}/orders.csv holds 120 different words, too many for categories: set "
         "dataset.drop=[remark]"
     )
+
+
+def odd_cell(tmp_path: Path, cell: str, row: int = 37, column: str = "days") -> str:
+    """The table with another cell in a row, which is counted from 1 below the header."""
+    file = Path(table(tmp_path))
+    lines = [line.split(",") for line in file.read_text().splitlines()]
+    lines[row][lines[0].index(column)] = cell
+    file.write_text("\n".join(map(",".join, lines)))
+    return str(file)
+
+
+@pytest.mark.parametrize("cell", ["12 kg", '"1,234"', "none at all", "12O", "?", "=A1"])
+def test_a_word_in_a_column_of_numbers_is_named_with_its_row(tmp_path: Path, cell: str) -> None:
+    with pytest.raises(UserError) as refused:
+        csv(odd_cell(tmp_path, cell), "late", seed=0, drop=["remark"])
+    assert (refused.value.key, refused.value.kind) == ("dataset.words", "value")
+    for part in ("column 'days'", "row 37 below", repr(cell.strip('"'))):
+        assert part in str(refused.value)
+
+
+@pytest.mark.parametrize("row", [1, 120])
+def test_a_number_in_a_column_of_words_is_told_with_the_first_word(tmp_path: Path, row: int) -> None:
+    with pytest.raises(UserError) as refused:
+        csv(odd_cell(tmp_path, "3", row, "colour"), "late", seed=0, drop=["remark"])
+    first = 2 if row == 1 else 1
+    assert f"row {first} below" in str(refused.value)
+
+
+def test_a_word_among_numbered_classes_is_told_unless_classes_are_words(tmp_path: Path) -> None:
+    lines = [f"{i},{'?' if i % 20 == 7 else i % 2}" for i in range(200)]
+    file = table(tmp_path, "\n".join(["days,late", *lines]))
+    with pytest.raises(UserError) as refused:
+        csv(file, "late", seed=0)
+    assert "column 'late'" in str(refused.value)
+    assert "row 8 below" in str(refused.value)
+    assert csv(file, "late", seed=0, words=["late"]).classes == ("0", "1", "?")
+
+
+def test_a_column_may_be_said_to_hold_words(tmp_path: Path) -> None:
+    file = odd_cell(tmp_path, "12 kg", column="same")
+    data = csv(file, "late", seed=0, drop=["remark"], words=["same"])
+    assert data.inputs.shape == (120, 1 + 2 + 2)  # days, two colours, and 7 or 12 kg
+    also = csv(file, "late", seed=0, drop=["remark", "same"], words=["colour"])
+    assert also.inputs.shape == (120, 1 + 2)
+
+
+def test_codes_are_words_with_their_zeros(tmp_path: Path) -> None:
+    lines = [f"{'07' if i % 3 else '7'},{i % 2}" for i in range(60)]
+    file = table(tmp_path, "\n".join(["code,late", *lines]))
+    assert csv(file, "late", seed=0, words=["code"]).inputs.shape == (60, 2)
+    assert csv(file, "late", seed=0).inputs.unique().tolist() == [0.0]
+
+
+@pytest.mark.parametrize("form", ["{} kg", "{}%", "${}", "€ {}.50", '"{},5"', '"1,{}00"', "{} km/h", "-{} °"])
+def test_numbers_with_a_unit_in_every_cell_are_refused(tmp_path: Path, form: str) -> None:
+    lines = [f"{form.format(i % 4 + 10)},{i % 2}" for i in range(60)]
+    with pytest.raises(UserError) as refused:
+        csv(table(tmp_path, "\n".join(["weight,late", *lines])), "late", seed=0)
+    assert (refused.value.key, refused.value.kind) == ("dataset.words", "value")
+    assert "'weight'" in str(refused.value)
+
+
+@pytest.mark.parametrize("form", ["store {}", "{}-19", "a{}b", "{}:30", "{}{}rd and more 5"])
+def test_words_with_numbers_in_them_are_words(tmp_path: Path, form: str) -> None:
+    lines = [f"{form.format(*[i % 4 + 10] * 2)},{i % 2}" for i in range(60)]
+    assert csv(table(tmp_path, "\n".join(["kind,late", *lines])), "late", seed=0).inputs.shape == (60, 4)
+
+
+def test_two_kinds_of_drive_are_words(tmp_path: Path) -> None:
+    lines = [f"{2 if i % 3 else 4}wd,{i % 2}" for i in range(60)]
+    assert csv(table(tmp_path, "\n".join(["drive,late", *lines])), "late", seed=0).inputs.shape == (60, 2)
+
+
+@pytest.mark.parametrize("cell", ["inf", "-inf", "1e39"])
+def test_a_number_that_is_not_finite_is_named_with_its_row(tmp_path: Path, cell: str) -> None:
+    with pytest.raises(UserError) as refused:
+        csv(odd_cell(tmp_path, cell), "late", seed=0, drop=["remark"])
+    assert (refused.value.key, refused.value.kind) == ("dataset.drop", "value")
+    assert "'days'" in str(refused.value)
+    assert "row 37 below" in str(refused.value)
+
+
+def test_rows_longer_than_the_header_are_refused(tmp_path: Path) -> None:
+    """They would be read with every column shifted by one."""
+    file = table(tmp_path, "days,late\n" + "\n".join(f"{i},{i % 7},{i % 2}" for i in range(60)))
+    with pytest.raises(UserError) as refused:
+        csv(file, "late", seed=0)
+    assert (refused.value.key, refused.value.kind) == ("dataset.root", "file")
+
+
+def test_rows_that_end_in_a_comma_are_read_as_they_stand(tmp_path: Path) -> None:
+    one, two = (
+        csv(table(tmp_path, "days,late\n" + "\n".join(f"{i},{i % 2}{end}" for i in range(60))), "late", seed=0)
+        for end in ("", ",")
+    )
+    assert one.digest == two.digest
 
 
 def test_a_missing_table_names_its_setting(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def applied(decided: Mapping[str, Row]) -> list[dict[str, Any]]:
 def execute(request: Request) -> Path:
     """Make a run, unless it is finished already, and return its folder; torch is imported only if it is needed."""
     folder = request.folder
-    if is_finished(folder) and not request.config["force"] and is_tracked(request):
+    if is_finished(request) and not request.config["force"] and is_tracked(request):
         if request.verbose:
             print(f"found: {folder}", file=sys.stderr)
         return folder

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -46,12 +45,21 @@ def together(root: Path, *words: str) -> dict[str, Any]:
 
 
 def alone(root: Path, *words: str) -> dict[str, Any]:
-    """Results of the same run in one process, with the reference models of ``root`` and nothing else of its store."""
-    for kind in ("observations", "unlearned", "predictions"):
-        shutil.rmtree(root / "store" / kind, ignore_errors=True)  # else they would be those of two processes
-    out, err = start(*SHORT, f"paths.root={root}", f"paths.runs={root}/alone", *words).communicate(timeout=300)
+    """Results of a run in one process, in a folder of its own."""
+    out, err = start(*SHORT, f"paths.root={root}/alone", *words).communicate(timeout=300)
     assert err == ""
     return json.loads(Path(out.splitlines()[-1]).read_text())
+
+
+def weights_of(root: Path, run: dict[str, Any]) -> Path:
+    """The unlearned weights of a run, by its results."""
+    return next(root.glob(f"multirun/*-{run['run_key'][:12]}/unlearned.safetensors"))
+
+
+def original(root: Path, *data: str) -> tuple[Path, str]:
+    """An original model that two processes made, once for each data set: its file, and the digest of its weights."""
+    found = together(root, "method=original", *EVEN, *data)
+    return weights_of(root, found), found["weights"]
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +125,7 @@ def test_processes_share_a_batch(method: list[str], forward: dict[str, int], roo
     assert both["cost"]["cost/forward"] == pytest.approx(expected, abs=3)
 
 
+EVEN = ["scenario.count=100", "split.validation=0.11", "retrained=false", "trainer.precision=64-true"]
 STEPS = ["method.epochs=2", "method.batch_norm=eval"]
 TWO_CLASSES = ["dataset=wine", "dataset.name=breast_cancer", "scenario=random"]  # of two classes one label is wrong
 
@@ -141,26 +150,37 @@ TWO_CLASSES = ["dataset=wine", "dataset.name=breast_cancer", "scenario=random"] 
     ids="-".join,
 )
 def test_the_number_of_processes_does_not_decide_the_result(method: list[str], root: Path) -> None:
-    """Steps on all of an even number of samples, from the same original model: nothing is drawn or padded."""
-    even = ["scenario.count=100", "split.validation=0.11", "retrained=false"]
-    words = [*even, *method, "method.batch_size=5000", "trainer.precision=64-true"]
+    """Steps on all of an even number of samples, from the same original model: nothing is drawn or padded.
+
+    So the results agree to rounding, although they have keys of their own.
+    """
+    data = [word for word in method if word in TWO_CLASSES]
+    checkpoint = f"pretrain.checkpoint={original(root, *data)[0]}"
+    words = [*EVEN, *method, "method.batch_size=5000", checkpoint]
     both = together(root, *words)
     assert [both["sizes"][stream] % 2 for stream in ("forget", "retain")] == [0, 0]
     one = alone(root, *words)
-    assert one["run_key"] == both["run_key"]
-    places = (root / "multirun", root / "alone")
-    files = [next(place.glob(f"*-{both['run_key'][:12]}/unlearned.safetensors")) for place in places]
-    found, expected = map(load_file, files)
+    assert one["run_key"] != both["run_key"]
+    found, expected = load_file(weights_of(root, both)), load_file(weights_of(root / "alone", one))
     assert found.keys() == expected.keys()
     for name, tensor in found.items():
         torch.testing.assert_close(tensor, expected[name], rtol=1e-9, atol=1e-12)
 
 
+def test_training_in_two_processes_makes_other_weights_under_another_key(root: Path) -> None:
+    """Each process has half a batch for the statistics of BatchNorm: no key may stand for both models."""
+    one, (file, weights) = alone(root, "method=original", *EVEN), original(root)
+    assert load_file(weights_of(root / "alone", one)).keys() == load_file(file).keys()
+    assert one["weights"] != weights
+
+
 def test_processes_share_the_images_with_the_trigger(root: Path) -> None:
     """Each process predicts a part of the samples; gathered, they equal the predictions of one process."""
     words = ["scenario=poison", "method=original"]
-    both, one = together(root, *words), alone(root, *words)
+    trained = together(root, *words)
+    checkpoint = f"pretrain.checkpoint={weights_of(root, trained)}"  # one model for both
+    both, one = together(root, *words, checkpoint), alone(root, *words, checkpoint)
     assert both["rows"]["original"]["backdoor/attack"] > 0.5
-    for row in ("original", "retrained"):
+    for row in ("original", "unlearned"):
         for name in ("backdoor/attack", "corrective/acc_unseen"):
             assert both["rows"][row][name] == pytest.approx(one["rows"][row][name], abs=0.003)  # 1 of 360 images

@@ -12,6 +12,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 from ..errors import UserError
+from ..runtime.processes import processes
 from ..runtime.threads import threads_for
 from .messages import no_key
 
@@ -69,7 +70,9 @@ def register(root: Path | None = None) -> None:
 
 
 def plain(config: Any, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The composed configuration as plain dicts and lists: interpolations resolved, paths absolute, threads chosen.
+    """The composed configuration as plain dicts and lists: interpolations resolved, paths absolute.
+
+    The trainer holds the threads of each process, and the number of processes.
 
     ``overrides`` are the settings of the command line. Raises ``UserError`` for a top-level key that does not exist,
     and for a seed, a trial or a path that cannot be one.
@@ -94,8 +97,15 @@ def plain(config: Any, overrides: Sequence[str] = ()) -> dict[str, Any]:
         if not path:
             raise UserError(f"paths.{name} is empty: name a folder", key=f"paths.{name}")
     known["paths"] = {name: os.path.abspath(os.path.expanduser(path)) for name, path in known["paths"].items()}
+    trainer = known["trainer"]
+    if "processes" in trainer:
+        raise UserError(
+            "trainer.processes is set by the program: set trainer.devices, or start more processes by torchrun",
+            key="trainer.processes",
+            kind="key",
+        )
     explicit = any(override.lstrip("+").startswith("trainer.threads=") for override in overrides)
-    known["trainer"]["threads"] = threads_for(known["trainer"].get("threads"), explicit)
+    trainer |= {"threads": threads_for(trainer.get("threads"), explicit), "processes": processes(trainer)}
     return known
 
 

@@ -134,7 +134,7 @@ class UnlearningData(L.LightningDataModule):
 
         Raises ``UserError`` where every batch would be a lone sample, on which BatchNorm cannot train.
         """
-        processes = self.processes  # they share a batch, so that their number does not decide the result
+        processes = self.processes  # they share a batch, whose size does not follow their number
         samples = -(-len(self.drawn(name, feed)) // processes)  # the distributed sampler pads to equal shares
         size = max(1, min(feed.batch_sizes[name] // processes, samples))
         if feed.full_batches and min(size, samples) == 1:

@@ -43,7 +43,7 @@ class Dataset:
         train, validation, test: disjoint ids.
         mean, std: of each channel of uint8 images, for pixels in [0, 1]. For features, those by which they were
             normalised, if there are any; float images have none.
-        crop: training augmentation: a random crop after padding by this number of pixels.
+        crop: training augmentation: a random crop after padding by this number of pixels, at most the shorter side.
         flip: training augmentation: a random horizontal flip.
         rotation: training augmentation: a random rotation by up to this number of degrees.
         superclasses: the classes of each super-class, by name or number.
@@ -90,6 +90,12 @@ class Dataset:
                     f"dataset.{option}={list(values)} must have {channels} numbers, one for each channel",
                     key=f"dataset.{option}",
                 )
+        if self.has_pixels and self.crop > min(side := tuple(self.inputs.shape[1:3])):
+            raise UserError(
+                f"dataset.crop={self.crop} pads images of {side[0]} x {side[1]} pixels by more than their side, and "
+                f"crops would hold nothing of them: set at most {min(side)}",
+                key="dataset.crop",
+            )
         if self.augmented and not self.has_pixels:
             raise UserError(
                 f"{self.name} has float samples, which are not augmented: remove crop, flip and rotation",
@@ -138,6 +144,7 @@ class Dataset:
         prepared = len(self.classes), self.mean, self.std, self.crop, self.flip, self.rotation
         digest = hashlib.sha256(repr(prepared).encode())
         for tensor in (self.inputs, self.labels, self.train, self.validation, self.test):
+            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())  # which shows where each of them ends
             digest.update(tensor.contiguous().numpy().data)
         if self.trigger is not None and self.triggered is not None:
             digest.update(self.trigger.fingerprint + self.triggered.numpy().tobytes())

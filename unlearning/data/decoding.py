@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -14,43 +17,73 @@ from filelock import FileLock
 
 from ..errors import UserError
 from ..runtime.digests import file_digest
+from ..runtime.files import files_below
 from ..runtime.progress import DECODING
+from . import pixels
 
 log = logging.getLogger("unlearning")
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
+IMAGE_SUFFIXES = {
+    *(".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"),
+    *(".tif", ".tiff", ".webp"),
+}
+NAMED = 5  # of what is left out
 
 
 def list_images(folder: Path) -> list[tuple[str, Path]]:
-    """(class, file) of every image in ``folder/<class>/``, sorted."""
-    found = []
-    for entry in sorted(p for p in folder.iterdir() if p.is_dir()):
-        files = sorted(Path(base, f) for base, _, names in os.walk(entry) for f in names)
-        found += [(entry.name, f) for f in files if f.suffix.lower() in IMAGE_SUFFIXES]
+    """(class, file) of every image in ``folder/<class>/`` and in the folders below, sorted.
+
+    Links are followed. Hidden files and folders are neither classes nor images. What else is left out is told in a
+    warning: files that are not images by their names, images that lie in no class, and classes without images.
+    """
+    found: list[tuple[str, Path]] = []
+    others: list[str] = []
+    empty: list[str] = []
+    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    for entry in entries:
+        if not entry.is_dir():
+            others.append(entry.name)
+            continue
+        files = files_below(entry, hidden=False)[0]
+        images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
+        found += [(entry.name, file) for file in images]
+        others += [file.name for file in files if file not in set(images)]
+        empty += [entry.name] * (not images)
+    if others:
+        suffixes = Counter(Path(name).suffix.lower() or name for name in others)
+        log.warning("%d files below %s are not images of a class: %s", len(others), folder, some_of(suffixes))
+    if empty:
+        log.warning("%d folders below %s hold no images: %s", len(empty), folder, some_of(Counter(empty)))
     return found
 
 
-def decoded(files: list[Path], top: Path, size: int, cache: Path) -> np.ndarray:
+def some_of(counts: Counter[str]) -> str:
+    """The most frequent of some words, with the number of each where it is above 1."""
+    words = [f"{word} ({count})" if count > 1 else word for word, count in counts.most_common(NAMED)]
+    return ", ".join(words) + (", ..." if len(counts) > NAMED else "")
+
+
+def decoded(files: Sequence[Path], top: Path, size: int, cache: Path) -> np.ndarray:
     """The pixels of ``files``, (N, size, size, 3) uint8, mapped from a file in ``cache``, which is made if necessary.
 
-    The cache is keyed by the files' names below ``top``, their sizes in bytes and their modification times. An array
-    whose checksum does not match is decoded again, with a warning. Processes that need the same array decode it once.
+    The cache is keyed by the files' names below ``top``, their sizes in bytes and their modification times, and by the
+    rules of decoding. An array whose checksum does not match is decoded again, with a warning. Processes that need the
+    same array decode it once.
 
     Raises ``UserError`` where ``cache`` cannot be written, and for a file that is not an image.
     """
-    listing = [(f.relative_to(top).as_posix(), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-    key = hashlib.sha256(repr((size, listing)).encode()).hexdigest()
+    key = hashlib.sha256(repr((rules(), size, [stamp(file, top) for file in files])).encode()).hexdigest()
     array, checksum = cache / f"{key}.npy", cache / f"{key}.sha256"
     temporary = cache / f".{key}.tmp"
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / f"{key}.lock"):
-            if not (array.exists() and checksum.exists() and checksum.read_text() == file_digest(array)):
+            if not (array.exists() and checksum.exists() and checksum.read_text() == f"{key} {file_digest(array)}"):
                 if array.exists():
                     log.warning("%s is corrupt (its checksum does not match): making it again", array)
                 try:
                     decode_all(files, size, temporary)
-                    checksum.write_text(file_digest(temporary))
+                    checksum.write_text(f"{key} {file_digest(temporary)}")  # whose array it is, besides what is in it
                     os.replace(temporary, array)
                 finally:
                     temporary.unlink(missing_ok=True)
@@ -61,26 +94,43 @@ def decoded(files: list[Path], top: Path, size: int, cache: Path) -> np.ndarray:
     return np.load(array, mmap_mode="c")  # copy on write: torch requires a writable array, and the file must not change
 
 
-def decode_all(files: list[Path], size: int, path: Path) -> None:
+def rules() -> tuple[str, str]:
+    """What decides how files are decoded: the code that does so, and the version of the library that reads them."""
+    return file_digest(Path(pixels.__file__)), version("pillow")
+
+
+def stamp(file: Path, top: Path) -> tuple[str, int, int]:
+    """The name of a file below ``top``, its size in bytes, and when it was changed.
+
+    Raises ``UserError`` where it is not there.
+    """
+    try:
+        status = file.stat()
+    except OSError as error:
+        raise UserError(
+            f"{file} cannot be read ({error.strerror}): replace or remove it", key="dataset.root", kind="file"
+        ) from None
+    return file.relative_to(top).as_posix(), status.st_size, status.st_mtime_ns
+
+
+def decode_all(files: Sequence[Path], size: int, path: Path) -> None:
     """Write the pixels of ``files`` to ``path`` as one array, with a progress bar."""
     from rich.progress import track
 
     out = np.lib.format.open_memmap(path, "w+", np.uint8, (len(files), size, size, 3))
+    known: dict[int, pixels.Levels] = {}  # of the images of more than 8 bits, by row
+    waiting = []  # rows of images whose range only all of them together show
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside Python's global lock
-        images = pool.map(partial(decode, size), files)
-        for row, image in enumerate(track(images, DECODING, total=len(files))):
+        images = pool.map(partial(pixels.decode, size), files)
+        for row, (image, levels) in enumerate(track(images, DECODING, total=len(files))):
+            if levels is not None:
+                known[row] = levels
+            if image is None:
+                waiting.append(row)
+            else:
+                out[row] = image
+        again = partial(pixels.decode, size, factors=pixels.factors_for(known.values()))
+        for row, (image, _) in zip(waiting, pool.map(again, [files[row] for row in waiting]), strict=True):
             out[row] = image
+    pixels.warn_of_darkness(known.values())
     out.flush()
-
-
-def decode(size: int, file: Path) -> np.ndarray:
-    """One image as (size, size, 3) uint8: the shorter side resized to ``size``, then the centre cropped."""
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(file) as image:
-            return np.asarray(ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BILINEAR))
-    except OSError as error:  # Pillow's error for a file that is not an image is an OSError, too
-        raise UserError(
-            f"{file} is not a readable image ({error}): replace or remove it", key="dataset.root", kind="file"
-        ) from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +12,9 @@ import torch
 from ..errors import UserError
 from ..types import Count, CountOrNone, Positive
 from .datasets import Dataset, Degrees, Superclasses, hold_out
-from .decoding import decoded, list_images
+from .decoding import decoded, list_images, some_of
+
+log = logging.getLogger("unlearning")
 
 
 def image_folder(
@@ -30,6 +34,9 @@ def image_folder(
     superclasses: Superclasses | None = None,
 ) -> Dataset:
     """Your own images: ``root/train/<class>/*`` and ``root/test/<class>/*``, or just ``root/<class>/*``.
+
+    How files of each kind are read, and which are refused, is said in ``data.pixels``; what is left out of a class in
+    ``data.decoding.list_images``.
 
     Args:
         name: a name for messages.
@@ -54,6 +61,10 @@ def image_folder(
             key="dataset.root",
             kind="file",
         )
+    if parts:
+        beside = sorted(p.name for p in top.iterdir() if not p.name.startswith(".") and p.name not in parts)
+        if beside:
+            log.warning("%s holds %s; all else is left out: %s", top, " and ".join(parts), some_of(Counter(beside)))
     listing = [list_images(top / p if parts else top) for p in parts or [""]]
     classes = sorted({c for rows in listing for c, _ in rows})
     if len(classes) < 2:

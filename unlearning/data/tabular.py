@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ import torch
 from ..errors import UserError, nearest
 from .datasets import Dataset, hold_out
 
+MEASURE = r"^[^\w\s]?\s*[-+]?\d[\d.,]*\s*(\D*)$"  # a number, perhaps with a unit after it or a sign before it
 MOST_WORDS = 100  # a column with more different words holds names or texts rather than categories
 
 
@@ -23,10 +25,12 @@ def csv(
     validation: float = 0.1,
     test: float = 0.2,
     drop: Sequence[str] = (),
+    words: Sequence[str] = (),
 ) -> Dataset:
     """Your own table: the CSV file ``root`` with a header line and the classes in the column ``label``.
 
-    A column of numbers is a feature; a column of words becomes one feature for each word (one-hot).
+    A column of numbers is a feature; a column of words becomes one feature for each word (one-hot). A column that holds
+    both is refused, as is one in which each cell is a number with the same unit, unless ``words`` names it.
 
     Args:
         root: the file.
@@ -34,17 +38,24 @@ def csv(
         seed: of the draw of the validation and test rows, by class.
         validation, test: the fractions of rows that are held out.
         drop: columns to leave out.
+        words: columns whose cells are words, such as codes, even where they look like numbers.
 
     Raises ``UserError`` for a file that is not CSV, and for columns that do not exist or cannot be features.
     """
     file = Path(root).expanduser()
     try:
-        table = pd.read_csv(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(file, dtype=dict.fromkeys(words, str), index_col=False, low_memory=False)
+    except pd.errors.ParserWarning:
+        raise UserError(
+            f"the rows of {file} have more cells than its header: name each column", key="dataset.root", kind="file"
+        ) from None
     except (OSError, ValueError) as error:  # pandas raises ValueErrors for a file that is not CSV
         raise UserError(
             f"{file} cannot be read as CSV ({error}): set dataset.root=FILE", key="dataset.root", kind="file"
         ) from None
-    for option, columns in (("label", [label]), ("drop", drop)):
+    for option, columns in (("label", [label]), ("drop", drop), ("words", words)):
         for column in columns:
             if column not in table:
                 raise UserError(
@@ -58,11 +69,18 @@ def csv(
             f"column {gaps[0]!r} of {file} has empty cells: fill them, or set dataset.drop=[{gaps[0]}]",
             key="dataset.drop",
         )
+    if label not in words:
+        check_not_mixed(table[label], file)
     classes, labels = np.unique(table.pop(label), return_inverse=True)
-    words = table.select_dtypes(exclude=["number", "bool"])
-    if texts := [column for column in words if words[column].nunique() > MOST_WORDS]:
+    spoken = table.select_dtypes(exclude=["number", "bool"])
+    for column in spoken.columns.difference(list(words), sort=False):
+        check_not_mixed(spoken[column], file)
+        check_no_unit(spoken[column], file)
+    for column in table.columns.difference(spoken.columns, sort=False):
+        check_finite(table[column], file)
+    if texts := [column for column in spoken if spoken[column].nunique() > MOST_WORDS]:
         raise UserError(
-            f"column {texts[0]!r} of {file} holds {words[texts[0]].nunique()} different words, too many for "
+            f"column {texts[0]!r} of {file} holds {spoken[texts[0]].nunique()} different words, too many for "
             f"categories: set dataset.drop=[{texts[0]}]",
             key="dataset.drop",
         )
@@ -73,8 +91,44 @@ def csv(
             key="dataset.root",
             kind="file",
         )
-    features = pd.get_dummies(table, columns=list(words)).to_numpy(np.float32)
+    features = pd.get_dummies(table, columns=list(spoken)).to_numpy(np.float32)
     return tabular(file.stem, features, labels, [str(c) for c in classes], seed, validation, test)
+
+
+def check_not_mixed(column: pd.Series[Any], file: Path) -> None:
+    """Raise a ``UserError`` where some cells of a column are numbers and others are not."""
+    numeric = pd.to_numeric(column, errors="coerce").notna()
+    if numeric.any() and not numeric.all():
+        row = int((~numeric).to_numpy().argmax())
+        raise UserError(
+            f"column {column.name!r} of {file} holds numbers and, in row {row + 1} below the header, "
+            f"{column.iloc[row]!r}: correct it, or set dataset.words=[{column.name}] if all are words",
+            key="dataset.words",
+        )
+
+
+def check_no_unit(column: pd.Series[str], file: Path) -> None:
+    """Raise a ``UserError`` where each cell of a column of words is a number with the same unit."""
+    units = column.str.extract(MEASURE, expand=False)
+    if column.nunique() > 2 and units.notna().all() and units.nunique() == 1:
+        raise UserError(
+            f"column {column.name!r} of {file} holds numbers with something around them, such as {column.iloc[0]!r}: "
+            f"write plain numbers, with a decimal point, or set dataset.words=[{column.name}] if they are words",
+            key="dataset.words",
+        )
+
+
+def check_finite(column: pd.Series[float], file: Path) -> None:
+    """Raise a ``UserError`` where a column of numbers holds one that a network cannot take."""
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(column.to_numpy(np.float32))
+    if not finite.all():
+        row = int((~finite).argmax())
+        raise UserError(
+            f"column {column.name!r} of {file} holds {column.iloc[row]} in row {row + 1} below the header, which is "
+            f"not a finite number of 32 bits: correct it, or set dataset.drop=[{column.name}]",
+            key="dataset.drop",
+        )
 
 
 def scikit_learn(

@@ -16,7 +16,7 @@ from .key import numerics
 if TYPE_CHECKING:
     from ..methods.base import Method  # here, so that the keys of predictions do not follow the methods
 
-OURS = ("threads", "predict_batch_size")  # settings of the trainer that are not Lightning's
+OURS = ("threads", "processes", "predict_batch_size")  # settings of the trainer that are not Lightning's
 
 
 @dataclass(frozen=True)

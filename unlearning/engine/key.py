@@ -18,6 +18,7 @@ from ..runtime.digests import content_digest
 LIBRARIES = ("torch", "torchvision", "timm", "lightning", "torchmetrics", "scikit-learn", "numpy", "pandas", "pillow")
 OPTIONAL = ("kronfluence",)  # libraries that decide numbers where they are installed and imported
 PLACEMENT = ("_target_", "accelerator", "strategy", "devices", "num_nodes")  # of the trainer: where it runs
+GPUS = ("gpu", "cuda", "mps")  # accelerators on which the number of threads decides nothing
 FOLDERS = ("root", "folder", "dir", "directory", "path")  # keys under which a bare word may name a folder
 FILE = "<file>"  # stands for a file in a list that holds other values too
 OUTSIDE = tuple(  # these modules do not affect results
@@ -36,6 +37,7 @@ OUTSIDE = tuple(  # these modules do not affect results
         "runtime.digests",
         "runtime.interrupts",
         "runtime.memory",
+        "runtime.processes",
         "runtime.profile",
         "runtime.progress",
         "runtime.threads",
@@ -124,11 +126,15 @@ def libraries() -> dict[str, str]:
 def numerics(trainer: Mapping[str, Any]) -> dict[str, Any]:
     """The trainer's settings that decide results, such as its precision.
 
-    More than one thread decides on a CPU, by the order in which sums are taken; the device itself is left out.
+    More than one thread decides on a CPU, by the order in which sums are taken. More than one process decides, since
+    each takes the statistics of BatchNorm over its own part of a batch, augments by draws of its own, and has a share
+    of the samples that is padded. The device itself is left out.
     """
     found = {name: value for name, value in trainer.items() if name not in PLACEMENT}
-    if trainer.get("accelerator") != "cpu" or found.get("threads") == 1:
+    if trainer.get("accelerator") in GPUS or found.get("threads") == 1:
         found.pop("threads", None)
+    if found.get("processes") == 1:
+        del found["processes"]
     return found
 
 

@@ -64,11 +64,11 @@ class Store:
         path = self.root / kind / f"{key.digest}.safetensors"
         began = time.perf_counter()
         with ExitStack() as held:
-            cached = lead(lambda: find(path, held, again))
+            cached = lead(lambda: find(path, key, held, again))
             if not cached:
                 tensors, facts = make()
                 lead(lambda: write_atomic(path, pack(tensors, key, facts), "paths.store"))
-        tensors, facts = load(path)
+        tensors, facts = load(path, key)
         done = "found" if cached else "made"
         log.info("%s %s: %s in %.1f s", kind, key.digest[:12], done, time.perf_counter() - began)
         return Entry(tensors, facts, cached, path)
@@ -127,19 +127,20 @@ def explained(path: Path, setting: str) -> Iterator[None]:
         ) from error
 
 
-def find(path: Path, held: ExitStack, again: bool) -> bool:
-    """Whether the entry at ``path`` is whole and wanted; if not, the caller's ``held`` now owns the lock for making it.
+def find(path: Path, key: Key, held: ExitStack, again: bool) -> bool:
+    """Whether the entry of ``key`` is at ``path``, whole and wanted.
 
-    ``again`` asks for it to be made anew in any case.
+    If it is not, the caller's ``held`` now owns the lock for making it. ``again`` asks for it to be made anew in any
+    case.
     """
     with suppress(FileNotFoundError, CorruptError):
         if not again:
-            return bool(load(path))
+            return bool(load(path, key))
     held.enter_context(exclusive(path, "paths.store"))
     for stale in path.parent.glob(f".{path.name}.*.tmp"):  # of a process that was killed as it wrote
         stale.unlink()
     try:
-        return not again and bool(load(path))  # another process may have made it while this one waited
+        return not again and bool(load(path, key))  # another process may have made it while this one waited
     except FileNotFoundError:
         return False
     except CorruptError as error:
@@ -159,8 +160,11 @@ def pack(tensors: Mapping[str, Tensor], key: Key, facts: Facts) -> bytes:
     return safetensors.torch.save(whole, metadata | {"sha256": checksum(whole, metadata)})
 
 
-def load(path: Path) -> Contents:
-    """Tensors and facts of an entry. Raises FileNotFoundError, CorruptError with the reason, or UserError."""
+def load(path: Path, key: Key) -> Contents:
+    """Tensors and facts of the entry of ``key``. Raises FileNotFoundError, CorruptError with the reason, or UserError.
+
+    A file that holds another entry, whole as it may be, is corrupt: it has been moved or renamed.
+    """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -176,6 +180,8 @@ def load(path: Path) -> Contents:
     claimed = metadata.pop("sha256", None)
     if claimed != checksum(tensors, metadata):
         raise CorruptError("its checksum does not match")
+    if metadata.get("key") != canonical(key.parts):
+        raise CorruptError("it holds the entry of another key")
     return tensors, json.loads(metadata["facts"])
 
 

@@ -41,9 +41,9 @@ def begin(request: Request, held: ExitStack) -> bool:
 
     folder = request.folder
     held.enter_context(exclusive(folder, PLACE))
-    finished = is_finished(folder)
+    finished = is_finished(request)
     if (folder / DONE).exists() and not finished:
-        log.warning("%s cannot be read: the run is made again", folder / RESULTS)
+        log.warning("%s does not hold the results of this run: it is made again", folder / RESULTS)
     return finished and not request.config["force"]
 
 
@@ -120,11 +120,14 @@ def track(
         write(request.folder, TRACKED, before + where + "\n")
 
 
-def is_finished(folder: Path) -> bool:
-    """Whether the run has a DONE marker and readable results."""
+def is_finished(request: Request) -> bool:
+    """Whether the run's folder has a DONE marker and results that can be read and are of this run.
+
+    The name of a folder does not show that: it holds a part of the key, and folders can be renamed.
+    """
     try:
-        return (folder / DONE).exists() and bool(read(folder, RESULTS))
-    except (OSError, ValueError):
+        return (request.folder / DONE).exists() and read(request.folder, RESULTS)["run_key"] == request.key.digest
+    except (OSError, ValueError, KeyError, TypeError):
         return False
 
 

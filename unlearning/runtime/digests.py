@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
+from .files import files_below
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,12 +25,22 @@ def file_digest(path: Path) -> str:
 
 
 def content_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes; of a folder, over the names, sizes (bytes) and modification times of its files."""
+    """SHA-256 of a file's bytes; of a folder, over the names, sizes (bytes) and modification times of its files.
+
+    Files and folders that are reached by links count as if they were there.
+    """
     if path.is_file():
         return file_digest(path)
-    stats = sorted((p.relative_to(path).as_posix(), p.stat()) for p in path.rglob("*") if p.is_file())
+    files, again = files_below(path)
+    stats = [(relative(file, path), file.stat()) for file in files if file.is_file()]
     listing = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
-    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+    linked = [(relative(place, path), relative(first, path)) for place, first in again.items()]
+    return hashlib.sha256(json.dumps([listing, linked]).encode()).hexdigest()
+
+
+def relative(path: Path, top: Path) -> str:
+    """The name of what lies below a folder, wherever that is."""
+    return path.relative_to(top).as_posix()
 
 
 def ids_digest(ids: Tensor) -> str:

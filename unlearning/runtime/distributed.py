@@ -1,8 +1,6 @@
 """Coordination between the processes of one distributed run, which torchrun starts."""
 
 import functools
-import os
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
@@ -10,6 +8,7 @@ import torch
 from torch import distributed
 
 from ..errors import UserError
+from .processes import processes, started
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -19,35 +18,16 @@ def join(trainer: Mapping[str, Any]) -> None:
     """Join the other processes that torchrun started, before anything is looked up or written; alone, do nothing.
 
     Raises ``UserError`` where several processes are wanted and torchrun has not started them: Lightning would start
-    them only in the middle of the run.
+    them only in the middle of the run. So it does where torchrun started another number than the trainer asks for.
     """
-    if (wanted := processes(trainer)) > 1 and "WORLD_SIZE" not in os.environ:
+    if (wanted := processes(trainer)) > 1 and started() is None:
         raise UserError(
             f"trainer.devices={trainer['devices']} is {wanted} processes: start them by "
             f"torchrun --nproc-per-node={wanted} run.py trainer=ddp ..., or set trainer.devices=1",
             key="trainer.devices",
         )
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
+    if wanted > 1 and not distributed.is_initialized():
         distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
-
-
-def processes(trainer: Mapping[str, Any]) -> int:
-    """The number of processes that a trainer's ``devices`` ask for on this machine.
-
-    Raises ``UserError`` for a value that is not a number, a list or ``auto``.
-    """
-    devices, cpu = trainer.get("devices", 1), trainer.get("accelerator") == "cpu"
-    if not isinstance(devices, list) and not re.fullmatch(r"auto|\d[\d,]*" + "|-1" * (not cpu), str(devices)):
-        raise UserError(
-            f"trainer.devices={devices} must be a whole number, a list such as [0,1], or auto", key="trainer.devices"
-        )
-    if isinstance(devices, str) and devices != "auto":
-        devices = [part for part in devices.split(",") if part] if "," in devices else int(devices)
-    if isinstance(devices, list):
-        return len(devices)
-    if devices in ("auto", -1):  # all there are; a CPU is one
-        return 1 if cpu else max(1, torch.cuda.device_count())
-    return devices
 
 
 def leave() -> None:
