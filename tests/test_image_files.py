@@ -245,8 +245,8 @@ def test_files_that_are_no_images_are_counted(top: Path, caplog: pytest.LogCaptu
     assert data.classes == ("cat", "dog")
     assert len(data.labels) == 8
     files, folders = (record.message for record in caplog.records if record.levelno == logging.WARNING)
-    assert files == f"7 files below {top} are not images of a class: .heic (2), .txt (2), .db, none, .png"
-    assert folders == f"1 folders below {top} hold no images: notes"
+    assert files == f"Left out below {top}, as no image of a class: .heic (2), .txt (2), .db, none, .png"
+    assert folders == f"No class below {top}, as without images: notes"
 
 
 def test_folders_beside_those_of_training_and_test_are_told(top: Path, caplog: pytest.LogCaptureFixture) -> None:
