@@ -132,3 +132,13 @@ def test_no_feed_without_labels_has_an_order_by_class(order: str) -> None:
     with pytest.raises(UserError) as raised:
         Feed(labels=False, order=order)
     assert (raised.value.key, raised.value.kind) == ("method.order", "conflict")
+
+
+def test_a_look_without_labels_has_no_order(jobs: dict[str, Job]) -> None:
+    """The rows of a data set may be sorted by class, as those of an image folder are."""
+    problem = jobs["class"].problem
+    data = UnlearningData(problem.data, problem.split, problem.task)
+    for labels in (True, False):
+        ids = torch.cat([batch.ids for batch in data.batches("retain", torch.device("cpu"), labels, batch_size=5)])
+        assert torch.equal(ids.sort().values, problem.split.retain)
+        assert torch.equal(ids, problem.split.retain) == labels
