@@ -182,9 +182,10 @@ class UnlearningData(L.LightningDataModule):
     ) -> Iterator[Batch]:
         """One pass over a stream outside the training loop, for masks and searches.
 
-        Samples come in order, or shuffled by the generator ``shuffle``; without labels they come in no order, since many
-        data sets are sorted by class. They are un-augmented; with ``augment``, which is for training, they are augmented
-        and a last batch of one sample is left out. ``batch_size`` is that of predictions unless the result depends on it.
+        Samples come in order, or shuffled by the generator ``shuffle``; without labels they come in no order, since
+        many data sets are sorted by class. They are un-augmented; with ``augment``, which is for training, they are
+        augmented and a last batch of one sample is left out. ``batch_size`` is that of predictions unless the result
+        depends on it.
         """
         rows = Rows(self.dataset, self.stream(name, retain_share), self.is_forget, labels)
         size = batch_size or self.predict_batch_size
