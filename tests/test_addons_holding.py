@@ -17,7 +17,9 @@ from unlearning.addons.prune import Prune
 from unlearning.addons.saliency import Saliency, least
 from unlearning.addons.saliency_batch import BatchSaliency
 from unlearning.addons.sam import SAM
+from unlearning.methods.bad_teacher import BadTeacher
 from unlearning.methods.neggrad_plus import NegGradPlus
+from unlearning.types import Networks
 
 MOMENTUM = functools.partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=0.1)
 
@@ -58,6 +60,25 @@ def test_saliency_leaves_the_other_weights_bit_equal(optimizer, others: Callable
     moments = torch.cat([(s["exp_avg"] if "exp_avg" in s else s["momentum_buffer"]).flatten() for s in states])
     assert moments[~saliency.frozen].all()
     assert not moments[saliency.frozen].any()
+
+
+def test_the_mask_of_saliency_is_of_the_original_model() -> None:
+    """The forget set's gradient is ``-+ sum r x`` for weights and ``-+ sum r`` for biases, with ``r = p_0 - [y = 0]``.
+
+    For the original, p_0 is .574 at x = .2 and .818 at x = 1: .733 and .392. A new network has .151 and .766.
+    """
+    tiny = Tiny()
+
+    def network(*weight: float) -> nn.Module:
+        layer = nn.Linear(1, 2)
+        layer.load_state_dict({"weight": torch.tensor(weight)[:, None], "bias": torch.zeros(2)})
+        return nn.Sequential(nn.Flatten(), layer)
+
+    tiny.model = network(0.5, -1.0)
+    tiny.networks = lambda: Networks(lambda: network(-3.0, 3.0), lambda: network(-3.0, 3.0))
+    saliency = Saliency(keep=0.5)
+    tiny.fit(BadTeacher(tiny.model, retain_share=1.0, optimizer=MOMENTUM, addons=[saliency]))  # has a new network
+    assert saliency.frozen.tolist() == [False, False, True, True]  # the biases
 
 
 def test_batch_saliency_holds_in_each_step_what_its_forget_batch_spares(tiny: Tiny) -> None:

@@ -127,3 +127,19 @@ def test_the_repair_goes_on_from_the_dampened_weights(places: list[str], tmp_pat
 
     still = {"optimizer": {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.0}}
     assert torch.equal(repair.edited(repair=repair.job.method.node["repair"] | still)[0], dampened)
+
+
+def test_another_count_is_another_forget_set(places: list[str], tmp_path: Path) -> None:
+    """A store that holds the look at twenty samples, and what came of it, serves no run that forgets thirty."""
+
+    def edited(count: int, store: Path) -> torch.Tensor:
+        asked = ["scenario=random", f"scenario.count={count}", "trial=30", "method=ssd", "method.alpha=1"]
+        job = Job.of(composed(*asked, *places)[0])
+        assert len(job.problem.split.forget) == count
+        torch.manual_seed(0)
+        lab = replace(job.lab, store=Store(store))
+        return flatten(lab.unlearn(job.problem, job.method, {}, job.network(), 0).network.parameters()).detach()
+
+    twenty, thirty = (edited(count, tmp_path / "shared") for count in (20, 30))
+    assert torch.equal(thirty, edited(30, tmp_path / "empty"))
+    assert not torch.equal(thirty, twenty)

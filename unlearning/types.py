@@ -91,8 +91,6 @@ class Task:
     forget_classes: tuple[int, ...]  # as in Split
     sizes: Mapping[str, int]  # samples in each stream: forget, retain, train
     input_shape: tuple[int, ...]  # of one sample: (C, H, W) or (F,)
-    low: Tensor  # (C, 1, 1): the smallest normalised value of a pixel, by channel; (F,): of a feature
-    high: Tensor  # the largest
     augmented: bool  # training images are augmented, so one sample's pixels differ from pass to pass
     named_classes: tuple[int, ...] = ()  # as in Split
 
@@ -117,6 +115,7 @@ class Steps(Protocol):
     curves: dict[str, list[Tensor]]
     weights: dict[str, float]  # of the loss of each stream
     label_smoothing: float
+    replaces: bool  # whether it begins by putting other weights in the place of the original's
 
     @property
     def task(self) -> Task: ...

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors import UserError
 from ..gradients.vectors import flatten, smallest, trainable, weights_of
 from ..types import Fraction, Steps
 from .holder import Holder
@@ -17,7 +18,7 @@ class Saliency(Holder):
     The mask is fixed before training: of all parameters together, except those that other add-ons hold (``prune``), the
     share ``keep`` with the largest ``|sum over D_f of d CE / d theta|`` may change. The sum is over signed gradients,
     in eval mode. It takes one forward and one backward pass over the forget set, with labels, whether or not the method
-    itself sees them.
+    itself sees them. The weights are the original model's: a method that begins by replacing them is refused.
 
     Args:
         keep: the share of the weights that may change.
@@ -29,6 +30,16 @@ class Saliency(Holder):
     def __init__(self, keep: Fraction = 0.5) -> None:
         super().__init__()
         self.keep = keep
+
+    def check(self, method: Steps) -> None:
+        super().check(method)
+        if method.replaces:
+            raise UserError(
+                f"saliency chooses among the original model's weights, which {type(method).__name__} replaces before "
+                "the first step: remove the add-on, or choose a method that goes on from them, such as random_label",
+                key="addon",
+                kind="conflict",
+            )
 
     def prepare(self, method: Steps) -> None:
         with method.meter.item("saliency"):

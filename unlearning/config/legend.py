@@ -30,7 +30,7 @@ def number(metric: str, value: float | None) -> str:
 
 
 def sights(access: Mapping[str, str]) -> str:
-    """The data that a method and its add-ons may see: ``forget set (inputs, labels), retain set (inputs)``."""
-    sets = {"train": "training set"}
+    """What a method and its add-ons may see: ``forget set (inputs, labels), retain set (inputs)``."""
+    sets = {"train": "training set", "classes": "classes to forget"}
     seen = (f"{sets.get(name, f'{name} set')} ({what.replace(' and ', ', ')})" for name, what in access.items())
     return ", ".join(seen) or "none"

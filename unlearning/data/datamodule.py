@@ -11,12 +11,12 @@ from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from torch import Tensor
 from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
 
 from ..errors import UserError
 from ..types import Batch, Looks, Networks, Split, Task
 from .datasets import Dataset
 from .feed import STREAMS, Feed, Order, Phase
+from .rows import Rows, as_is
 from .transform import Transform
 
 if TYPE_CHECKING:
@@ -40,26 +40,6 @@ class Fed(Protocol):
 
     @property
     def dtype(self) -> Any: ...  # torch.dtype; Lightning declares that it might be a string
-
-
-class Rows(TorchDataset[Batch]):
-    """The samples ``ids`` of a data set, fetched a whole batch at a time: one gather instead of B items."""
-
-    def __init__(self, dataset: Dataset, ids: Tensor, is_forget: Tensor, labels: bool = True) -> None:
-        self.dataset, self.ids, self.is_forget, self.labels = dataset, ids, is_forget, labels
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitems__(self, positions: list[int]) -> Batch:
-        rows = self.ids[torch.tensor(positions)]
-        labels = self.dataset.labels[rows] if self.labels else None
-        return Batch(self.dataset.inputs.index_select(0, rows), labels, rows, self.is_forget[rows])
-
-
-def as_is(batch: Any) -> Any:
-    """Collate function for a data set that already returns whole batches."""
-    return batch
 
 
 class Plan(NamedTuple):
@@ -202,15 +182,17 @@ class UnlearningData(L.LightningDataModule):
     ) -> Iterator[Batch]:
         """One pass over a stream outside the training loop, for masks and searches.
 
-        Samples come in order, or shuffled by the generator ``shuffle``. They are un-augmented; with ``augment``, which
-        is for training, they are augmented and a last batch of one sample is left out. ``batch_size`` is that of
-        predictions unless the result depends on it.
+        Samples come in order, or shuffled by the generator ``shuffle``; without labels they come in no order, since
+        many data sets are sorted by class. They are un-augmented; with ``augment``, which is for training, they are
+        augmented and a last batch of one sample is left out. ``batch_size`` is that of predictions unless the result
+        depends on it.
         """
         rows = Rows(self.dataset, self.stream(name, retain_share), self.is_forget, labels)
         size = batch_size or self.predict_batch_size
         own = shuffle or torch.Generator()  # a loader draws a seed from it; a look must not change what training draws
+        mixed = shuffle is not None or not labels
         lone_tail = augment and len(rows) % size == 1 < len(rows)
-        for batch in DataLoader(rows, size, shuffle is not None, drop_last=lone_tail, collate_fn=as_is, generator=own):
+        for batch in DataLoader(rows, size, mixed, drop_last=lone_tail, collate_fn=as_is, generator=own):
             yield self.prepare(move_data_to_device(batch, device), augment)
 
     def batches_for(

@@ -8,6 +8,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from ..errors import UserError
+
 STREAMS = ("forget", "retain", "train", "validation")
 
 Pairing = Literal["max_size_cycle", "max_size", "min_size"]
@@ -27,13 +29,16 @@ class Feed:
         batch_sizes: samples of each stream in a batch, over all processes.
         order: of the samples in a stream: ``shuffled`` anew in every epoch; ``by_class``, sorted by label; or
             ``retain_first``, those to retain before those to forget, and each of the two parts by class, or by finer
-            class where no class is forgotten whole.
+            class where no class is forgotten whole. Batches of one class tell which samples share a label, so a feed
+            without labels is ``shuffled``.
         augment: whether training images are augmented, where the data set has an augmentation.
         retain_share: the fraction of the retain set that is handed out, the same in every epoch.
         left_out: ids of samples that are not drawn.
         steps: steps of an epoch, if it is not as long as its streams: these start again, or are cut short. Without
             streams the batches are the numbers of the steps.
         full_batches: a last batch of one sample is left out, since BatchNorm cannot train on it.
+
+    Raises ``UserError`` for an order by class without labels.
     """
 
     streams: tuple[str, ...] = ("forget", "retain")
@@ -47,6 +52,15 @@ class Feed:
     left_out: Tensor | None = None
     steps: int | None = None
     full_batches: bool = False
+
+    def __post_init__(self) -> None:
+        if self.order != "shuffled" and not self.labels:
+            raise UserError(
+                f"method.order={self.order} sorts the samples by class, and this method sees no labels: leave it at "
+                "method.order=shuffled",
+                key="method.order",
+                kind="conflict",
+            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ class Amnesiac(Method):
     """
 
     feed = Feed(streams=("train",))
+    knows_classes = True
 
     def on_fit_start(self) -> None:
         super().on_fit_start()

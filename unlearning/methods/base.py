@@ -90,9 +90,12 @@ class Method(Stepper):
 
     @property
     def access(self) -> dict[str, str]:
-        """The access of the method and its add-ons to each stream: inputs, or inputs and labels."""
+        """What the method and its add-ons may see: of each stream, and of the classes that a request names."""
         seen = set(self.sights())
-        return {stream: "inputs and labels" if (stream, True) in seen else "inputs" for stream, _ in sorted(seen)}
+        found = {stream: "inputs and labels" if (stream, True) in seen else "inputs" for stream, _ in sorted(seen)}
+        if self.feed.order == "retain_first":  # which sorts by them
+            found |= dict.fromkeys(self.feed.streams, "inputs, labels and finer classes")
+        return found | ({"classes": "numbers"} if self.knows_classes else {})
 
     def check(self, task: Task) -> None:
         """Raise ``UserError`` for a task that the method cannot serve; called before any model is trained."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import lightning as L
@@ -32,6 +33,8 @@ class Course(L.LightningModule):
 
     feed: Feed
     data: UnlearningData  # hands out the batches; set by the code that fits the method
+    replaces = False  # True: it begins by putting other weights in the place of the original's
+    knows_classes = False  # True: it is told which classes a request names, and ``access`` says so
     label_smoothing = 0.0  # of every cross-entropy; the add-on of that name sets it
 
     def __init__(self, model: nn.Module, epochs: int, addons: Sequence[Addon]) -> None:
@@ -107,8 +110,9 @@ class Course(L.LightningModule):
 
     @property
     def task(self) -> Task:
-        """The facts of the task that any method may know."""
-        return self.data.task
+        """The facts of the task that the method may know."""
+        whole = self.data.task
+        return whole if self.knows_classes else replace(whole, forget_classes=(), named_classes=())
 
     @property
     def networks(self) -> Networks:

@@ -27,7 +27,7 @@ class Dampening(OneShot):
 
     * ``batch``: the mean over batches of ``(mean of g over the batch)^2``, or of its absolute value for the norms. It
       depends on the batch size and on the order: gradients agree in batches of one class and cancel in mixed ones. An
-      alpha therefore suits one such setting only.
+      alpha therefore suits one such setting only. In batches of one sample nothing cancels and the order is nothing.
     * ``per_sample``: the mean over samples of ``g^2``, which depends on neither; for cross-entropy only.
 
     BatchNorm statistics are untouched.
@@ -37,9 +37,9 @@ class Dampening(OneShot):
         reference: the whole training set, or the retain set.
         importance: ``batch`` or ``per_sample``.
         order: the order in which ``batch`` takes the samples: shuffled, or sorted by class as many data sets are on
-            disk.
+            disk. A method that sees no labels has them shuffled.
 
-    Raises ``UserError`` for an importance by sample of a norm.
+    Raises ``UserError`` for an importance by sample of a norm, and for an order by class without labels.
     """
 
     measure: Literal["cross_entropy", "squared_norm", "norm"] = "cross_entropy"

@@ -26,7 +26,7 @@ class EMMN(FromNoise):
     """
 
     feed = Feed(streams=())
-    needs_forget_classes = True
+    needs_forget_classes = knows_classes = True
 
     def __init__(
         self,

@@ -120,7 +120,7 @@ class GKT(Method):
     """
 
     feed = Feed(streams=(), labels=False)
-    needs_forget_classes = True
+    needs_forget_classes = knows_classes = replaces = True
 
     def __init__(
         self,

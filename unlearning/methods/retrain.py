@@ -21,6 +21,7 @@ class Retrain(Method):
     """
 
     feed = Feed(streams=("retain",))
+    replaces = True
 
     def __init__(self, model: nn.Module, redraw: int = 0, **options: Any) -> None:
         super().__init__(model, **options)

@@ -43,6 +43,7 @@ class UNSIR(FromNoise):
     """
 
     feed = Feed(streams=("retain",))
+    knows_classes = True
 
     def __init__(
         self,

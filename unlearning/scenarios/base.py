@@ -26,15 +26,12 @@ class Problem:
     @classmethod
     def of(cls, data: Dataset, split: Split, attack: Attack | None = None) -> Problem:
         """The problem of a data set and its split, from which the task follows."""
-        low, high = data.bounds
         task = Task(
             num_classes=len(data.classes),
             forget_classes=split.forget_classes,
             named_classes=split.named_classes,
             sizes={name: len(split.sets[name]) for name in ("forget", "retain", "train")},
             input_shape=data.input_shape,
-            low=low,
-            high=high,
             augmented=data.augmented,
         )
         return cls(data, split, attack, task)
