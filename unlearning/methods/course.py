@@ -96,9 +96,14 @@ class Course(L.LightningModule):
         return self.streams
 
     @property
+    def labelled(self) -> bool:
+        """Whether its batches have labels."""
+        return self.feed.labels
+
+    @property
     def smooths(self) -> bool:
         """Whether one of its losses has labels that can be smoothed."""
-        return self.feed.labels
+        return self.labelled
 
     @property
     def task(self) -> Task:
