@@ -22,18 +22,16 @@ class SameDraws(L.Callback):
         torch.manual_seed(trainer.current_epoch)
 
 
-FORGET_STEPS = ["method.msteps=null", "method.forget_steps=5"]
 RESUMED = {name: CHOICES[name] for name in CHOICES if not takes_no_steps(name.split(",")[0])} | {
     "unsir": ["method=unsir", "method.impair_epochs=2", "method.noise_steps=2"],
     "unsir, then in repair": ["method=unsir", "method.repair_epochs=2", "method.noise_steps=2"],
     "emmn": ["method=emmn", "method.maximise_steps=2", "method.minimise_steps=2"],
     "gkt": [*CHOICES["gkt"], "method.student_steps=2"],
     "bad_teacher": ["method=bad_teacher", "method.retain_share=0.5", "method.batch_size=2000"],
-    # Each pass over the forget set has two steps, and the last one: once more than its batches, once fewer.
-    "scrub, forget set anew": ["method=scrub", *FORGET_STEPS, "method.forget_batch_size=2000"],
-    "scrub, passes cut": ["method=scrub", *FORGET_STEPS, "method.forget_batch_size=32"],
+    # An epoch has some 35 steps, so two begin before step 40.
+    "scrub, until a step": ["method=scrub", "method.msteps=null", "method.forget_until=40", "method.maximise=loss"],
 }
-LONGER = ("scrub, rewinding", "scrub, forget set anew", "scrub, passes cut")  # all passes, of up to three batches
+LONGER = ("scrub, rewinding", "scrub, until a step")  # all passes, of up to three batches
 
 
 @pytest.mark.parametrize("name", RESUMED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import lightning as L
@@ -125,6 +126,15 @@ class UnlearningData(L.LightningDataModule):
             )
         return Plan(samples, size, feed.full_batches and samples % size == 1)
 
+    def steps(self, feed: Feed) -> int:
+        """Steps of an epoch over a feed."""
+        if isinstance(feed.steps, int):
+            return feed.steps
+        if feed.steps is None:
+            return max(self.plan(stream, feed).steps for stream in feed.streams)
+        drawn = "forget" in feed.streams
+        return self.plan("forget", feed if drawn else replace(feed, full_batches=False)).steps
+
     @property
     def processes(self) -> int:
         """Processes of the trainer that share each batch."""
@@ -139,9 +149,10 @@ class UnlearningData(L.LightningDataModule):
             )
         loaders: dict[str, Any] = {name: self.loader(name, feed) for name in feed.streams}
         if not loaders:  # a method that makes its own inputs: its batches are numbers, which the processes share
-            return DataLoader(range((feed.steps or 0) * self.processes), batch_size=None)  # type: ignore[arg-type]
+            steps = self.steps(feed) if feed.steps is not None else 0
+            return DataLoader(range(steps * self.processes), batch_size=None)  # type: ignore[arg-type]
         if feed.steps is not None:
-            return CombinedLoader({"step": range(feed.steps)} | loaders, "max_size_cycle")
+            return CombinedLoader({"step": range(self.steps(feed))} | loaders, "max_size_cycle")
         return CombinedLoader(loaders, feed.pairing)
 
     def ordered(self, ids: Tensor, order: Order) -> Tensor:

@@ -28,8 +28,8 @@ class Method(Stepper):
         model: the trained classifier to change, (B, C, H, W) to logits (B, num_classes).
         optimizer: makes the optimiser from the parameters.
         schedule: makes the learning-rate schedule; see ``unlearning.schedules``.
-        epochs: passes over the longest stream, where the others start again; or, with ``epoch_of="shortest"``, over the
-            shortest, at whose end the others stop.
+        epochs: passes over the longest stream, where the others start again; or, with ``epoch_of="forget"``, as many
+            steps as the forget set has batches, also for a method that does not draw from it.
         batch_size: of every stream, over all processes, unless ``forget_batch_size`` gives that of the forget stream.
         forget_weight, retain_weight: factors of the two losses.
         batch_norm: whether BatchNorm layers normalise by batch and move their running statistics (``train``), or use
@@ -46,7 +46,7 @@ class Method(Stepper):
         optimizer: MakeOptimizer | None = None,
         schedule: Schedule | None = None,
         epochs: Count = 1,
-        epoch_of: Literal["longest", "shortest"] = "longest",
+        epoch_of: Literal["longest", "forget"] = "longest",
         batch_size: Count = 64,
         forget_batch_size: Count | None = None,
         forget_weight: NonNegative = 1.0,
@@ -59,8 +59,8 @@ class Method(Stepper):
         sizes = {"forget": forget_batch_size or batch_size, "retain": batch_size, "train": batch_size}
         full = batch_norm == "train" and bool(batch_norms(model))  # BatchNorm cannot train on a batch of one
         self.feed = replace(self.feed, batch_sizes=sizes, full_batches=full)
-        if epoch_of == "shortest":
-            self.feed = replace(self.feed, pairing="min_size")
+        if epoch_of == "forget":
+            self.feed = replace(self.feed, steps="forget")
 
     # What a method writes
 

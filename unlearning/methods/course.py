@@ -67,17 +67,12 @@ class Course(L.LightningModule):
             epoch -= phase.passes
         return (phases[-1] if phases else Phase("nothing", self.feed, 0)), epoch
 
-    def steps_in(self, feed: Feed) -> int:
-        """Steps of an epoch over a feed."""
-        if feed.steps is not None:
-            return feed.steps
-        batches = [self.data.plan(stream, feed).steps for stream in feed.streams]
-        return min(batches) if feed.pairing == "min_size" else max(batches)
-
     @property
-    def steps_per_epoch(self) -> int:
-        """Optimiser steps of one of ``epochs``: what a schedule is made for."""
-        return self.steps_in(next(phase.feed for phase in self.phases() if phase.scheduled))
+    def steps_per_epoch(self) -> float:
+        """Optimiser steps of one of ``epochs``, on average over the scheduled phases: what a schedule is made for."""
+        return (
+            sum(phase.passes * self.data.steps(phase.feed) for phase in self.phases() if phase.scheduled) / self.epochs
+        )
 
     @property
     def resumed(self) -> bool:
@@ -104,9 +99,14 @@ class Course(L.LightningModule):
         return self.streams
 
     @property
+    def labelled(self) -> bool:
+        """Whether its batches have labels."""
+        return self.feed.labels
+
+    @property
     def smooths(self) -> bool:
         """Whether one of its losses has labels that can be smoothed."""
-        return self.feed.labels
+        return self.labelled
 
     @property
     def task(self) -> Task:

@@ -40,11 +40,11 @@ class Fisher(OneShot):
 
     def observe(self, stream: str, batch: Batch) -> None:
         self.add("fisher", flatten(exact_fisher(self.model, batch.images)))
-        self.add("samples", torch.tensor(float(len(batch.ids)), device=self.device))
+        self.add("terms", torch.tensor(float(len(batch.ids)), device=self.device))
 
     def edit(self) -> None:
         weights = trainable(self.model)
-        fisher = self.observations["fisher"] / self.observations["samples"]
+        fisher = self.observations["fisher"] / self.observations["terms"]
         head = {p for layer in linear_layers(self.model)[-1:] for p in layer.parameters()}
         forgotten = torch.tensor(self.task.forget_classes, dtype=torch.int64, device=self.device)
         for weight, information in zip(weights, fisher.split([w.numel() for w in weights]), strict=True):

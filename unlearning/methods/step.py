@@ -159,7 +159,7 @@ class Stepper(Course):
 
     def on_train_batch_start(self, batch: Any, index: int) -> int | None:
         feed = self.phase.feed
-        ended = feed.streams and index == feed.steps
+        ended = feed.streams and feed.steps is not None and index == self.data.steps(feed)
         return -1 if ended else None  # -1: Lightning goes on to the next epoch
 
     def on_train_epoch_end(self) -> None:

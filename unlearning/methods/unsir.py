@@ -118,7 +118,7 @@ class UNSIR(FromNoise):
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
-        self.steps = self.steps_per_epoch  # steps of an impair pass, computed once per epoch
+        self.steps = self.data.steps(self.phase.feed)  # of this pass, computed once
 
     def retain_loss(self, batch: Batch) -> Tensor:
         images, labels = batch.images, batch.targets
