@@ -22,6 +22,14 @@ def test_bad_teacher_moves_forget_samples_towards_a_random_network(tiny: Tiny) -
     close(tiny, W - LR * towards.sum(0) / 4)
 
 
+def test_bad_teacher_divides_by_the_classes_where_the_mean_is_over_elements(tiny: Tiny) -> None:
+    fresh = fresh_weight(tiny, seed=5)
+    tiny.fit(BadTeacher(tiny.model, optimizer=SGD, retain_share=1.0, mean_over="elements"), seed=5)
+    x = FORGET[0]
+    towards = (probabilities(W, x) - probabilities(fresh, x)) * x[:, None]
+    close(tiny, W - LR * towards.sum(0) / (4 * 2))  # 4 samples of 2 classes
+
+
 def test_bad_teacher_asks_for_each_sample_its_own_teacher_alone(tiny: Tiny) -> None:
     method = BadTeacher(tiny.model, optimizer=SGD, retain_share=0.5, epochs=2)
     tiny.fit(method)
