@@ -114,7 +114,9 @@ CORRECTIVE = ["poison", "confusion", "label_shuffle"]
 
 
 @pytest.mark.parametrize("scenario", CORRECTIVE)
-@pytest.mark.parametrize(("dataset", "model", "epochs"), [("cifar10", "resnet9", 11), ("cifar100", "wrn28_10", 17)])
+@pytest.mark.parametrize(
+    ("dataset", "model", "epochs"), [("cifar10", "resnet9", 11), ("cifar100", "wrn28_10_corrective", 17)]
+)
 def test_the_corrective_benchmark(dataset: str, model: str, epochs: int, scenario: str) -> None:
     check("ssd", dataset, model, scenario, {"batch_size": 512, "forget_batch_size": None, "reference": "retain"})
     expected = {
