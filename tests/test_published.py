@@ -164,3 +164,15 @@ def test_fine_tuning_of_the_ssd_repository(scenario: str, batch_size: int) -> No
 @pytest.mark.parametrize("model", ["vgg11", "vit_b16"])
 def test_emmn_of_the_jit_repository(model: str) -> None:
     check("emmn", "cifar20", model, "class", {"noise_images": 4, "batch_size": 4, "copies": 80, "epochs": 2})
+
+
+# SalUn's own repository
+
+
+def test_salun() -> None:
+    config = composed("experiment=salun")[0]
+    found = flat(config["method"])
+    expected = {"epochs": 10, "optimizer._target_": "torch.optim.SGD", "optimizer.lr": 0.013, "batch_norm": "train"}
+    assert {name: found[name] for name in expected} == expected
+    assert config["method"]["_target_"] == "unlearning.methods.amnesiac.Amnesiac"  # random labels, all data
+    assert [(name, addon["keep"]) for name, addon in config["addon"].items()] == [("saliency", 0.5)]

@@ -136,8 +136,8 @@ class InfluenceFilter(OneShot):
             )
         if len(dropped) > WARNED * len(ids):
             log.warning(
-                "influence_filter drops %d of %d retain samples, which are too much like the forget set to be told from "
-                "it by method.threshold=%g: use a larger threshold",
+                "influence_filter drops %d of %d retain samples, which are too much like the forget set for "
+                "method.threshold=%g: use a larger threshold",
                 len(dropped),
                 len(ids),
                 self.threshold,
