@@ -26,6 +26,8 @@ class UNSIR(FromNoise):
        retain set, mixed evenly.
     3. *Repair*: cross-entropy on the same retain samples only, with the optimiser's state cleared.
 
+    All noise images are trained on, where the authors' code takes three of them.
+
     It serves requests that name classes and sees no forget image. If a fine class of a model of super-classes is to be
     forgotten, the named class is its super-class, the only one that the model knows: the whole super-class is impaired,
     and its other fine classes, which are retained, repair it.

@@ -48,7 +48,7 @@ class WideResNet(Chain):
         depth, width: see above.
         bias, shortcut_norm, final_norm: whether convolutions have biases, and whether BatchNorm follows those of the
             shortcuts and the last block. The paper has the last alone; the network of the corrective benchmark (Goel et
-            al., 2024) has the first two.
+            al., 2024) has the first two. The order of the layers in a block is the paper's in both.
 
     Source: Zagoruyko and Komodakis, "Wide residual networks", 2016, table 1 (without dropout).
     """
