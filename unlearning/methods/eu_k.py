@@ -13,6 +13,8 @@ class EUk(CFk):
     the original did. See ``CFk`` for what a block is, and for the k of the corrective benchmark.
     """
 
+    stronger = {}  # more training does no harm
+
     def on_fit_start(self) -> None:
         super().on_fit_start()
         if self.resumed:

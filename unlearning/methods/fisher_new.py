@@ -27,6 +27,7 @@ class FisherNew(OneShot):
     """
 
     feed = replace(OneShot.feed, streams=("retain",))
+    stronger = {"alpha": "larger"}
 
     def __init__(self, model: nn.Module, alpha: Positive = 1e-8, limit: Positive = 0.03, **options: Any) -> None:
         super().__init__(model, **options)

@@ -21,6 +21,7 @@ class Retrain(Method):
     """
 
     feed = Feed(streams=("retain",))
+    stronger = {}  # more training does no harm
 
     def __init__(self, model: nn.Module, redraw: int = 0, **options: Any) -> None:
         super().__init__(model, **options)
