@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from ..engine.evaluation import Result
     from ..request import Request
 
-DESTROYED = 0.5  # of the original's retain accuracy: below that a model is of no use
-FAR = 0.2  # in accuracy or AUC, and two standard deviations: so far below the retrained model, a forget set stands out
+HALF = 0.5  # of the original's retain accuracy, or of the retrained model's on the forget set: below it is far off
 OPPOSITE = {"larger": "smaller", "smaller": "larger"}
 
 
@@ -30,7 +29,7 @@ def notes(request: Request, result: Result) -> list[str]:
             f"{numbers(result)}{advice(request, more=True)}"
         )
     before, after = (result.rows[row].get("retain/acc") for row in ("original", "unlearned"))
-    if before is not None and after is not None and after < DESTROYED * before:
+    if before is not None and after is not None and after < HALF * before:
         if before <= (guess := constant_guess(result)):
             found.append(
                 f"the original model had learned nothing that {request.label} could destroy: its accuracy on the "
@@ -96,7 +95,7 @@ def forgot_too_much(request: Request, result: Result) -> Iterator[str]:
     ours, retrained, original = rows
     below = {name: retrained[name] - ours[name] for name in sorted(names) if ours[name] < original[name]}
     worst = max(below, key=below.__getitem__, default="")
-    if worst and below[worst] > max(FAR, 2 * deviation(worst, result.sizes)):
+    if worst and ours[worst] < HALF * retrained[worst] and below[worst] > 2 * deviation(worst, result.sizes):
         yield (
             f"{request.label} forgot more than retraining does: {worst} is {ours[worst]:.3f}, far below "
             f"{retrained[worst]:.3f}, that of the retrained model, so the forget set stands out; lower is not better "
