@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from .files import Files
 from .formulas import FORMULAS
@@ -36,7 +36,7 @@ class Check:
     @property
     def difference(self) -> float | None:
         """Of two numbers; None for digests."""
-        if isinstance(self.stated, int | float) and isinstance(self.found, int | float):
+        if is_number(self.stated) and is_number(self.found):
             return abs(self.stated - self.found)
         return None
 
@@ -57,6 +57,11 @@ class Verdict:
     def agrees(self) -> bool:
         """Whether all that can be recomputed agrees."""
         return all(check.agrees for check in self.checks)
+
+
+def is_number(value: Value) -> TypeGuard[float]:
+    """Whether a value is a number; truth values are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def compared(files: Files) -> Verdict:
