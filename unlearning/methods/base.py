@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -16,6 +16,8 @@ from ..models.base import batch_norms
 from ..schedules import Schedule
 from ..types import Batch, Count, NonNegative, Task
 from .step import MakeOptimizer, Stepper
+
+Stronger = Mapping[str, Literal["larger", "smaller"]]
 
 
 class Method(Stepper):
@@ -39,6 +41,7 @@ class Method(Stepper):
 
     feed = Feed()
     needs_forget_classes = False  # True: only for requests to forget whole classes (see ``task.forget_classes``)
+    stronger: Stronger = {"optimizer.lr": "larger"}  # which value of an option changes the model more
 
     def __init__(
         self,

@@ -73,8 +73,14 @@ class Dampening(OneShot):
 
     def edit(self) -> None:
         forget, reference = self.importances()
-        weights = trainable(self.model)
-        assign(weights, dampened(flatten(weights), forget, reference, self.threshold(forget, reference), self.lam))
+        ratios = (forget / reference).nan_to_num(0.0, posinf=0.0)  # where the reference is 0, any alpha dampens
+        self.curves["alpha_bound"].append(ratios.max())  # no alpha from there on dampens any other weight
+        self.dampen(flatten(trainable(self.model)), forget, reference, self.threshold(forget, reference))
+
+    def dampen(self, original: Tensor, forget: Tensor, reference: Tensor, alpha: float | Tensor) -> None:
+        """Set the weights to the dampened original ones, and note the share of those that ``alpha`` selects."""
+        assign(trainable(self.model), dampened(original, forget, reference, alpha, self.lam))
+        self.curves["dampened_share"].append((forget > alpha * reference).count_nonzero() / len(original))
 
     # The look at the data
 

@@ -28,6 +28,7 @@ class EUk(CFk):
     """
 
     replaces = True
+    stronger = {}  # more training does no harm
 
     def __init__(self, model: nn.Module, initial: Literal["fresh", "original"] = "fresh", **options: Any) -> None:
         super().__init__(model, **options)

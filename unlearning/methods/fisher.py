@@ -31,6 +31,7 @@ class Fisher(OneShot):
     # No labels: the expectation is over the labels that the model itself expects.
     feed = replace(OneShot.feed, streams=("retain",), labels=False)
     knows_classes = True
+    stronger = {"alpha": "larger"}
 
     def __init__(
         self, model: nn.Module, alpha: NonNegative = 1e-6, head_factor: Positive = 10.0, **options: Any

@@ -121,6 +121,7 @@ class GKT(Method):
 
     feed = Feed(streams=(), labels=False)
     needs_forget_classes = knows_classes = replaces = True
+    stronger = {}  # it trains a new model
 
     def __init__(
         self,

@@ -43,6 +43,7 @@ class NTK(OneShot):
     """
 
     feed = replace(OneShot.feed, streams=("retain", "forget"))
+    stronger = {"scale": "larger"}
 
     def __init__(
         self,

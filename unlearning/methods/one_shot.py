@@ -12,7 +12,7 @@ from ..addons.base import Addon
 from ..data.feed import Feed
 from ..errors import UserError
 from ..types import Batch, Count
-from .base import Method
+from .base import Method, Stronger
 
 
 class OneShot(Method):
@@ -28,6 +28,7 @@ class OneShot(Method):
     # every sample once; None where a stream is exhausted
     feed = Feed(pairing="max_size", augment=False)
     observes_with: tuple[str, ...] = ()  # attributes that ``observations`` depend on, besides the feed
+    stronger: Stronger = {}
 
     def __init__(
         self,

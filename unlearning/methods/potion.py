@@ -8,8 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from ..gradients.importance import dampened, percentile, sorted_ratios
-from ..gradients.vectors import assign, flatten, trainable
+from ..gradients.importance import percentile, sorted_ratios
+from ..gradients.vectors import flatten, trainable
 from ..types import AboveOne, Count, Probability
 from .assd import percentile_for
 from .dampening import Dampening
@@ -36,6 +36,8 @@ class Potion(Dampening):
         options: those of ``Dampening``.
     """
 
+    stronger = {"rho": "smaller"}
+
     def __init__(
         self,
         model: nn.Module,
@@ -50,15 +52,14 @@ class Potion(Dampening):
         self.rho, self.growth, self.tries = rho, growth, tries
 
     def edit(self) -> None:
-        weights = trainable(self.model)
-        original = flatten(weights)
+        original = flatten(trainable(self.model))
         forget, reference = self.importances()
         ratios = sorted_ratios(forget, reference)
         allowed = self.rho * self.correct() + 1e-9  # .29 of 100 is 28.999999999999996 in floating point
         share = self.forget_share / 25
         for _ in range(self.tries):
             percent = max(percentile_for(share), 0.0)  # 0: all weights that matter to the forget set
-            assign(weights, dampened(original, forget, reference, percentile(ratios, percent), self.lam))
+            self.dampen(original, forget, reference, percentile(ratios, percent))
             self.curves["percentile"].append(torch.tensor(percent))
             if self.correct(at_most=allowed) <= allowed:
                 return
