@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.by_hand import RETAIN, W, check_options, gradient, observe, probabilities
+from tests.by_hand import RETAIN, W, check_options, observe, probabilities
 from tests.conftest import Tiny
 from unlearning.errors import UserError
 from unlearning.methods.fisher import Fisher
