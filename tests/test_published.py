@@ -176,3 +176,19 @@ def test_salun() -> None:
     assert {name: found[name] for name in expected} == expected
     assert config["method"]["_target_"] == "unlearning.methods.amnesiac.Amnesiac"  # random labels, all data
     assert [(name, addon["keep"]) for name, addon in config["addon"].items()] == [("saliency", 0.5)]
+
+
+# SCRUB: its authors, and the corrective benchmark
+
+
+def test_scrub_of_its_authors_ascends_on_the_divergence_alone() -> None:
+    check("scrub", "cifar10", "resnet18", "class", {"msteps": 2, "forget_until": None, "maximise": "divergence"})
+
+
+@pytest.mark.parametrize(("dataset", "model", "epochs"), [("cifar10", "resnet9", 11), ("cifar100", "wrn28_10", 17)])
+def test_scrub_of_the_corrective_benchmark(dataset: str, model: str, epochs: int) -> None:
+    """A linear schedule with a horizon of 1.25 ends at a fifth of its rate: .0005 of .0025."""
+    passes = {"msteps": None, "forget_until": 100, "maximise": "loss", "epochs": epochs, "temperature": 4.0}
+    schedule = {"_target_": "unlearning.schedules.linear", "horizon": 1.25, "warmup": 0.01}
+    rate = {"optimizer.lr": 2.5e-3, **{f"schedule.{name}": value for name, value in schedule.items()}}
+    check("scrub", dataset, model, "poison", passes | rate | {"batch_size": 512, "forget_batch_size": 512})
