@@ -13,6 +13,7 @@ from tests.command_line import FAST, Done, names, runs, without_cost
 from tests.conftest import composed
 from unlearning import __version__, cli
 from unlearning.engine.job import Job
+from unlearning.verify import command as verify
 
 Command = Callable[..., Done]
 
@@ -33,6 +34,7 @@ def test_a_run_shows_its_table_and_leaves_its_results(command: Command, tmp_path
     gap = unlearned["forget/acc"] - retrained["forget/acc"]
     assert found["gaps"]["gap/forget/acc"] == pytest.approx(gap)
     assert found["cost"]["cost/forward"] == found["sizes"]["retain"]  # of the method alone, not of its evaluation
+    assert verify.main([str(done.folder)]) == 0
 
 
 def test_a_finished_run_is_not_repeated_unless_forced(command: Command, tmp_path: Path) -> None:

@@ -174,6 +174,21 @@ def test_metrics_that_failed_in_the_run_are_told(finished: Callable[[str], Path]
     assert not any("mia/loss" in check.name for check in verdict.checks)
 
 
+def test_a_metric_from_elsewhere_is_told_and_its_gap_checked_where_there_is_one(
+    finished: Callable[[str], Path],
+) -> None:
+    files = read(finished("corrective"))
+    results = copy.deepcopy(dict(files.results))
+    results["config"]["evaluation"]["mine"] = {"_target_": "mine.Metric"}
+    for row in results["rows"].values():
+        row["mine/x"] = row["mine/y"] = 0.5  # y needs the retrained model, so it has no gap
+    for gap, wrong in ((0.0, set()), (0.1, {"gap/mine/x"})):
+        results["gaps"]["gap/mine/x"] = gap
+        verdict = compared(replace(files, results=results))
+        assert disagreeing(verdict) == wrong
+        assert "outside" in verdict.beyond["mine/..."]
+
+
 # What was changed
 
 
@@ -190,9 +205,10 @@ def test_numbers_that_are_removed_or_invented_are_found(finished: Callable[[str]
     results = copy.deepcopy(dict(files.results))
     del results["rows"]["unlearned"]["forget/acc"], results["sizes"]["test"]
     results["rows"]["original"]["forget/success"] = 1.0
+    results["gaps"]["gap/forget/acc"] = 0.0
     results["unchanged"] = True
     found = disagreeing(compared(replace(files, results=results)))
-    assert found == {"unlearned forget/acc", "sizes/test", "original forget/success", "unchanged"}
+    assert found == {*("unlearned forget/acc", "sizes/test", "original forget/success", "gap/forget/acc", "unchanged")}
 
 
 def test_a_changed_number_is_shown_and_decides_the_exit_code(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

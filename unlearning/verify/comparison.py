@@ -73,21 +73,22 @@ def compared(files: Files) -> Verdict:
         "the run makes them again",
         "data/dataset": "the digest of samples that are not in the folder; the split names the same data",
     }
-    rows, known = files.results["rows"], {}
-    for model, stated in rows.items():
-        known[model] = recomputed(files, model)
-        measured = {name: value for name, value in stated.items() if not name.startswith("cost/")}
+    known: dict[str, Numbers] = {}
+    given: dict[str, Numbers] = {}  # what cannot be recomputed
+    for model, row in files.results["rows"].items():
+        known[model], given[model] = recomputed(files, model), {}
+        measured = {name: value for name, value in row.items() if not name.startswith("cost/")}
         for name in dict.fromkeys([*measured, *known[model]]):
             if name not in known[model] and (why := out_of_reach(files, name)):
                 beyond[pattern(name)] = why
-                known[model][name] = measured[name]  # for its gap
+                given[model][name] = measured[name]
             else:
                 checks.append(Check(f"{model} {name}", measured.get(name), known[model].get(name)))
     beyond |= {name: f"failed in the run: {why}" for name, why in files.results["failed"].items()}
-    if "retrained" in rows:
-        expected = gaps_of(files, known)
-        stated = files.results["gaps"]
-        checks += [Check(name, stated.get(name), expected.get(name)) for name in dict.fromkeys([*stated, *expected])]
+    stated, expected = files.results["gaps"], {}
+    if "retrained" in known:
+        expected = gaps_of(files, known) | {n: v for n, v in differences(given).items() if n in stated}
+    checks += [Check(name, stated.get(name), expected.get(name)) for name in dict.fromkeys([*stated, *expected])]
     return Verdict([*checks, *facts(files)], beyond)
 
 
@@ -132,16 +133,20 @@ def pattern(name: str) -> str:
 
 def gaps_of(files: Files, known: Mapping[str, Numbers]) -> Numbers:
     """The gaps to the retrained model, and their averages."""
-    ours, theirs = known["unlearned"], known["retrained"]
-    signed = {n: ours[n] - theirs[n] for n in ours if n in theirs and not n.startswith(NO_GAP)}
+    found = differences(known)
     targets = {node["_target_"] for node in evaluation(files).values()}
-    found = {f"gap/{name}": value for name, value in signed.items()}
     for average, over in AVERAGES.items():
-        wanted = [name for name, target in over.items() if target in targets]
-        complete = wanted if average == "gap/mean" else list(over)[-1] in wanted
-        if complete and all(name in signed for name in wanted):
-            found[average] = sum(abs(signed[name]) for name in wanted) / len(wanted)
+        wanted = [f"gap/{name}" for name, target in over.items() if target in targets]
+        asked = wanted if average == "gap/mean" else f"gap/{list(over)[-1]}" in wanted
+        if asked and all(name in found for name in wanted):
+            found[average] = sum(abs(found[name]) for name in wanted) / len(wanted)
     return found
+
+
+def differences(known: Mapping[str, Numbers]) -> Numbers:
+    """The signed gap of each number that is not a distance to the retrained model itself."""
+    ours, theirs = known["unlearned"], known["retrained"]
+    return {f"gap/{n}": ours[n] - theirs[n] for n in ours if n in theirs and not n.startswith(NO_GAP)}
 
 
 def facts(files: Files) -> Iterator[Check]:
