@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -16,9 +17,12 @@ from ..errors import UserError
 from ..gradients.vectors import parts, trainable
 from ..runtime.cost import Meter
 from ..types import Batch, Looks, Networks, Task
+from .guard import Guard
 
 if TYPE_CHECKING:
     from ..data.datamodule import UnlearningData
+
+log = logging.getLogger("unlearning")
 
 
 class Course(L.LightningModule):
@@ -28,16 +32,18 @@ class Course(L.LightningModule):
         model: the network.
         epochs: epochs of the run, where it is a single phase.
         addons: change how steps are taken; kept in the order in which they act.
+        keep: what the model must keep of the original; see ``Guard``.
     """
 
     feed: Feed
     data: UnlearningData  # hands out the batches; set by the code that fits the method
     label_smoothing = 0.0  # of every cross-entropy; the add-on of that name sets it
 
-    def __init__(self, model: nn.Module, epochs: int, addons: Sequence[Addon]) -> None:
+    def __init__(self, model: nn.Module, epochs: int, addons: Sequence[Addon], keep: float | None) -> None:
         super().__init__()
         self.model, self.epochs = model, epochs
         self.addons = sorted(addons, key=lambda addon: (addon.holds, not addon.moves))  # otherwise in the order given
+        self.guard = None if keep is None else Guard(model, keep)
         self.meter = Meter()
         self.curves: dict[str, list[Tensor]] = defaultdict(list)
 
@@ -87,6 +93,28 @@ class Course(L.LightningModule):
         drawn anew. Nor are costs and curves: they begin with the first step after it.
         """
         return self.trainer.ckpt_path is not None
+
+    # What keeps it from destroying the model
+
+    def begin_guard(self) -> None:
+        """Have the guard measure the original model."""
+        if self.guard is not None:
+            self.guard.begin(self)
+
+    def end_guard(self) -> None:
+        """Go back towards the original model as far as the guard asks for, and say so."""
+        if self.guard is None or not self.guard.begun:
+            return
+        if (part := self.guard.retreat()) < 1:
+            self.curves["way"].append(torch.tensor(part))
+            log.warning(
+                "%s kept less of the original model than method.keep=%g: its weights are now %.3g of the way from the "
+                "original's to those that it had reached",
+                type(self).__name__,
+                self.guard.keep,
+                part,
+            )
+        self.curves["kept"].append(torch.tensor(self.guard.kept()))
 
     # What it and its add-ons can use
 

@@ -1,0 +1,131 @@
+"""Default settings on data that no table has a row for: `python -m experiments.safe_defaults.study --photos DIR --out OUT`.
+
+Every method forgets a class and a random tenth of five data sets, at its defaults. A run is safe if its weights are
+finite and its retain accuracy is at least .8 of the original's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+from PIL import Image
+
+from unlearning.config.compose import composed
+from unlearning.config.guide import choices
+from unlearning.engine.job import Job
+from unlearning.errors import UserError
+from unlearning.pipeline import results
+from unlearning.records.log import quiet
+
+SAFE = 0.8  # of the original's retain accuracy
+SCENARIOS = {"class": (), "random": ("scenario.fraction=0.1",)}
+FOLDER = ("dataset=image_folder", "dataset.crop=0", "pretrain=cifar10_folder")  # one cycle, which learns small sets well
+PHOTOS = {"photos3": ("cat", "ship", "frog"), "photos5": ("airplane", "automobile", "bird", "deer", "truck")}
+DATA = {  # the classes from which the seed draws the one to forget, and the settings
+    "digits28": (10, (*FOLDER, "dataset.flip=false", "dataset.size=28", "dataset.limit=60", "model=small_cnn")),
+    "wine": (3, ("dataset=wine",)),
+    "breast_cancer": (2, ("dataset=wine", "dataset.name=breast_cancer")),
+    "photos3": (3, (*FOLDER, "dataset.limit=100", "model=resnet18", "model.width=8")),
+    "photos5": (5, (*FOLDER, "dataset.limit=100", "model=resnet9", "model.width=8")),
+}
+
+
+def digits_at_28_pixels(folder: Path) -> None:
+    """Write scikit-learn's digits as a folder of images of 28 pixels, in colour as photos are."""
+    from sklearn.datasets import load_digits
+
+    raw = load_digits()
+    for number, (image, label) in enumerate(zip(raw.images, raw.target, strict=True)):
+        place = folder / str(label)
+        place.mkdir(parents=True, exist_ok=True)
+        small = Image.fromarray((image * (255 / 16)).round().astype("uint8"))
+        small.resize((28, 28), Image.Resampling.BILINEAR).convert("RGB").save(place / f"{number}.png")
+
+
+def folders(out: Path, photos: Path | None) -> dict[str, Path]:
+    """The image folders, made below ``out`` where they are missing; those of photos only where there are any."""
+    made = {"digits28": out / "digits28"}
+    if not made["digits28"].exists():
+        digits_at_28_pixels(made["digits28"])
+    for name, classes in PHOTOS.items() if photos else ():
+        made[name] = out / name
+        for part in ("train", "test"):
+            for one in classes:
+                if not (made[name] / part / one).exists():
+                    shutil.copytree(photos / part / one, made[name] / part / one)
+    return made
+
+
+def measured(overrides: list[str]) -> dict[str, Any]:
+    """What one run shows, or why there is nothing to show."""
+    try:
+        config, _ = composed(*overrides)
+        job = Job.of(config)
+        metrics = {name: job.metrics[name] for name in ("accuracy", "membership")}
+        job.checked()
+        found = results(Job(**{**vars(job), "metrics": metrics}), access={})
+    except UserError as error:
+        return {"error": error.kind, "why": str(error)}
+    rows = found.rows
+    return {
+        "kept": rows["unlearned"]["retain/acc"] / rows["original"]["retain/acc"],
+        "retain": rows["unlearned"]["retain/acc"],
+        "forget": rows["unlearned"]["forget/acc"],
+        "retrained": rows["retrained"]["forget/acc"],
+        "gap": found.gaps["gap/mean"],
+        "seconds": found.cost["cost/seconds"],
+        "curves": {name: len(values) for name, values in found.curves.items()},
+    }
+
+
+def runs(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Each run that was asked for, read from ``out`` where it was made before."""
+    places = folders(asked.out, asked.photos)
+    for data in asked.data:
+        classes, settings = DATA[data]
+        if "dataset=image_folder" in settings:
+            if data not in places:
+                continue
+            settings = (*settings, f"dataset.root={places[data]}", f"dataset.name={data}")
+        for scenario, draw in SCENARIOS.items():
+            for seed in range(asked.seeds):
+                for method in asked.method:
+                    file = asked.out / "runs" / f"{data}-{scenario}-{method}-{seed}.json"
+                    what = [f"method={method}", f"scenario={scenario}", f"seed={seed}", *draw, *settings, *asked.set]
+                    if scenario == "class":
+                        what.append(f"scenario.classes=[{seed * 3 % classes}]")
+                    if not file.exists():
+                        found = measured([*what, "tracking=none", f"paths.root={asked.out}"])
+                        file.parent.mkdir(exist_ok=True)
+                        file.write_text(json.dumps(found))
+                    yield {"data": data, "scenario": scenario, "method": method, "seed": seed} | json.loads(
+                        file.read_text()
+                    )
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder for images, models and results")
+    parser.add_argument("--photos", type=Path, help="CIFAR-10 as train/<class>/ and test/<class>/")
+    parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
+    parser.add_argument("--method", nargs="+", default=[m for m in choices("method") if m not in ("original", "retrain")])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--set", nargs="*", default=[], help="more settings, such as method.epochs=1")
+    asked = parser.parse_args()
+    quiet()
+    torch.set_num_threads(1)
+    for run in runs(asked):
+        line = " ".join(f"{k}={v:.3f}" if isinstance(v, float) else f"{k}={v}" for k, v in run.items() if k != "curves")
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
