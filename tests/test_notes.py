@@ -17,7 +17,9 @@ def told(
 ) -> list[str]:
     request: Any = SimpleNamespace(config={"trial": trial}, label="ssd")
     original = {} if before is None else {"retain/acc": before}
-    result: Any = SimpleNamespace(unchanged=unchanged, rows={"original": original, "unlearned": {"retain/acc": after}})
+    result: Any = SimpleNamespace(
+        unchanged=unchanged, curves={}, rows={"original": original, "unlearned": {"retain/acc": after}}
+    )
     return notes(request, result)
 
 

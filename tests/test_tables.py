@@ -123,8 +123,8 @@ def nodes() -> dict[str, dict[str, Any]]:
 
 def test_the_command_line_wins_over_the_tables() -> None:
     method = composed("method=ssd", "method.lam=0.25")[0]["method"]
-    (row,) = rows_for("ssd", "digits", "small_cnn", "class")
-    assert flat(method) | {"lam": 0.25} | flat(row.set) == flat(method)
+    rows = settings(rows_for("ssd", "digits", "small_cnn", "class"))
+    assert flat(method) | {"lam": 0.25} | flat(rows) == flat(method)
     assert composed("method=ssd", "method.alpha=0.25")[0]["method"]["alpha"] == 0.25
 
 

@@ -1,4 +1,4 @@
-"""Default settings on data that no table has a row for: `python -m experiments.safe_defaults.study --photos DIR --out OUT`.
+"""Default settings on data that no table has a row for: `python -m experiments.safe_defaults.study --out OUT`.
 
 Every method forgets a class and a random tenth of five data sets, at its defaults. A run is safe if its weights are
 finite and its retain accuracy is at least .8 of the original's.
@@ -10,8 +10,8 @@ import argparse
 import json
 import shutil
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 import torch
@@ -26,14 +26,21 @@ from unlearning.records.log import quiet
 
 SAFE = 0.8  # of the original's retain accuracy
 SCENARIOS = {"class": (), "random": ("scenario.fraction=0.1",)}
-FOLDER = ("dataset=image_folder", "dataset.crop=0", "pretrain=cifar10_folder")  # one cycle, which learns small sets well
+FOLDER = (
+    "dataset=image_folder",
+    "dataset.crop=0",
+    "pretrain=cifar10_folder",
+)  # one cycle, which learns small sets well
 PHOTOS = {"photos3": ("cat", "ship", "frog"), "photos5": ("airplane", "automobile", "bird", "deer", "truck")}
 DATA = {  # the classes from which the seed draws the one to forget, and the settings
-    "digits28": (10, (*FOLDER, "dataset.flip=false", "dataset.size=28", "dataset.limit=60", "model=small_cnn")),
+    "digits28": (
+        10,
+        (*FOLDER, "dataset.flip=false", "dataset.size=28", "dataset.limit=40", "model=resnet20", "model.width=8"),
+    ),
     "wine": (3, ("dataset=wine",)),
     "breast_cancer": (2, ("dataset=wine", "dataset.name=breast_cancer")),
-    "photos3": (3, (*FOLDER, "dataset.limit=100", "model=resnet18", "model.width=8")),
-    "photos5": (5, (*FOLDER, "dataset.limit=100", "model=resnet9", "model.width=8")),
+    "photos3": (3, (*FOLDER, "dataset.limit=100", "model=resnet18", "model.width=4")),
+    "photos5": (5, (*FOLDER, "dataset.limit=100", "model=resnet9", "model.width=4")),
 }
 
 
@@ -63,7 +70,7 @@ def folders(out: Path, photos: Path | None) -> dict[str, Path]:
     return made
 
 
-def measured(overrides: list[str]) -> dict[str, Any]:
+def measured(*overrides: str) -> dict[str, Any]:
     """What one run shows, or why there is nothing to show."""
     try:
         config, _ = composed(*overrides)
@@ -81,33 +88,27 @@ def measured(overrides: list[str]) -> dict[str, Any]:
         "retrained": rows["retrained"]["forget/acc"],
         "gap": found.gaps["gap/mean"],
         "seconds": found.cost["cost/seconds"],
-        "curves": {name: len(values) for name, values in found.curves.items()},
+        "way": found.curves.get("unlearn/way", [(0, 1.0)])[-1][1],
     }
 
 
 def runs(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Each run that was asked for, read from ``out`` where it was made before."""
     places = folders(asked.out, asked.photos)
-    for data in asked.data:
+    for seed, data, scenario, method in product(range(asked.seeds), asked.data, SCENARIOS, asked.method):
         classes, settings = DATA[data]
         if "dataset=image_folder" in settings:
             if data not in places:
                 continue
             settings = (*settings, f"dataset.root={places[data]}", f"dataset.name={data}")
-        for scenario, draw in SCENARIOS.items():
-            for seed in range(asked.seeds):
-                for method in asked.method:
-                    file = asked.out / "runs" / f"{data}-{scenario}-{method}-{seed}.json"
-                    what = [f"method={method}", f"scenario={scenario}", f"seed={seed}", *draw, *settings, *asked.set]
-                    if scenario == "class":
-                        what.append(f"scenario.classes=[{seed * 3 % classes}]")
-                    if not file.exists():
-                        found = measured([*what, "tracking=none", f"paths.root={asked.out}"])
-                        file.parent.mkdir(exist_ok=True)
-                        file.write_text(json.dumps(found))
-                    yield {"data": data, "scenario": scenario, "method": method, "seed": seed} | json.loads(
-                        file.read_text()
-                    )
+        draw = SCENARIOS[scenario] or (f"scenario.classes=[{3 * seed % classes}]",)
+        what = {"data": data, "scenario": scenario, "method": method, "seed": seed}
+        file = asked.out / "runs" / f"{'-'.join(map(str, what.values()))}.json"
+        if not file.exists():
+            choice = (f"method={method}", f"scenario={scenario}", f"seed={seed}")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(measured(*choice, *draw, *settings, "tracking=none", f"paths.root={asked.out}")))
+        yield what | json.loads(file.read_text())
 
 
 def main() -> None:
@@ -116,14 +117,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for images, models and results")
     parser.add_argument("--photos", type=Path, help="CIFAR-10 as train/<class>/ and test/<class>/")
     parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
-    parser.add_argument("--method", nargs="+", default=[m for m in choices("method") if m not in ("original", "retrain")])
+    parser.add_argument(
+        "--method", nargs="+", default=[m for m in choices("method") if m not in ("original", "retrain")]
+    )
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--set", nargs="*", default=[], help="more settings, such as method.epochs=1")
     asked = parser.parse_args()
     quiet()
     torch.set_num_threads(1)
     for run in runs(asked):
-        line = " ".join(f"{k}={v:.3f}" if isinstance(v, float) else f"{k}={v}" for k, v in run.items() if k != "curves")
+        line = " ".join(f"{k}={v:.3f}" if isinstance(v, float) else f"{k}={v}" for k, v in run.items())
         print(line, flush=True)
 
 

@@ -35,9 +35,9 @@ class Method(Stepper):
         batch_norm: whether BatchNorm layers normalise by batch and move their running statistics (``train``), or use
             the running statistics as they are (``eval``).
         addons: change how each step is taken; see ``addons.base.Addon``.
-        keep: what the model must keep of the original, as ``Guard`` measures it; None: there is no such rule. A method
-            that sees forget samples alone ends at the first step after which the model keeps less; one that sees others,
-            or none, may mend what it breaks and is judged at its end. Either then goes back towards the original.
+        keep: what the model must keep of the original, as ``Guard`` measures it, or else it goes back towards the
+            original; None: no such rule. A method that sees forget samples alone ends at the first step after which the
+            model keeps less; one that sees others, or none, may mend what it breaks and is judged at its end.
     """
 
     feed = Feed()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import lightning as L
@@ -105,16 +106,19 @@ class Course(L.LightningModule):
         """Go back towards the original model as far as the guard asks for, and say so."""
         if self.guard is None or not self.guard.begun:
             return
-        if (part := self.guard.retreat()) < 1:
+        if (part := self.guard.retreat(self.partway(self.guard))) < 1:
             self.curves["way"].append(torch.tensor(part))
             log.warning(
-                "%s kept less of the original model than method.keep=%g: its weights are now %.3g of the way from the "
-                "original's to those that it had reached",
+                "%s kept less of the original model than method.keep=%g: it went back to %.3g of its way from there",
                 type(self).__name__,
                 self.guard.keep,
                 part,
             )
         self.curves["kept"].append(torch.tensor(self.guard.kept()))
+
+    def partway(self, guard: Guard) -> Callable[[float], None]:
+        """A function that places the model at a part of the way from the original, 0, to where it is now, 1."""
+        return partial(guard.place, guard.copied())
 
     # What it and its add-ons can use
 

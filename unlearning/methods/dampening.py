@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from ..gradients.importance import MEASURES, dampened
 from ..gradients.per_sample import SampleBackward
 from ..gradients.vectors import assign, flatten, trainable
 from ..types import Batch
+from .guard import Guard
 from .one_shot import OneShot
 
 
@@ -75,6 +77,18 @@ class Dampening(OneShot):
         forget, reference = self.importances()
         weights = trainable(self.model)
         assign(weights, dampened(flatten(weights), forget, reference, self.threshold(forget, reference), self.lam))
+
+    def partway(self, guard: Guard) -> Callable[[float], None]:
+        """``alpha`` is divided by the part of the way, so that fewer weights are dampened."""
+        forget, reference = self.importances()
+        alpha, weights = self.threshold(forget, reference), trainable(self.model)
+
+        def put(part: float) -> None:
+            guard.place(guard.original, 0.0)
+            if part:
+                assign(weights, dampened(flatten(weights), forget, reference, alpha / part, self.lam))
+
+        return put
 
     # The look at the data
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -43,21 +43,17 @@ class Guard:
         """Choose the samples, and measure the original there; the model's weights stay as they are."""
         now = self.copied()
         self.original = {name: value.to(now[name]) for name, value in self.original.items()}
-        self.inputs, labels, retained = samples_for(method)
+        inputs, labels, retained = samples_for(method)
+        self.inputs: Tensor = inputs
         self.begun = True
-        self.place(now, 0.0)
+        self.place(now, 0.0)  # a run that is resumed, or an add-on, has other weights by now
         self.before = self.logits()
         self.place(now, 1.0)
-        self.targets = None if not retained else self.before.argmax(1) if labels is None else labels
+        self.targets: Tensor | None = None if not retained else self.before.argmax(1) if labels is None else labels
 
     def kept(self) -> float:
         """What the model keeps, the same number in every process; 0 where its logits are not finite."""
         return lead(self.measured)
-
-    @property
-    def holds(self) -> bool:
-        """Whether the model keeps enough."""
-        return self.kept() >= self.keep
 
     def measured(self) -> float:
         """``kept`` of this process."""
@@ -70,28 +66,28 @@ class Guard:
         change, size = centred(now - self.before).norm(), centred(self.before).norm()
         return max(0.0, 1 - float(change / size)) if size else 1.0
 
-    def retreat(self) -> float:
-        """Place the model on the line from the original to where it is, as far from the original as the rule allows.
+    def retreat(self, put: Callable[[float], None]) -> float:
+        """Take the model back towards the original, no farther than the rule asks for.
 
         Returns the part of the way that remains, from 0, the original, to 1: found by halving, and then made longer
-        while the rule holds, to an eighth of its length.
+        while the rule holds, to an eighth of its length. ``put`` places the model there.
         """
-        if self.holds:
+        if self.kept() >= self.keep:
             return 1.0
-        end, part = self.copied(), 1.0
+        part = 1.0
         for _ in range(HALVINGS):
             part /= 2
-            self.place(end, part)
-            if self.holds:
+            put(part)
+            if self.kept() >= self.keep:
                 break
         else:
             part = 0.0
         longer = part
         for _ in range(REFINEMENTS if part else 0):
             longer /= 2
-            self.place(end, part + longer)
-            part += longer if self.holds else 0
-        self.place(end, part)
+            put(part + longer)
+            part += longer if self.kept() >= self.keep else 0
+        put(part)
         return part
 
     def place(self, end: dict[str, Tensor], part: float) -> None:
@@ -119,7 +115,7 @@ def samples_for(method: Course) -> tuple[Tensor, Tensor | None, bool]:
     if not found:
         low, high = method.task.low.to(method.device), method.task.high.to(method.device)
         drawn = torch.rand(FORGOTTEN, *method.task.input_shape, generator=method.shuffler())
-        return (low + (high - low) * drawn.to(low)).to(method.dtype), None, False  # type: ignore[arg-type]
+        return (low + (high - low) * drawn.to(low)).to(method.dtype), None, False
     retained = found[0] != "forget"
     parts, left = [], RETAINED if retained else FORGOTTEN
     for batch in method.look(found[0], shuffle=method.shuffler()):

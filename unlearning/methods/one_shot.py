@@ -37,9 +37,7 @@ class OneShot(Method):
         addons: Sequence[Addon] = (),
         keep: PartialFraction | None = None,
     ) -> None:
-        super().__init__(
-            model, batch_size=batch_size, forget_batch_size=forget_batch_size, addons=addons, keep=keep
-        )
+        super().__init__(model, batch_size=batch_size, forget_batch_size=forget_batch_size, addons=addons, keep=keep)
         if self.addons:
             raise UserError(
                 f"add-ons change the steps of first-order methods; {type(self).__name__} takes no steps",

@@ -6,7 +6,7 @@ import logging
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..gradients.importance import dampened, percentile, sorted_ratios
 from ..gradients.vectors import assign, flatten, trainable
@@ -58,7 +58,8 @@ class Potion(Dampening):
         share = self.forget_share / 25
         for _ in range(self.tries):
             percent = max(percentile_for(share), 0.0)  # 0: all weights that matter to the forget set
-            assign(weights, dampened(original, forget, reference, percentile(ratios, percent), self.lam))
+            self.alpha = percentile(ratios, percent)
+            assign(weights, dampened(original, forget, reference, self.alpha, self.lam))
             self.curves["percentile"].append(torch.tensor(percent))
             if self.correct(at_most=allowed) <= allowed:
                 return
@@ -71,6 +72,9 @@ class Potion(Dampening):
             percent,
             self.rho,
         )
+
+    def threshold(self, forget: Tensor, reference: Tensor) -> Tensor:
+        return self.alpha
 
     def correct(self, at_most: float = float("inf")) -> int:
         """Number of forget samples that the model gets right; counting ends once there are more than ``at_most``."""
