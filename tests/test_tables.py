@@ -199,7 +199,7 @@ def test_each_setting_that_a_table_decided_is_told_with_its_row() -> None:
         (["method.optimizer={lr: 0.1}"], {"method.optimizer.lr"}),
         (["method.optimizer={weight_decay: 0.0}"], set()),
         (["optimizer@method=sgd"], {"method.optimizer.lr"}),
-        (["table@method=none"], {"method.batch_size", "method.epochs", "method.optimizer.lr"}),
+        (["table@method=none"], {"method.batch_size", "method.epochs", "method.keep", "method.optimizer.lr"}),
         (["trainer.threads=1"], {"trainer.threads"}),
         (["method.epochs=3", "seed=1", "scenario=class"], {"method.epochs"}),
     ],
