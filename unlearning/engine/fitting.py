@@ -146,7 +146,9 @@ def edit(method: OneShot, compute: Compute, observations: dict[str, Tensor]) -> 
     method.observations = {name: tensor.to(device) for name, tensor in observations.items()}
     method.count_passes()
     with method.meter.running(), torch.no_grad():
+        method.begin_guard()
         method.edit()
+        method.end_guard()
     method.cpu()
 
 

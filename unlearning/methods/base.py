@@ -14,7 +14,7 @@ from ..data.feed import Feed
 from ..errors import UserError
 from ..models.base import batch_norms
 from ..schedules import Schedule
-from ..types import Batch, Count, NonNegative, Task
+from ..types import Batch, Count, NonNegative, PartialFraction, Task
 from .step import MakeOptimizer, Stepper
 
 Stronger = Mapping[str, Literal["larger", "smaller"]]
@@ -37,6 +37,9 @@ class Method(Stepper):
         batch_norm: whether BatchNorm layers normalise by batch and move their running statistics (``train``), or use
             the running statistics as they are (``eval``).
         addons: change how each step is taken; see ``addons.base.Addon``.
+        keep: what the model must keep of the original, as ``Guard`` measures it, or else it goes back towards the
+            original; None: no such rule. A method that sees forget samples alone ends at the first step after which the
+            model keeps less; one that sees others, or none, may mend what it breaks and is judged at its end.
     """
 
     feed = Feed()
@@ -56,9 +59,10 @@ class Method(Stepper):
         retain_weight: NonNegative = 1.0,
         batch_norm: Literal["train", "eval"] = "train",
         addons: Sequence[Addon] = (),
+        keep: PartialFraction | None = None,
     ) -> None:
         weights = {"forget": forget_weight, "retain": retain_weight, "train": 1.0}
-        super().__init__(model, optimizer, schedule, epochs, weights, batch_norm, addons)
+        super().__init__(model, optimizer, schedule, epochs, weights, batch_norm, addons, keep)
         sizes = {"forget": forget_batch_size or batch_size, "retain": batch_size, "train": batch_size}
         full = batch_norm == "train" and bool(batch_norms(model))  # BatchNorm cannot train on a batch of one
         self.feed = replace(self.feed, batch_sizes=sizes, full_batches=full)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from ..gradients.importance import MEASURES, dampened
 from ..gradients.per_sample import SampleBackward
 from ..gradients.vectors import assign, flatten, trainable
 from ..types import Batch
+from .guard import Guard
 from .one_shot import OneShot
 
 
@@ -81,6 +83,18 @@ class Dampening(OneShot):
         """Set the weights to the dampened original ones, and note the share of those that ``alpha`` selects."""
         assign(trainable(self.model), dampened(original, forget, reference, alpha, self.lam))
         self.curves["dampened_share"].append((forget > alpha * reference).count_nonzero() / len(original))
+
+    def partway(self, guard: Guard) -> Callable[[float], None]:
+        """``alpha`` is divided by the part of the way, so that fewer weights are dampened."""
+        forget, reference = self.importances()
+        alpha = self.threshold(forget, reference)
+
+        def put(part: float) -> None:
+            guard.place(guard.original, 0.0)
+            if part:
+                self.dampen(flatten(trainable(self.model)), forget, reference, alpha / part)
+
+        return put
 
     # The look at the data
 

@@ -6,7 +6,7 @@ import logging
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..gradients.importance import percentile, sorted_ratios
 from ..gradients.vectors import flatten, trainable
@@ -59,7 +59,8 @@ class Potion(Dampening):
         share = self.forget_share / 25
         for _ in range(self.tries):
             percent = max(percentile_for(share), 0.0)  # 0: all weights that matter to the forget set
-            self.dampen(original, forget, reference, percentile(ratios, percent))
+            self.alpha = percentile(ratios, percent)
+            self.dampen(original, forget, reference, self.alpha)
             self.curves["percentile"].append(torch.tensor(percent))
             if self.correct(at_most=allowed) <= allowed:
                 return
@@ -72,6 +73,9 @@ class Potion(Dampening):
             percent,
             self.rho,
         )
+
+    def threshold(self, forget: Tensor, reference: Tensor) -> Tensor:
+        return self.alpha
 
     def correct(self, at_most: float = float("inf")) -> int:
         """Number of forget samples that the model gets right; counting ends once there are more than ``at_most``."""

@@ -13,7 +13,7 @@ from ..addons.base import Addon
 from ..data.feed import Feed, Phase
 from ..errors import UserError
 from ..schedules import Schedule
-from ..types import Batch, Count, CountOrNone, NonNegative, Several, Task
+from ..types import Batch, Count, CountOrNone, NonNegative, PartialFraction, Several, Task
 from .from_noise import FromNoise, learned_noise
 from .step import MakeOptimizer
 
@@ -33,7 +33,8 @@ class UNSIR(FromNoise):
     and its other fine classes, which are retained, repair it.
 
     Args:
-        model: as in ``Method``, like ``optimizer``, ``schedule``, ``retain_weight``, ``batch_norm`` and ``addons``.
+        model: as in ``Method``, like ``optimizer``, ``schedule``, ``retain_weight``, ``batch_norm``, ``addons`` and
+            ``keep``.
         noise_images: noise images of each named class.
         noise_steps: Adam steps on them.
         copies: how often each noise image occurs in a pass.
@@ -63,6 +64,7 @@ class UNSIR(FromNoise):
         retain_weight: NonNegative = 1.0,
         batch_norm: Literal["train", "eval"] = "train",
         addons: Sequence[Addon] = (),
+        keep: PartialFraction | None = None,
     ) -> None:
         super().__init__(
             model,
@@ -73,6 +75,7 @@ class UNSIR(FromNoise):
             retain_weight=retain_weight,
             batch_norm=batch_norm,
             addons=addons,
+            keep=keep,
         )
         self.noise_images, self.noise_steps, self.copies = noise_images, noise_steps, copies
         self.samples_per_class = samples_per_class

@@ -19,7 +19,7 @@ OPPOSITE = {"larger": "smaller", "smaller": "larger"}
 
 
 def notes(request: Request, result: Result) -> list[str]:
-    """Sentences about a run: that it is a trial, changed nothing, destroyed the model, or forgot too much."""
+    """Sentences about a run: it is a trial, changed nothing, destroyed the model or was kept from it, forgot too much."""
     found = []
     if (samples := request.config["trial"]) is not None:
         found.append(f"this is a trial on at most {samples} samples of each set; its numbers are not results")
@@ -40,6 +40,11 @@ def notes(request: Request, result: Result) -> list[str]:
                 f"{request.label} destroyed the model: its accuracy on the retain set is {after:.3f}, and was "
                 f"{before:.3f}{numbers(result)}{advice(request, more=False)}"
             )
+    if (way := result.curves.get("unlearn/way")) is not None:
+        found.append(
+            f"{request.label} was kept from destroying the model: it went back to {way[-1][1]:.3g} of its way from the "
+            "original (method.keep; null lets it go on)"
+        )
     return [*found, *forgot_too_much(request, result)]
 
 
