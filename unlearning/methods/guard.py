@@ -26,8 +26,8 @@ class Guard:
     * retained samples: the model's accuracy on 256 of them, relative to the original's; without labels, the fraction
       whose predicted class is the original's;
     * forget samples alone, or no data: ``1 - |f - f_0| / |f_0|`` for the logits f, of each sample less their mean, on
-      64 forget inputs, or on as many of uniform noise in the range of the data. What is done to the retained samples
-      is not seen, and it was found to follow this drift.
+      64 forget inputs, or on as many of normal noise. What is done to the retained samples is not seen, and it was
+      found to follow this drift.
 
     Args:
         model: the original model, whose state is copied.
@@ -113,9 +113,8 @@ def samples_for(method: Course) -> tuple[Tensor, Tensor | None, bool]:
     """Inputs of data that a method sees, their labels if it sees these, and whether they are retained samples."""
     found = [stream for stream in ("retain", "train", "forget") if stream in method.streams]
     if not found:
-        low, high = method.task.low.to(method.device), method.task.high.to(method.device)
-        drawn = torch.rand(FORGOTTEN, *method.task.input_shape, generator=method.shuffler())
-        return (low + (high - low) * drawn.to(low)).to(method.dtype), None, False
+        drawn = torch.randn(FORGOTTEN, *method.task.input_shape, generator=method.shuffler())
+        return drawn.to(next(method.parameters())), None, False
     retained = found[0] != "forget"
     parts, left = [], RETAINED if retained else FORGOTTEN
     for batch in method.look(found[0], shuffle=method.shuffler()):

@@ -19,7 +19,7 @@ OPPOSITE = {"larger": "smaller", "smaller": "larger"}
 
 
 def notes(request: Request, result: Result) -> list[str]:
-    """Sentences about a run: it is a trial, changed nothing, destroyed the model or was kept from it, forgot too much."""
+    """Sentences about a run: a trial, no change, a model that was destroyed or kept from it, too much forgetting."""
     found = []
     if (samples := request.config["trial"]) is not None:
         found.append(f"this is a trial on at most {samples} samples of each set; its numbers are not results")
