@@ -110,14 +110,15 @@ def test_fisher(scenario: str, factor: float) -> None:
 
 # The corrective benchmark (Goel et al., 2024): batches of 512, so 1,000 steps over 45,000 samples are 11 epochs
 
-CORRECTIVE = ["poison", "confusion", "label_shuffle"]
+CORRECTIVE = [
+    ("cifar10", "resnet9", "poison", 11),
+    ("cifar10", "resnet9", "label_shuffle", 11),
+    ("cifar100", "wrn28_10_corrective", "confusion", 17),
+]
 
 
-@pytest.mark.parametrize("scenario", CORRECTIVE)
-@pytest.mark.parametrize(
-    ("dataset", "model", "epochs"), [("cifar10", "resnet9", 11), ("cifar100", "wrn28_10_corrective", 17)]
-)
-def test_the_corrective_benchmark(dataset: str, model: str, epochs: int, scenario: str) -> None:
+@pytest.mark.parametrize(("dataset", "model", "scenario", "epochs"), CORRECTIVE)
+def test_the_corrective_benchmark(dataset: str, model: str, scenario: str, epochs: int) -> None:
     check("ssd", dataset, model, scenario, {"batch_size": 512, "forget_batch_size": None, "reference": "retain"})
     expected = {
         "epochs": epochs,
