@@ -16,7 +16,6 @@ from unlearning.methods.assd import ASSD, percentile_for
 from unlearning.methods.dampening import Dampening
 from unlearning.methods.lfssd import LFSSD
 from unlearning.methods.one_shot import OneShot
-from unlearning.methods.potion import Potion
 from unlearning.methods.ssd import SSD
 from unlearning.methods.xlf import XLF
 from unlearning.models.small_cnn import SmallCNN
@@ -115,19 +114,28 @@ class Embedded(nn.Module):
         return self.head(self.norm(self.layer(self.layer(tokens).relu())).mean(1))
 
 
+VALUES = {  # of a sample's logits (1, C) and label (1,); and the power of its gradient
+    SSD: (nn.functional.cross_entropy, 2),
+    LFSSD: (lambda logits, _: (logits**2).sum(), 1),
+    XLF: (lambda logits, _: (logits**2).sum().sqrt(), 1),
+}
+
+
+@pytest.mark.parametrize("kind", VALUES)
 @pytest.mark.parametrize("network", ["small_cnn", "embedded"])
-def test_importance_per_sample_is_a_loop_over_the_samples(network: str) -> None:
+def test_importance_per_sample_is_a_loop_over_the_samples(network: str, kind: type[Dampening]) -> None:
     torch.manual_seed(0)
     model = (SmallCNN((1, 8, 8), 10) if network == "small_cnn" else Embedded()).eval()
     images, labels = torch.randn(12, 1, 8, 8), torch.randint(10, (12,))
+    value, power = VALUES[kind]
     expected = [torch.zeros_like(p) for p in model.parameters()]
     for image, label in zip(images, labels, strict=True):
-        loss = nn.functional.cross_entropy(model(image[None]), label[None])
-        for total, one in zip(expected, torch.autograd.grad(loss, list(model.parameters())), strict=True):
-            total += one**2
+        one = value(model(image[None]), label[None])
+        for total, own in zip(expected, torch.autograd.grad(one, list(model.parameters())), strict=True):
+            total += own.abs() ** power
     expected = torch.cat([t.flatten() for t in expected])
     batch = Batch(images, labels, torch.arange(12), torch.ones(12, dtype=torch.bool))
-    found = SSD(model, importance="per_sample").squares(batch)
+    found = kind(model, importance="per_sample").sum_of_sizes(batch)
     assert (found - expected).norm() <= 1e-5 * expected.norm()
 
 
@@ -140,13 +148,6 @@ def test_importance_without_labels_is_the_gradient_of_the_norm(kind: type[Dampen
         # |w x|^2 = |w|^2 x^2, so its gradient is 2 w x^2; that of |w x| = |w| |x| is w |x| / |w|
         squared, plain = 2 * np.abs(W) * np.mean(x**2), np.abs(W) / np.linalg.norm(W) * np.mean(x)
         np.testing.assert_allclose(importance, squared if power == 2 else plain, rtol=1e-5)
-
-
-def test_importance_per_sample_of_norms_is_refused(tiny: Tiny) -> None:
-    for kind, options in ((LFSSD, {}), (Potion, {"measure": "norm"})):
-        with pytest.raises(UserError) as raised:
-            kind(tiny.model, importance="per_sample", **options)
-        assert (raised.value.key, raised.value.kind) == ("method.importance", "conflict")
 
 
 # ASSD's threshold

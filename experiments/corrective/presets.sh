@@ -14,7 +14,7 @@ sweep() {
             scenario=$scenario scenario.known=0.3 "$@"
     done
 }
-sweep method=xlf method.percentile=93,80,90,96,98,99,99.5 method.batch_size=1,64
+sweep method=xlf method.percentile=93,80,90,96,98,99,99.5 method.importance=per_sample,batch
 rhos=method.rho=0.2,0,0.05,0.1,0.4,0.6,0.8
 sweep method=potion $rhos method.measure=cross_entropy method.importance=per_sample,batch method.order=shuffled
 sweep method=potion $rhos method.measure=norm method.importance=batch method.order=shuffled,by_class

@@ -40,9 +40,9 @@ GRIDS: dict[str, dict[str, list[Any]]] = {  # by method and option; the first va
     "neggrad_plus": {"forget_weight": [0.05, 0.01, 0.02, 0.1], LR: [0.01, 0.03], "batch_size": [64]},
     "scrub": {"forget_batch_size": [8, 32, 64], "msteps": [3, 1], LR: [1e-3, 5e-4], "epochs": [5]},
     "ssd": {"alpha": [5, 1, 1.5, 2, 3, 8, 12, 20], "importance": ["per_sample"], "reference": ["retain"]},
-    "lfssd": {"alpha": [3, 1, 1.25, 1.5, 2, 5], "batch_size": [1, 64]},
-    "alfssd": {"percentile": PERCENTILES, "batch_size": [1, 64]},
-    "xlf": {"percentile": PERCENTILES, "batch_size": [1, 64]},
+    "lfssd": {"alpha": [3, 1, 1.25, 1.5, 2, 5], "importance": ["per_sample", "batch"]},
+    "alfssd": {"percentile": PERCENTILES, "importance": ["per_sample", "batch"]},
+    "xlf": {"percentile": PERCENTILES, "importance": ["per_sample", "batch"]},
     "potion": {
         "rho": [0.2, 0.05, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98],
         "measure": ["cross_entropy"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import methodcaller
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import UserError
+from .sample_gradients import SampleGradients
 
 
 class Measure(NamedTuple):
@@ -17,6 +19,7 @@ class Measure(NamedTuple):
 
     value: Callable[[Tensor, Tensor | None], Tensor]  # logits (B, num_classes), labels (B,) if it needs them -> (B,)
     size: Callable[[Tensor], Tensor]  # of each element of a gradient
+    summed: Callable[[SampleGradients], Tensor]  # these sizes of the gradients of samples, summed over them
 
 
 def cross_entropy(logits: Tensor, labels: Tensor | None) -> Tensor:
@@ -25,10 +28,12 @@ def cross_entropy(logits: Tensor, labels: Tensor | None) -> Tensor:
     return F.cross_entropy(logits, labels, reduction="none")
 
 
+SQUARED = torch.square, methodcaller("sum_of_squares")
+ABSOLUTE = torch.abs, methodcaller("sum_of_sizes")
 MEASURES = {
-    "cross_entropy": Measure(cross_entropy, torch.square),
-    "squared_norm": Measure(lambda logits, _: logits.square().sum(1), torch.abs),
-    "norm": Measure(lambda logits, _: logits.norm(dim=1), torch.abs),
+    "cross_entropy": Measure(cross_entropy, *SQUARED),
+    "squared_norm": Measure(lambda logits, _: logits.square().sum(1), *ABSOLUTE),
+    "norm": Measure(lambda logits, _: logits.norm(dim=1), *ABSOLUTE),
 }
 
 

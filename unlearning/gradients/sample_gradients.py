@@ -30,6 +30,10 @@ class SampleGradients:
         """The squares of the samples' gradients, summed over the samples, (*parameter.shape)."""
         return self.shaped(functools.reduce(torch.add, (block.square_().sum(0) for block in self.blocks())))
 
+    def sum_of_sizes(self) -> Tensor:
+        """The absolute values of the samples' gradients, summed over the samples, (*parameter.shape)."""
+        return self.shaped(functools.reduce(torch.add, (block.abs_().sum(0) for block in self.blocks())))
+
     def products(self, vectors: Tensor) -> Tensor:
         """The inner product of every sample's gradient with each of K ``vectors`` (K, *parameter.shape): (B, K)."""
         return torch.cat([self.shaped(block).flatten(1) @ vectors.flatten(1).T for block in self.blocks()])
@@ -74,6 +78,11 @@ class Products(SampleGradients):
             return super().sum_of_squares()
         # With a single position, the square of the product is the product of the squares: no gradient is formed.
         return self.shaped(self.output[:, 0].square().T @ self.inputs[:, 0].square())
+
+    def sum_of_sizes(self) -> Tensor:
+        if self.output.shape[1] > 1:
+            return super().sum_of_sizes()
+        return self.shaped(self.output[:, 0].abs().T @ self.inputs[:, 0].abs())
 
     def products(self, vectors: Tensor) -> Tensor:
         if self.output.shape[1] > 1 or vectors.ndim > 3:  # more than 3 dimensions: a convolution's

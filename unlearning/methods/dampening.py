@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from ..data.feed import Order
-from ..errors import UserError
 from ..gradients.importance import MEASURES, dampened
 from ..gradients.per_sample import SampleBackward
 from ..gradients.vectors import assign, flatten, trainable
@@ -29,8 +28,9 @@ class Dampening(OneShot):
 
     * ``batch``: the mean over batches of ``(mean of g over the batch)^2``, or of its absolute value for the norms. It
       depends on the batch size and on the order: gradients agree in batches of one class and cancel in mixed ones. An
-      alpha therefore suits one such setting only. In batches of one sample nothing cancels and the order is nothing.
-    * ``per_sample``: the mean over samples of ``g^2``, which depends on neither; for cross-entropy only.
+      alpha therefore suits one such setting only.
+    * ``per_sample``: the mean over samples of ``g^2``, or of ``|g|`` for the norms: what batches of one sample give. It
+      depends on neither.
 
     BatchNorm statistics are untouched.
 
@@ -41,7 +41,7 @@ class Dampening(OneShot):
         order: the order in which ``batch`` takes the samples: shuffled, or sorted by class as many data sets are on
             disk. A method that sees no labels has them shuffled.
 
-    Raises ``UserError`` for an importance by sample of a norm, and for an order by class without labels.
+    Raises ``UserError`` for an order by class without labels.
     """
 
     measure: Literal["cross_entropy", "squared_norm", "norm"] = "cross_entropy"
@@ -58,13 +58,6 @@ class Dampening(OneShot):
     ) -> None:
         super().__init__(model, **options)
         self.reference, self.importance = reference, importance
-        if importance == "per_sample" and self.measure != "cross_entropy":
-            raise UserError(
-                f"method.importance=per_sample squares gradients of the cross-entropy; {type(self).__name__} measures "
-                "the norm of the logits: choose method.importance=batch",
-                key="method.importance",
-                kind="conflict",
-            )
         # By sample, the importance of all data is the mean of those of its parts: a pass over each part is enough.
         other = "retain" if importance == "per_sample" else reference
         self.feed = replace(self.feed, streams=("forget", other), order=order)
@@ -105,7 +98,7 @@ class Dampening(OneShot):
         return key
 
     def observe(self, stream: str, batch: Batch) -> None:
-        look = self.squares if self.importance == "per_sample" else self.size_of_mean
+        look = self.sum_of_sizes if self.importance == "per_sample" else self.size_of_mean
         self.add(stream, look(batch))
         self.add(f"{stream}_samples", torch.tensor(float(len(batch.ids)), device=self.device))
         self.add(f"{stream}_batches", torch.ones((), device=self.device))
@@ -117,13 +110,13 @@ class Dampening(OneShot):
         gradient = flatten(torch.autograd.grad(mean, trainable(self.model), materialize_grads=True))
         return measure.size(self.averaged(gradient))
 
-    def squares(self, batch: Batch) -> Tensor:
-        """The sum over a batch of its samples' squared gradients, a vector over the weights."""
+    def sum_of_sizes(self, batch: Batch) -> Tensor:
+        """The sum over a batch of its samples' own importances, a vector over the weights."""
+        measure = MEASURES[self.measure]
         backward = SampleBackward(self.model, batch.images)
         logits = backward.logits.detach().requires_grad_()
-        values = MEASURES[self.measure].value(logits, batch.labels)
-        (directions,) = torch.autograd.grad(values.sum(), logits)
-        sums = {g.parameter: g.sum_of_squares() for g in backward.along(directions)}
+        (directions,) = torch.autograd.grad(measure.value(logits, batch.labels).sum(), logits)
+        sums = {gradients.parameter: measure.summed(gradients) for gradients in backward.along(directions)}
         return flatten(sums[p] for p in trainable(self.model))
 
     # What the observations say
