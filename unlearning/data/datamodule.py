@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import lightning as L
 import torch
@@ -17,7 +17,7 @@ from torch.utils.data import Dataset as TorchDataset
 from ..errors import UserError
 from ..types import Batch, Looks, Networks, Split, Task
 from .datasets import Dataset
-from .feed import STREAMS, Feed, Order, Phase
+from .feed import STREAMS, Feed, Order, Phase, Plan
 from .transform import Transform
 
 if TYPE_CHECKING:
@@ -61,19 +61,6 @@ class Rows(TorchDataset[Batch]):
 def as_is(batch: Any) -> Any:
     """Collate function for a data set that already returns whole batches."""
     return batch
-
-
-class Plan(NamedTuple):
-    """How a stream is drawn by each process."""
-
-    samples: int
-    batch_size: int
-    drops_lone: bool  # whether a last batch of one sample is left out
-
-    @property
-    def steps(self) -> int:
-        """Batches of a pass."""
-        return self.samples // self.batch_size if self.drops_lone else -(-self.samples // self.batch_size)
 
 
 class UnlearningData(L.LightningDataModule):
@@ -151,9 +138,9 @@ class UnlearningData(L.LightningDataModule):
         if isinstance(feed.steps, int):
             return feed.steps
         if feed.steps is None:
-            return max(self.plan(stream, feed).steps for stream in feed.streams)
-        drawn = "forget" in feed.streams
-        return self.plan("forget", feed if drawn else replace(feed, full_batches=False)).steps
+            return max((self.plan(stream, feed).steps for stream in feed.streams), default=0)
+        counted = feed if "forget" in feed.streams else replace(feed, full_batches=False)
+        return self.plan("forget", counted).steps
 
     @property
     def processes(self) -> int:
@@ -169,8 +156,7 @@ class UnlearningData(L.LightningDataModule):
             )
         loaders: dict[str, Any] = {name: self.loader(name, feed) for name in feed.streams}
         if not loaders:  # a method that makes its own inputs: its batches are numbers, which the processes share
-            steps = self.steps(feed) if feed.steps is not None else 0
-            return DataLoader(range(steps * self.processes), batch_size=None)  # type: ignore[arg-type]
+            return DataLoader(range(self.steps(feed) * self.processes), batch_size=None)  # type: ignore[arg-type]
         if feed.steps is not None:
             return CombinedLoader({"step": range(self.steps(feed))} | loaders, "max_size_cycle")
         return CombinedLoader(loaders, feed.pairing)
