@@ -139,8 +139,7 @@ class UnlearningData(L.LightningDataModule):
             return feed.steps
         if feed.steps is None:
             return max((self.plan(stream, feed).steps for stream in feed.streams), default=0)
-        counted = feed if "forget" in feed.streams else replace(feed, full_batches=False)
-        return self.plan("forget", counted).steps
+        return self.plan("forget", replace(feed, full_batches=feed.full_batches and "forget" in feed.streams)).steps
 
     @property
     def processes(self) -> int:
