@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import lightning as L
 import torch
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from ..errors import UserError
 from ..types import Batch, Looks, Networks, Split, Task
 from .datasets import Dataset
-from .feed import STREAMS, Feed, Order, Phase
+from .feed import STREAMS, Feed, Order, Phase, Plan
 from .rows import Rows, as_is
 from .transform import Transform
 
@@ -41,19 +41,6 @@ class Fed(Protocol):
 
     @property
     def dtype(self) -> Any: ...  # torch.dtype; Lightning declares that it might be a string
-
-
-class Plan(NamedTuple):
-    """How a stream is drawn by each process."""
-
-    samples: int
-    batch_size: int
-    drops_lone: bool  # whether a last batch of one sample is left out
-
-    @property
-    def steps(self) -> int:
-        """Batches of a pass."""
-        return self.samples // self.batch_size if self.drops_lone else -(-self.samples // self.batch_size)
 
 
 class UnlearningData(L.LightningDataModule):
@@ -131,9 +118,8 @@ class UnlearningData(L.LightningDataModule):
         if isinstance(feed.steps, int):
             return feed.steps
         if feed.steps is None:
-            return max(self.plan(stream, feed).steps for stream in feed.streams)
-        drawn = "forget" in feed.streams
-        return self.plan("forget", feed if drawn else replace(feed, full_batches=False)).steps
+            return max((self.plan(stream, feed).steps for stream in feed.streams), default=0)
+        return self.plan("forget", replace(feed, full_batches=feed.full_batches and "forget" in feed.streams)).steps
 
     @property
     def processes(self) -> int:
@@ -149,8 +135,7 @@ class UnlearningData(L.LightningDataModule):
             )
         loaders: dict[str, Any] = {name: self.loader(name, feed) for name in feed.streams}
         if not loaders:  # a method that makes its own inputs: its batches are numbers, which the processes share
-            steps = self.steps(feed) if feed.steps is not None else 0
-            return DataLoader(range(steps * self.processes), batch_size=None)  # type: ignore[arg-type]
+            return DataLoader(range(self.steps(feed) * self.processes), batch_size=None)  # type: ignore[arg-type]
         if feed.steps is not None:
             return CombinedLoader({"step": range(self.steps(feed))} | loaders, "max_size_cycle")
         return CombinedLoader(loaders, feed.pairing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from torch import Tensor
 
@@ -81,3 +81,16 @@ class Phase:
     passes: int = 1
     begin: Callable[[], None] | None = None
     scheduled: bool = True
+
+
+class Plan(NamedTuple):
+    """How a stream is drawn by each process."""
+
+    samples: int
+    batch_size: int
+    drops_lone: bool  # whether a last batch of one sample is left out
+
+    @property
+    def steps(self) -> int:
+        """Batches of a pass."""
+        return self.samples // self.batch_size if self.drops_lone else -(-self.samples // self.batch_size)
