@@ -330,7 +330,7 @@ def test_the_pipeline_writes_the_log_of_a_run(places: list[str]) -> None:
     first, *_, last = (folder / "log.txt").read_text().splitlines()
     assert first.endswith(f"INFO {request.command}")
     assert "INFO finished after" in last
-    broken = asked(places, "method=gradient_ascent", "method.optimizer.lr=1e30")
+    broken = asked(places, "method=gradient_ascent", "method.optimizer.lr=1e30", "method.keep=null")
     with pytest.raises(UserError):
         pipeline.run(broken)
     assert names(broken.folder) == {"FAILED", "log.txt", "provenance.json"}
