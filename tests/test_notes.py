@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 
 from tests.conftest import composed
+from tests.finished import result
 from unlearning.pipeline import run
+from unlearning.records import tracked
 from unlearning.records.notes import notes
+from unlearning.report.run_table import one_line, title
 from unlearning.request import Request
 
 
@@ -40,6 +43,19 @@ def test_unchanged_weights_and_trials_are_told() -> None:
     (unchanged,), (trial,) = told(unchanged=True), told(trial=64)
     assert "ssd" in unchanged
     assert "64" in trial
+
+
+def test_a_trial_is_marked_wherever_its_numbers_are_shown() -> None:
+    for trial, mark in ((None, ""), (64, "trial: ")):
+        found = result(config={"trial": trial}, sizes={"forget": 2, "train": 9})
+        found["rows"]["unlearned"]["cost/seconds"] = 1.0
+        assert one_line(found).startswith(f"{mark}forget/acc")
+        assert title(found).startswith(f"{mark}ssd on digits")
+        request = Request(*composed("method=ssd", f"trial={'null' if trial is None else trial}"))
+        logged = tracked.described(request, {}, {}, {}, [], "FINISHED", 0.0)
+        assert logged.name == f"{mark}ssd digits s0"
+        assert ("trial" in logged.tags) == bool(mark)
+        assert request.folder.name.startswith("trial-") == bool(mark)
 
 
 def test_the_original_as_a_method_changes_nothing(places: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ..metrics.directions import MEAN_OVER, Direction
 
@@ -12,6 +13,11 @@ TAUGHT = (
     "the retain set holds manipulated samples that are not known: retain/acc and the gaps use the labels as taught, "
     "corrective/... uses the correct labels"
 )
+
+
+def trial_mark(config: Mapping[str, Any]) -> str:
+    """What stands before the title of a run that is a trial, wherever its numbers are shown; else nothing."""
+    return "" if config.get("trial") is None else "trial: "
 
 
 def mean_gap(names: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..config.groups import label
-from ..config.legend import ARROWS, LEGEND, TAUGHT, mean_gap, number, sights
+from ..config.legend import ARROWS, LEGEND, TAUGHT, mean_gap, number, sights, trial_mark
 from ..metrics.directions import CORRECTED, taught_wrong
 
 HIDDEN = ("class_acc/",)  # too many for the screen; they are in results.json and the figure
@@ -51,7 +51,7 @@ def title(results: Mapping[str, Any]) -> str:
     """The request in one line."""
     choices, sizes = results["config"]["choices"], results["sizes"]
     return (
-        f"{label(choices)} on {choices['dataset']} ({choices['model']}): forget {sizes['forget']:,} of "
+        f"{trial_mark(results['config'])}{label(choices)} on {choices['dataset']} ({choices['model']}): forget {sizes['forget']:,} of "
         f"{sizes['train']:,} training samples (scenario: {choices['scenario']})"
     )
 
@@ -71,4 +71,4 @@ def one_line(results: Mapping[str, Any]) -> str:
     text = "  ".join(f"{name} {row[name]:.3f}" for name in SHORT if name in row)
     if "gap/mean" in results["gaps"]:
         text += f"  gap/mean {results['gaps']['gap/mean']:.3f}"
-    return text + f"  {row['cost/seconds']:.1f} s" + ("  some metrics failed" if results["failed"] else "")
+    return trial_mark(results["config"]) + text + f"  {row['cost/seconds']:.1f} s" + ("  some metrics failed" if results["failed"] else "")
