@@ -51,8 +51,8 @@ def title(results: Mapping[str, Any]) -> str:
     """The request in one line."""
     choices, sizes = results["config"]["choices"], results["sizes"]
     return (
-        f"{trial_mark(results['config'])}{label(choices)} on {choices['dataset']} ({choices['model']}): forget {sizes['forget']:,} of "
-        f"{sizes['train']:,} training samples (scenario: {choices['scenario']})"
+        f"{trial_mark(results['config'])}{label(choices)} on {choices['dataset']} ({choices['model']}): forget "
+        f"{sizes['forget']:,} of {sizes['train']:,} training samples (scenario: {choices['scenario']})"
     )
 
 
@@ -68,7 +68,7 @@ def explanations(results: Mapping[str, Any]) -> list[str]:
 def one_line(results: Mapping[str, Any]) -> str:
     """A finished run in a few words, for sweeps."""
     row = results["rows"]["unlearned"]
-    text = "  ".join(f"{name} {row[name]:.3f}" for name in SHORT if name in row)
+    text = trial_mark(results["config"]) + "  ".join(f"{name} {row[name]:.3f}" for name in SHORT if name in row)
     if "gap/mean" in results["gaps"]:
         text += f"  gap/mean {results['gaps']['gap/mean']:.3f}"
-    return trial_mark(results["config"]) + text + f"  {row['cost/seconds']:.1f} s" + ("  some metrics failed" if results["failed"] else "")
+    return text + f"  {row['cost/seconds']:.1f} s" + ("  some metrics failed" if results["failed"] else "")
