@@ -20,6 +20,12 @@ def trial_mark(config: Mapping[str, Any]) -> str:
     return "" if config.get("trial") is None else "trial: "
 
 
+def honoured(results: Mapping[str, Any]) -> list[str]:
+    """A line on how much of what the user of an own model asked to forget was forgotten; none for other runs."""
+    requested = results.get("requested")
+    return [] if requested is None else [f"forgotten: {results['sizes']['forget']:,} of {requested:,} requested"]
+
+
 def mean_gap(names: Iterable[str]) -> str:
     """The definition of ``gap/mean`` in one line, with those of its metrics that are among ``names``."""
     there = set(names)

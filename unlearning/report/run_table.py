@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..config.groups import label
-from ..config.legend import ARROWS, LEGEND, TAUGHT, mean_gap, number, sights, trial_mark
+from ..config.legend import ARROWS, LEGEND, TAUGHT, honoured, mean_gap, number, sights, trial_mark
 from ..metrics.directions import CORRECTED, taught_wrong
 
 HIDDEN = ("class_acc/",)  # too many for the screen; they are in results.json and the figure
@@ -39,6 +39,8 @@ def run_table(results: Mapping[str, Any], console: Console | None = None) -> Non
         table.add_row("gap/mean", "↓", *[""] * len(rows), f"{gaps['gap/mean']:.3f}")
     console.print(title(results), style="bold", markup=False, highlight=False)
     console.print(table)
+    for line in honoured(results):
+        console.print(line, markup=False, highlight=False)
     for line in explanations(results):
         console.print(line, style="dim", markup=False, highlight=False)
     for name, why in results["failed"].items():
