@@ -170,7 +170,8 @@ def test_a_fast_trial_says_that_it_is_one(command: Command) -> None:
     assert done.folder.name.startswith("trial-digits-class-scrub-s0-")
     sizes = done.results["sizes"]
     assert [sizes[name] for name in ("forget", "retain", "validation", "test")] == [64] * 4
-    assert "trial" in (done.folder / "MODEL_CARD.md").read_text()
+    assert done.out.startswith("trial: scrub on digits")
+    assert (done.folder / "MODEL_CARD.md").read_text().startswith("# trial: ")
     steps = {name: len(curve) for name, curve in json.loads((done.folder / "curves.json").read_text()).items()}
     epochs = done.results["config"]["method"]["epochs"]
     assert steps.keys() == {"unlearn/forget_loss", "unlearn/retain_loss"}

@@ -10,9 +10,13 @@ import pytest
 import torch
 
 from tests.command_line import Done
-from tests.conftest import CONF, names
+from tests.conftest import CONF, composed, names
+from tests.finished import result
 from unlearning.config.validation import parameters
+from unlearning.records import tracked
 from unlearning.records.notes import notes
+from unlearning.report.run_table import one_line, title
+from unlearning.request import Request
 
 SSD = {"_target_": "unlearning.methods.ssd.SSD", "alpha": 10.0}
 TARGETS = {
@@ -182,3 +186,16 @@ def test_a_few_samples_tell_nothing() -> None:
     assert [len(attacked(auc, 0.5, forget=4, test=4)) for auc in (0.06, 0.07)] == [1, 0]
     assert [len(attacked(rate, 0.9, "forget/acc", **few)) for rate in (0.39, 0.41)] == [1, 0]
     assert [len(attacked(rate, 1.0, "forget/acc", **few)) for rate in (0.49, 0.51)] == [1, 0]
+
+
+def test_a_trial_is_marked_wherever_its_numbers_are_shown() -> None:
+    for trial, mark in ((None, ""), (64, "trial: ")):
+        found = result(config={"trial": trial}, sizes={"forget": 2, "train": 9})
+        found["rows"]["unlearned"]["cost/seconds"] = 1.0
+        assert one_line(found).startswith(f"{mark}forget/acc")
+        assert title(found).startswith(f"{mark}ssd on digits")
+        request = Request(*composed("method=ssd", f"trial={'null' if trial is None else trial}"))
+        logged = tracked.described(request, {}, {}, {}, [], "FINISHED", 0.0)
+        assert logged.name == f"{mark}ssd digits s0"
+        assert ("trial" in logged.tags) == bool(mark)
+        assert request.folder.name.startswith("trial-") == bool(mark)

@@ -71,6 +71,7 @@ def results(job: Job, access: Mapping[str, str]) -> Result:
         cost=unlearned.cost,
         access=access,
         sizes={name: len(ids) for name, ids in split.sets.items()},
+        requested=job.requested,
         data={"dataset": problem.data.digest, "split": split.digest},
         weights=weights,
         original_weights=original,

@@ -158,4 +158,4 @@ def tabular(
     std, mean = torch.std_mean(inputs[train], dim=0, correction=0)
     std[std == 0] = 1.0  # a constant column carries no information, and becomes 0
     statistics = tuple(mean.tolist()), tuple(std.tolist())
-    return Dataset(name, (inputs - mean) / std, numbers, tuple(classes), train, val, held, *statistics)
+    return Dataset(name, (inputs - mean) / std, numbers, tuple(classes), train, val, held, *statistics, drawn_test=True)

@@ -38,6 +38,7 @@ class Result:
     directions: Mapping[str, str]  # how each metric is read
     failed: Mapping[str, str]  # why a metric has no value, by model and metric
     sizes: Mapping[str, int]  # samples in each index set
+    requested: int | None  # as in ``Job``
     data: Mapping[str, str]  # digests of data and split
     weights: str  # digest of the unlearned weights
     original_weights: str  # digest of the original's
