@@ -159,7 +159,9 @@ def test_every_step_of_opt_helps_both_batches_in_training(scope: str) -> None:
     assert 0 < curves["opt/mask_ratio"].min() < 1
 
 
-@pytest.mark.parametrize("holder", [Saliency, BatchSaliency, functools.partial(Prune, "random")])
+@pytest.mark.parametrize(
+    "holder", [Saliency, functools.partial(BatchSaliency, of="loss"), functools.partial(Prune, "random")]
+)
 def test_opt_chooses_among_what_others_leave_free(holder: Callable[[], Addon]) -> None:
     """The gradient that reaches the optimiser hurts neither batch, in whichever order the user names the add-ons."""
     for seed in range(4):

@@ -151,7 +151,8 @@ def test_a_constant_added_to_all_logits_is_no_drift(tiny: Tiny) -> None:
 
 def test_the_result_has_a_note() -> None:
     request: Any = SimpleNamespace(config={"trial": None}, label="jit")
-    result: Any = SimpleNamespace(unchanged=False, rows={"original": {}, "unlearned": {}}, curves={})
+    sizes = {"forget": 100, "manipulated": 0}
+    result: Any = SimpleNamespace(unchanged=False, rows={"original": {}, "unlearned": {}}, curves={}, sizes=sizes)
     assert notes(request, result) == []
     result.curves = {"unlearn/way": [(0, 0.375)]}
     (note,) = notes(request, result)

@@ -84,6 +84,7 @@ def result(kind: str, nodes: Mapping[str, Any]) -> Result:
         cost=models["unlearned"].cost,
         access={},
         sizes={name: len(ids) for name, ids in asked.split.sets.items()},
+        requested=None,
         data={"dataset": asked.data.digest, "split": asked.split.digest},
         weights=after,
         original_weights=before,
