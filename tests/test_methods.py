@@ -112,7 +112,7 @@ class Spy(UnlearningData):
 
 @pytest.fixture
 def spies(monkeypatch: pytest.MonkeyPatch) -> list[Spy]:
-    """The data modules of all fits of a test."""
+    """The data modules of a test: one to check a method with, and then that of its fit."""
     made: list[Spy] = []
 
     def spy(*args: object, **options: object) -> Spy:

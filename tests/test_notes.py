@@ -126,7 +126,7 @@ def test_advice_names_options_that_exist(name: str) -> None:
 def test_ssd_without_anything_to_dampen_says_why(command: Any) -> None:
     """Per sample, no alpha above |D| / |D_f| selects any weight."""
     words = ["dataset=wine", "pretrain.epochs=1", "retrained=false", "tracking=none"]
-    done: Done = command(*words, "method=ssd", "method.importance=per_sample", "method.alpha=100")
+    done: Done = command(*words, "method=ssd", "method.importance=per_sample", "method.alpha=100", "method.keep=null")
     assert done.results["unchanged"]
     (note,) = [note for note in done.results["notes"] if "bit-equal" in note]
     bound = float(re.search(r"\(alpha_bound ([\d.e+]+), dampened_share 0\); try a smaller method.alpha", note)[1])

@@ -127,6 +127,8 @@ def test_an_epoch_of_a_method_that_sees_no_forget_sample_can_have_a_step_for_eac
 
 
 def test_an_epoch_of_forget_batches_starts_a_shorter_retain_set_again(tiny: Tiny) -> None:
+    """BatchNorm cannot train on a lone sample, but here these are counted and not drawn."""
+    tiny.model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(1), nn.Linear(1, 2))
     method = FineTune(tiny.model, STILL, epoch_of="forget", batch_size=2, forget_batch_size=1, epochs=3)
     tiny.fit(method)
     assert len(method.curves["retain_loss"]) == 3 * method.steps_per_epoch == 6
