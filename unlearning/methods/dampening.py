@@ -38,8 +38,8 @@ class Dampening(OneShot):
         model: as in ``Method``, like the other options.
         reference: the whole training set, or the retain set.
         importance: ``batch`` or ``per_sample``.
-        order: the order in which ``batch`` takes the samples: shuffled, or sorted by class as many data sets are on
-            disk. A method that sees no labels has them shuffled.
+        order: the order in which ``batch`` takes the samples, as in ``Feed``. A method that sees no labels has them
+            shuffled.
 
     Raises ``UserError`` for an order by class without labels.
     """
