@@ -134,7 +134,7 @@ class GKT(Method):
         clip_norm: Positive | None = 5.0,
         attention_weight: NonNegative = 250.0,
         threshold: Fraction = 0.01,
-        batch_size: Several = 64,
+        batch_size: Several = 128,
         **options: Any,
     ) -> None:
         super().__init__(model, batch_size=batch_size, **options)
