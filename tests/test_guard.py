@@ -4,7 +4,6 @@ import functools
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,6 @@ from unlearning.methods.finetune import FineTune
 from unlearning.methods.gradient_ascent import GradientAscent
 from unlearning.methods.one_shot import OneShot
 from unlearning.methods.ssd import SSD
-from unlearning.records.notes import notes
 from unlearning.types import Batch
 
 UNLABELLED = Feed(streams=("retain",), labels=False)
@@ -149,16 +147,6 @@ def test_a_constant_added_to_all_logits_is_no_drift(tiny: Tiny) -> None:
     with torch.no_grad():
         tiny.model[1].weight.sub_(7.0).mul_(1.25)
     assert guard.kept() == pytest.approx(0.75)
-
-
-def test_the_result_has_a_note() -> None:
-    request: Any = SimpleNamespace(config={"trial": None}, label="jit")
-    sizes = {"forget": 100, "manipulated": 0}
-    result: Any = SimpleNamespace(unchanged=False, rows={"original": {}, "unlearned": {}}, curves={}, sizes=sizes)
-    assert notes(request, result) == []
-    result.curves = {"unlearn/way": [(0, 0.375)]}
-    (note,) = notes(request, result)
-    assert all(word in note for word in ("jit", "0.375", "method.keep"))
 
 
 def test_recipes_run_without_the_rule() -> None:

@@ -63,7 +63,7 @@ def test_a_trial_is_told() -> None:
 
 @pytest.mark.parametrize(("after", "count"), [(0.46, 0), (0.45, 0), (0.449, 1), (0.0, 1)])  # half of .9 is .45
 def test_less_than_half_of_the_retain_accuracy_is_a_destroyed_model(after: float, count: int) -> None:
-    found = told(rows=retain(0.9, after))
+    found = told(rows=retain(0.9, after), labels=(0, 1, 2, 2))  # a constant guess is right for a third
     assert len(found) == count
     assert all(f"{after:.3f}" in note and "0.900" in note and "destroyed" in note for note in found)
 
@@ -72,13 +72,20 @@ def test_where_accuracy_failed_nothing_is_said_about_it() -> None:
     assert told(rows={"unlearned": {"retain/acc": 0.0}}) == []
 
 
+@pytest.mark.parametrize(("after", "count"), [(0.67, 0), (0.66, 1)])  # 2 of the 3 training samples are of class 0
+def test_a_model_that_is_no_better_than_a_constant_guess_is_destroyed(after: float, count: int) -> None:
+    found = told(rows=retain(0.9, after))
+    assert len(found) == count
+    assert all("destroyed" in note and "0.667" in note for note in found)
+
+
 @pytest.mark.parametrize(
     ("before", "blamed"), [(0.66, False), (0.67, True)]
 )  # 2 of the 3 training samples are of class 0
 def test_an_original_that_knew_nothing_is_not_blamed_on_the_method(before: float, blamed: bool) -> None:
     (note,) = told(rows=retain(before, 0.1))
     assert ("destroyed" in note) == blamed
-    assert ("0.667" in note) != blamed
+    assert ("learned nothing" in note) != blamed
 
 
 # The numbers that explain it, and what to try
@@ -136,6 +143,16 @@ def test_ssd_without_anything_to_dampen_says_why(command: Any) -> None:
     assert " ".join(f"note: {note}".split()) in " ".join(done.out.split())
 
 
+@pytest.mark.parametrize(("way", "said"), [(0.375, "0.375 of its change"), (0.0, "nothing of its change")])
+def test_a_run_that_was_held_back_is_told_to_change_less(way: float, said: str) -> None:
+    """Also where all was undone, by which the weights are those of the original."""
+    method = {"_target_": "unlearning.methods.jit.JiT", "optimizer": {"lr": 1e30}}
+    (note,) = told(unchanged=not way, curves={"unlearn/way": [(0, way)]}, method=method)
+    assert said in note
+    assert "method.keep" in note
+    assert note.endswith("try a smaller method.optimizer.lr (now 1e+30)")
+
+
 # Forgetting that goes too far
 
 
@@ -152,6 +169,15 @@ def test_an_attack_that_is_far_below_the_retrained_models_is_no_success(ours: fl
     found = attacked(ours, 0.5, metric)
     assert len(found) == count
     assert all(metric in note and f"{ours:.3f}" in note and "0.500" in note and "more than" in note for note in found)
+
+
+def test_a_larger_gap_that_is_harmless_hides_no_other() -> None:
+    """Forget accuracy is .47 lower and more than half, the attack's AUC .44 lower and nearly nothing."""
+    ours, retrained, original = (
+        {"forget/acc": a, "mia/loss_auc": b} for a, b in ((0.48, 0.01), (0.95, 0.45), (1.0, 0.9))
+    )
+    (note,) = told(rows={"unlearned": ours, "retrained": retrained, "original": original})
+    assert "mia/loss_auc is 0.010" in note
 
 
 def test_the_worst_of_them_is_named() -> None:

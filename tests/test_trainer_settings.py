@@ -30,6 +30,7 @@ def test_what_cuts_data_short_is_for_trials_alone(name: str, value: Any) -> None
 
 
 def test_what_cuts_nothing_short_is_taken() -> None:
+    check_trainer({"overfit_batches": 0, "fast_dev_run": 0, "min_epochs": 0, "min_steps": 0}, None)
     whole = {"limit_train_batches": 1.0, "limit_predict_batches": 1.0, "overfit_batches": 0.0, "max_steps": -1}
     check_trainer(whole | {"fast_dev_run": False, "use_distributed_sampler": True}, None)
     check_trainer(dict.fromkeys([name for name, _ in SHORT]), None)

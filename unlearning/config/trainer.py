@@ -14,8 +14,8 @@ WHOLE: dict[str, Any] = {  # what leaves the data and the number of passes as th
     "limit_predict_batches": 1.0,
     "overfit_batches": 0.0,
     "max_steps": -1,
-    "min_steps": None,
-    "min_epochs": None,
+    "min_steps": 0,
+    "min_epochs": 0,
     "max_time": None,
     "use_distributed_sampler": True,
 }
@@ -28,7 +28,8 @@ def check_trainer(trainer: Mapping[str, Any], trial: int | None) -> None:
     """
     for name, whole in WHOLE.items():
         value = trainer.get(name)
-        if trial is None and not (value is None or (type(value) is type(whole) and value == whole)):
+        same = value == whole and (not name.startswith("limit_") or type(value) is float)  # 1 is a batch, 1.0 is all
+        if trial is None and not (value is None or same):
             raise UserError(
                 f"trainer.{name}={value} changes how much of the data a run sees, so its numbers would not be results: "
                 "remove it, or set trial=N as well, which marks the run as a trial on N samples of each set",

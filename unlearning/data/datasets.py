@@ -43,7 +43,7 @@ class Dataset:
         train, validation, test: disjoint ids, each sorted.
         mean, std: of each channel of uint8 images, for pixels in [0, 1]. For features, those by which they were
             normalised, if there are any; float images have none.
-        crop: training augmentation: a random crop after padding by this number of pixels, at most the shorter side.
+        crop: training augmentation: a random crop after padding by this number of pixels, less than the shorter side.
         flip: training augmentation: a random horizontal flip.
         rotation: training augmentation: a random rotation by up to this number of degrees.
         superclasses: the classes of each super-class, by name or number.
@@ -93,10 +93,10 @@ class Dataset:
                     f"dataset.{option}={list(values)} must have {channels} numbers, one for each channel",
                     key=f"dataset.{option}",
                 )
-        if self.has_pixels and self.crop > min(side := tuple(self.inputs.shape[1:3])):
+        if self.has_pixels and self.crop >= min(side := tuple(self.inputs.shape[1:3])):
             raise UserError(
-                f"dataset.crop={self.crop} pads images of {side[0]} x {side[1]} pixels by more than their side, and "
-                f"crops would hold nothing of them: set at most {min(side)}",
+                f"dataset.crop={self.crop} pads images of {side[0]} x {side[1]} pixels by their side, and crops "
+                f"would hold nothing of them: set at most {min(side) - 1}",
                 key="dataset.crop",
             )
         if self.augmented and not self.has_pixels:

@@ -107,7 +107,7 @@ class Course(L.LightningModule):
         if (part := self.guard.retreat(self.partway(self.guard))) < 1:
             self.curves["way"].append(torch.tensor(part))
             log.warning(
-                "%s kept less of the original model than method.keep=%g: it went back to %.3g of its way from there",
+                "%s kept less of the original than method.keep=%g: %.3g of its change remains, the rest was undone",
                 type(self).__name__,
                 self.guard.keep,
                 part,

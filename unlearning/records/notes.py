@@ -23,29 +23,38 @@ def notes(request: Request, result: Result) -> list[str]:
     found = []
     if (samples := request.config["trial"]) is not None:
         found.append(f"this is a trial on at most {samples} samples of each set; its numbers are not results")
-    if result.unchanged:
+    way = result.curves.get("unlearn/way")
+    if way is not None:
+        kept = f"{way[-1][1]:.3g} of its change was kept" if way[-1][1] else "nothing of its change was kept"
+        found.append(
+            f"{request.label} was held back from destroying the model (method.keep): {kept}"
+            f"{numbers(result)}{advice(request, more=False)}"
+        )
+    elif result.unchanged:
         found.append(
             f"{request.label} left the weights bit-equal to the original's: nothing was forgotten"
             f"{numbers(result)}{advice(request, more=True)}"
         )
+    return [*found, *destroyed(request, result), *forgot_too_much(request, result)]
+
+
+def destroyed(request: Request, result: Result) -> Iterator[str]:
+    """One sentence where less than half of the retain accuracy is left, or no more than a constant guess has."""
     before, after = (result.rows[row].get("retain/acc") for row in ("original", "unlearned"))
-    if before is not None and after is not None and after < HALF * before:
-        if before <= (guess := constant_guess(result)):
-            found.append(
-                f"the original model had learned nothing that {request.label} could destroy: its accuracy on the "
-                f"retain set is {before:.3f}, and a constant guess is right for {guess:.3f} of the training samples"
-            )
-        else:
-            found.append(
-                f"{request.label} destroyed the model: its accuracy on the retain set is {after:.3f}, and was "
-                f"{before:.3f}{numbers(result)}{advice(request, more=False)}"
-            )
-    if (way := result.curves.get("unlearn/way")) is not None:
-        found.append(
-            f"{request.label} was kept from destroying the model: it went back to {way[-1][1]:.3g} of its way from the "
-            "original (method.keep; null lets it go on)"
+    if before is None or after is None:
+        return
+    guess = constant_guess(result)
+    if before <= guess and after < HALF * before:
+        yield (
+            f"the original model had learned nothing that {request.label} could destroy: its accuracy on the "
+            f"retain set is {before:.3f}, and a constant guess is right for {guess:.3f} of the training samples"
         )
-    return [*found, *forgot_too_much(request, result)]
+    elif before > guess and (after < HALF * before or after <= guess):
+        yield (
+            f"{request.label} destroyed the model: its accuracy on the retain set is {after:.3f}, and was "
+            f"{before:.3f}; a constant guess is right for {guess:.3f} of the training samples"
+            f"{numbers(result)}{advice(request, more=False)}"
+        )
 
 
 def constant_guess(result: Result) -> float:
@@ -98,9 +107,14 @@ def forgot_too_much(request: Request, result: Result) -> Iterator[str]:
     rows = [result.rows.get(row, {}) for row in ("unlearned", "retrained", "original")]
     names = [name for name in set.intersection(*map(set, rows)) if name == "forget/acc" or is_auc(name)]
     ours, retrained, original = rows
-    below = {name: retrained[name] - ours[name] for name in sorted(names) if ours[name] < original[name]}
-    worst = max(below, key=below.__getitem__, default="")
-    if worst and ours[worst] < HALF * retrained[worst] and below[worst] > 2 * deviation(worst, result.sizes):
+    below = {
+        name: retrained[name] - ours[name]
+        for name in sorted(names)
+        if ours[name] < min(original[name], HALF * retrained[name])
+        and retrained[name] - ours[name] > 2 * deviation(name, result.sizes)
+    }
+    if below:
+        worst = max(below, key=below.__getitem__)
         yield (
             f"{request.label} forgot more than retraining does: {worst} is {ours[worst]:.3f}, far below "
             f"{retrained[worst]:.3f}, that of the retrained model, so the forget set stands out; lower is not better "
