@@ -39,7 +39,7 @@ DATA = {  # the classes from which the seed draws the one to forget, and the set
     "wine": (3, ("dataset=wine",)),
     "breast_cancer": (2, ("dataset=wine", "dataset.name=breast_cancer")),
     "photos3": (3, (*FOLDER, "dataset.limit=100", "model=resnet18", "model.width=4")),
-    "photos5": (5, (*FOLDER, "dataset.limit=100", "model=resnet9", "model.width=4")),
+    "photos5": (5, (*FOLDER, "dataset.limit=100", "model=resnet9", "model.width=16")),
 }
 
 
