@@ -17,7 +17,8 @@ ssd() { "$@" method=ssd method.importance=batch method.reference=train method.al
 jit() { "$@" method=jit method.optimizer.lr=3e-4 method.optimizer.momentum=1,0 method.keep=null; }
 label_free() {
     "$@" method=lfssd method.importance=batch method.alpha=10 method.keep=null
-    "$@" method=alfssd,xlf method.importance=batch method.percentile=null method.keep=null
+    "$@" method=alfssd method.importance=batch method.percentile=null method.keep=null
+    "$@" method=xlf method.importance=batch method.percentile=null method.keep=null
 }
 small_steps() { # on the digits, whose tables have larger ones
     "$@" method=bad_teacher method.epochs=1 method.batch_size=256 method.optimizer.lr=1e-4
