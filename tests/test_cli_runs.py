@@ -47,7 +47,9 @@ def test_a_finished_run_is_not_repeated_unless_forced(command: Command, tmp_path
     assert file.stat().st_mtime_ns > stamp
 
 
-@pytest.mark.parametrize("method", ["scrub", "ssd", "retrain"])
+@pytest.mark.parametrize(
+    "method", ["scrub", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ssd", "retrain"))]
+)
 def test_the_same_command_gives_bit_equal_results(method: str, command: Command, tmp_path: Path) -> None:
     words = ["tracking=none", "debug=fast", f"method={method}"]
     first = command(*words, f"paths.store={tmp_path}/one")
@@ -92,7 +94,7 @@ def test_an_own_model_goes_in_and_comes_out(command: Command, tmp_path: Path) ->
 # Unlearned models are kept
 
 
-@pytest.mark.parametrize("method", ["scrub", "ssd"])
+@pytest.mark.parametrize("method", [pytest.param("scrub", marks=pytest.mark.slow), "ssd"])
 def test_another_folder_of_runs_takes_the_unlearned_model_from_the_store(
     method: str, command: Command, tmp_path: Path
 ) -> None:

@@ -34,6 +34,7 @@ def test_ekfac_influences_are_those_of_the_formula() -> None:
     assert method.meter.forward == 3 + 2 * 4 + 2 + 4  # a glance; two factors; the forget set; both labels at once
 
 
+@pytest.mark.slow
 def test_a_dead_layer_has_no_part_in_ekfac_influences() -> None:
     """A ReLU lets nothing through: both classes are equally likely, and only the second layer's bias moves them.
 

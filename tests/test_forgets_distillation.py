@@ -31,7 +31,8 @@ def test_forgets_a_class_and_keeps_the_others(method: str, remembered: float, pl
     assert unlearned["test_retain/acc"] >= retrained["test_retain/acc"] - 0.04
 
 
-@pytest.mark.parametrize("addon", [pytest.param("", marks=pytest.mark.slow), "saliency"])
+@pytest.mark.slow
+@pytest.mark.parametrize("addon", ["", "saliency"])
 def test_random_labels_of_a_random_tenth_come_near_the_retrained_model(addon: str, places: list[str]) -> None:
     """It keeps most of such a tenth, too; the settings for a class make a tenth of the tenth and more wrong."""
     found = rows(places, "scenario=random", "method=random_label", f"addon=[{addon}]")

@@ -137,7 +137,7 @@ def test_a_filter_that_leaves_nothing_is_refused(tiny: Tiny) -> None:
     assert raised.value.key == "method.threshold"
 
 
-@pytest.mark.parametrize("scores", ["diagonal", "ekfac"])
+@pytest.mark.parametrize("scores", ["diagonal", pytest.param("ekfac", marks=pytest.mark.slow)])
 def test_a_model_without_any_gradient_has_no_influences(scores: str) -> None:
     if scores == "ekfac":
         pytest.importorskip("kronfluence")

@@ -316,7 +316,14 @@ def test_options_out_of_bounds_are_refused(kind: type, option: str, wrong: float
 # Digits
 
 
-@pytest.mark.parametrize("method", ["random_label", "scrub_joint", "rl_proximal", "msg", "conv_transpose"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "random_label",
+        "scrub_joint",
+        *(pytest.param(m, marks=pytest.mark.slow) for m in ("rl_proximal", "msg", "conv_transpose")),
+    ],
+)
 def test_forgets_a_digit_and_keeps_the_others(method: str, places: list[str]) -> None:
     found = rows(places, f"method={method}")
     retrained, unlearned = found["retrained"], found["unlearned"]

@@ -188,8 +188,8 @@ def like_cifar(classes: int) -> Dataset:
 @pytest.mark.parametrize(
     ("experiment", "more"),
     [
-        ("corrective_last_blocks", []),
-        ("corrective_last_blocks_cifar100", []),
+        pytest.param("corrective_last_blocks", [], marks=pytest.mark.slow),
+        pytest.param("corrective_last_blocks_cifar100", [], marks=pytest.mark.slow),
         ("corrective_confusion", ["dataset=cifar100", "scenario.count=100,250,500"]),
     ],
 )

@@ -114,7 +114,13 @@ def test_what_a_method_may_not_see_changes_nothing(
     assert check(job, method, {}, monkeypatch) == (name == "original")
 
 
-@pytest.mark.parametrize("addon", names("addon"))
+@pytest.mark.parametrize(
+    "addon",
+    [
+        pytest.param(name, marks=() if name in ("saliency", "prob", "sam") else pytest.mark.slow)
+        for name in names("addon")
+    ],
+)
 def test_what_a_method_and_its_addon_may_not_see_changes_nothing(
     addon: str, jobs: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
