@@ -37,6 +37,7 @@ CHOICES = {name: [f"method={name}"] for name in names("method")} | {
     "influence_filter": ["method=influence_filter", "method.threshold=2"],  # to an untrained network all are alike
     "lfssd": ["method=lfssd", "method.alpha=1"],  # an untrained network has no weight for one class alone
     "gkt": ["method=gkt", "method.threshold=1"],  # an untrained network is sure of nothing: its gate would stay shut
+    "lfssd": ["method=lfssd", "method.alpha=1"],  # an untrained network has no weight of three times the importance
     "ntk": ["method=ntk", "method.retain_share=0.05"],  # its cost grows with the square of the samples
 }
 LOOKS = {  # outside of their steps, as the spy must have seen
@@ -177,7 +178,7 @@ ACCESS = {  # what the papers let these see; the others see inputs and labels of
     "amnesiac": {"train": "inputs and labels", "classes": "numbers"},
     "jit": {"forget": "inputs"},
     "bad_teacher": {"train": "inputs"},
-    "lfssd": {"forget": "inputs", "train": "inputs"},
+    "lfssd": {"forget": "inputs", "retain": "inputs"},
     "alfssd": {"forget": "inputs", "retain": "inputs"},
     "xlf": {"forget": "inputs", "retain": "inputs"},
     "assd": {"forget": "inputs and labels", "retain": "inputs and labels"},

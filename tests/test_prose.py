@@ -17,7 +17,7 @@ from unlearning.request import RUN
 ROOT = Path(unlearning.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 TARGETS = sorted({t for file in CONF.rglob("*.yaml") for t in re.findall(r"_target_: ([\w.]+)", file.read_text())})
-VALUES = {"inputs and labels", "inputs, labels and finer classes"}  # of what a method may see, as results hold it
+VALUES = {"inputs and labels", "inputs and finer labels"}  # of what a method may see, as results hold it
 
 
 def module_of(file: Path) -> Module:

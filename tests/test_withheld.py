@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.conftest import composed, compute, names
 from unlearning.config.build import Spec, specs
@@ -23,6 +23,7 @@ from unlearning.engine import fitting
 from unlearning.engine.job import Job
 from unlearning.errors import UserError
 from unlearning.methods.base import Method
+from unlearning.methods.ssd import SSD
 from unlearning.scenarios.base import Problem
 from unlearning.types import Batch
 
@@ -149,3 +150,8 @@ def test_a_look_without_labels_has_no_order(jobs: dict[str, Job]) -> None:
         ids = torch.cat([batch.ids for batch in data.batches("retain", torch.device("cpu"), labels, batch_size=5)])
         assert torch.equal(ids.sort().values, problem.split.retain)
         assert torch.equal(ids, problem.split.retain) == labels
+
+
+def test_an_order_by_finer_class_is_told() -> None:
+    ssd = SSD(nn.Linear(1, 1), order="retain_first")
+    assert ssd.access == {"forget": "inputs and finer labels", "train": "inputs and finer labels"}

@@ -14,7 +14,7 @@ few=assd,jit,original,retrain,ssd # of CIFAR-10, where a method of many steps ta
 
 # The authors' settings, where the tables' are others. Nothing guards them, as in their code.
 ssd() { "$@" method=ssd method.importance=batch method.reference=train method.alpha=10 method.lam=1 method.keep=null; }
-jit() { "$@" method=jit method.optimizer.lr=3e-4 method.optimizer.momentum=1,0 method.keep=null; }
+jit() { "$@" method=jit method.optimizer.lr=3e-4 method.optimizer.momentum=1,0 method.keep=null || :; } # some diverge: the report lists them
 label_free() {
     "$@" method=lfssd method.importance=batch method.alpha=10 method.keep=null
     "$@" method=alfssd method.importance=batch method.percentile=null method.keep=null

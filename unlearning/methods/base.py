@@ -101,7 +101,7 @@ class Method(Stepper):
         seen = set(self.sights())
         found = {stream: "inputs and labels" if (stream, True) in seen else "inputs" for stream, _ in sorted(seen)}
         if self.feed.order == "retain_first":  # which sorts by them
-            found |= dict.fromkeys(self.feed.streams, "inputs, labels and finer classes")
+            found |= dict.fromkeys(self.feed.streams, "inputs and finer labels")
         return found | ({"classes": "numbers"} if self.knows_classes else {})
 
     def check(self, task: Task) -> None:
