@@ -35,7 +35,6 @@ SCENARIOS = {
 CHOICES = {name: [f"method={name}"] for name in names("method")} | {
     "scrub, rewinding": ["method=scrub", "method.rewind=true"],
     "influence_filter": ["method=influence_filter", "method.threshold=2"],  # to an untrained network all are alike
-    "lfssd": ["method=lfssd", "method.alpha=1"],  # an untrained network has no weight for one class alone
     "gkt": ["method=gkt", "method.threshold=1"],  # an untrained network is sure of nothing: its gate would stay shut
     "lfssd": ["method=lfssd", "method.alpha=1"],  # an untrained network has no weight of three times the importance
     "ntk": ["method=ntk", "method.retain_share=0.05"],  # its cost grows with the square of the samples
