@@ -23,7 +23,7 @@ class Holder(Addon):
 
     Args:
         hold: ``weights``, as above; or no more than their ``gradients``, so that momentum, that of Adam too, and weight
-            decay go on moving them, as in public codes that multiply gradients by a mask.
+            decay go on moving them, as in the feasible updates code.
     """
 
     holds = True
