@@ -177,7 +177,7 @@ ACCESS = {  # what the papers let these see; the others see inputs and labels of
     "amnesiac": {"train": "inputs and labels", "classes": "numbers"},
     "jit": {"forget": "inputs"},
     "bad_teacher": {"train": "inputs"},
-    "lfssd": {"forget": "inputs", "retain": "inputs"},
+    "lfssd": {"forget": "inputs", "train": "inputs"},
     "alfssd": {"forget": "inputs", "retain": "inputs"},
     "xlf": {"forget": "inputs", "retain": "inputs"},
     "assd": {"forget": "inputs and labels", "retain": "inputs and labels"},
