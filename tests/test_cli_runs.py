@@ -148,6 +148,7 @@ def test_explain_tells_which_row_set_what_and_why(command: Command, tmp_path: Pa
             assert node == value
 
 
+@pytest.mark.slow
 def test_a_flag_may_follow_the_settings(command: Command, tmp_path: Path) -> None:
     done = command(*FAST, "seed=0", "-m", "scenario.count=5,7")
     assert done.code == 0

@@ -99,6 +99,7 @@ def test_ekfac_of_several_layers_is_diagonal_in_the_eigenvectors_of_the_factors(
             assert (ours - expected).norm() < 0.01 * expected.norm()
 
 
+@pytest.mark.slow
 def test_ekfac_drops_poisoned_samples(tmp_path: Path) -> None:
     """4 % of the retain set are poisoned, so a random choice would be right for 4 % of the dropped samples."""
     pytest.importorskip("kronfluence")

@@ -15,7 +15,7 @@ from tests.digits import rows
     [
         ("scrub", 0.02),
         ("neggrad_plus", 0.02),
-        ("finetune", 0.02),
+        pytest.param("finetune", 0.02, marks=pytest.mark.slow),
         ("amnesiac", 0.02),
         ("bad_teacher", 0.15),
         ("gradient_ascent", 0.25),
@@ -110,6 +110,7 @@ def test_emmn_does_not_forget_at_this_size(places: list[str]) -> None:
     assert unlearned["retain/acc"] <= 0.9
 
 
+@pytest.mark.slow
 def test_gkt_forgets_but_recovers_a_part_of_the_others(places: list[str]) -> None:
     """A new network learns from generated images only, which do not look like digits.
 
