@@ -32,6 +32,7 @@ class Predictor(L.LightningModule):
         if self.trainer.world_size > 1:
             for logits, seen in zip(self.gathered(self.logits), self.gathered(self.seen), strict=True):
                 self.logits[seen] = logits[seen]
+                self.seen |= seen
 
     def gathered(self, tensor: Tensor) -> Tensor:
         """The tensors of all processes, stacked, on the CPU."""
