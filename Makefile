@@ -46,6 +46,9 @@ bench: install  ## Speed against the floors, as a table of ratios
 report: install  ## Tables over finished runs: mean, deviation, interval, n (ARGS="--help" explains)
 	$(BIN)/python -m unlearning.report $(ARGS)
 
+verify: install  ## Recompute the numbers of finished runs from their folders (ARGS=RUN_FOLDER)
+	$(BIN)/python -m unlearning.verify $(ARGS)
+
 ui: install  ## Open MLflow on the runs (UI_PORT=5000, UI_URI=sqlite:///FILE for another database)
 	$(BIN)/mlflow ui --backend-store-uri $(UI_URI) --port $(UI_PORT)
 
@@ -55,4 +58,4 @@ methods: install  ## List the unlearning methods
 metrics: install  ## List the metrics and how to read them
 	@$(BIN)/python -m unlearning.config.catalogue metrics
 
-.PHONY: help install run test test-slow test-gpu lint docs bench report ui methods metrics
+.PHONY: help install run test test-slow test-gpu lint docs bench report verify ui methods metrics

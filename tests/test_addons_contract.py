@@ -56,6 +56,7 @@ def test_every_option_of_an_addon_is_in_its_configuration(name: str) -> None:
     [
         ("focus", "rho", 1.0),
         ("focus", "rho", -0.1),
+        ("focus", "rho_weighs", "both"),
         ("prob", "tau", 1.1),
         ("focal", "power", -1),
         ("bernoulli", "centred", "maybe"),
@@ -69,7 +70,9 @@ def test_every_option_of_an_addon_is_in_its_configuration(name: str) -> None:
         ("parameter_noise", "temperature", 0),
         ("sam", "rho", 0),
         ("saliency", "keep", 0),
+        ("saliency", "hold", "momenta"),
         ("saliency_batch", "keep", 1.1),
+        ("saliency_batch", "of", "retain"),
         ("prune", "score", "l2"),
         ("prune", "rate", 0),
         ("prune", "rate", 1),

@@ -138,7 +138,7 @@ def test_opt_drops_no_more_than_it_must_in_the_order_of_conflict(gradients: np.n
     u, c = gradients
     mask = feasible_mask(*map(torch.from_numpy, (b * c + (1 - b) * u, u, c))).numpy()
     dropped = int((~mask).sum())
-    order = np.argsort(u * c, kind="stable")
+    order = descending(torch.from_numpy(u * c)).flip(0).numpy()  # which decides between equal products
     assert (u * c)[~mask].max(initial=-np.inf) <= (u * c)[mask].min(initial=np.inf)
     size = 1e-9 * (1 + (u**2).sum() + (c**2).sum())
     for fewer in range(dropped):
@@ -159,7 +159,9 @@ def test_every_step_of_opt_helps_both_batches_in_training(scope: str) -> None:
     assert 0 < curves["opt/mask_ratio"].min() < 1
 
 
-@pytest.mark.parametrize("holder", [Saliency, BatchSaliency, functools.partial(Prune, "random")])
+@pytest.mark.parametrize(
+    "holder", [Saliency, functools.partial(BatchSaliency, of="loss"), functools.partial(Prune, "random")]
+)
 def test_opt_chooses_among_what_others_leave_free(holder: Callable[[], Addon]) -> None:
     """The gradient that reaches the optimiser hurts neither batch, in whichever order the user names the add-ons."""
     for seed in range(4):
@@ -204,30 +206,42 @@ def test_opt_needs_both_weights(tiny: Tiny, weights: dict[str, float], addon: Ad
 U, C, D = vector(0.3, -0.2, 0.01, 0.5), vector(0.4, 0.3, 0.02, -0.001), vector(1, 2, 3, 4)
 
 
-def expected_w(*steps: tuple[Tensor, Tensor], rho: float = 0.9, centred: bool = False) -> np.ndarray:
-    """The focus vector after some steps, from the normal distribution itself."""
+def expected_w(*steps: tuple[Tensor, Tensor], memory: float = 0.1, centred: bool = False) -> np.ndarray:
+    """The focus vector after some steps, from the normal distribution itself; a moment is a tenth of g^2 at first."""
     found = []
     for gradients in zip(*steps, strict=True):
-        second = sum((1 - rho) * rho**k * g.numpy() ** 2 for k, g in enumerate(reversed(gradients)))
-        mean = sum((1 - rho) * rho**k * g.numpy() for k, g in enumerate(reversed(gradients)))
+        first, *later = (g.numpy() for g in gradients)
+        second, mean, latest = 0.1 * first**2, 0.1 * first, first
+        for latest in later:
+            second, mean = memory * second + (1 - memory) * latest**2, memory * mean + (1 - memory) * latest
         variance = second - mean**2 if centred else second
-        found.append(norm.cdf(gradients[-1].numpy() / np.sqrt(variance + 1e-8)))
+        found.append(norm.cdf(latest / np.sqrt(variance + 1e-8)))
     p, q = found
     return p * q + (1 - p) * (1 - q)
 
 
 @pytest.mark.parametrize("centred", [False, True])
-def test_focus_scales_by_the_probability_of_agreement(centred: bool) -> None:
-    addon = Focus(centred=centred)
+@pytest.mark.parametrize(("rho_weighs", "memory"), [("new", 0.1), ("old", 0.9)])
+def test_focus_scales_by_the_probability_of_agreement(rho_weighs: str, memory: float, centred: bool) -> None:
+    addon, options = Focus(rho_weighs=rho_weighs, centred=centred), {"memory": memory, "centred": centred}
     chosen, _ = combine(addon, D, U, C)
-    np.testing.assert_allclose(chosen, D * expected_w((U, C), centred=centred), rtol=1e-9)
+    np.testing.assert_allclose(chosen, D * expected_w((U, C), **options), rtol=1e-9)
     chosen, curves = combine(addon, D, 2 * C, U)
-    w = expected_w((U, C), (2 * C, U), centred=centred)
+    w = expected_w((U, C), (2 * C, U), **options)
     np.testing.assert_allclose(chosen, D * w, rtol=1e-9)
     assert curves["focus/w_mean"] == [pytest.approx(w.mean())]
     assert curves["focus/mask_ratio"] == [pytest.approx(w.mean())]
     bins = [curves[f"focus/w_{k / 10}"][0] for k in range(10)]
     np.testing.assert_allclose(bins, np.histogram(w, 10, (0, 1))[0] / 4)
+    chosen, _ = combine(addon, D, C, C)  # a third step: the second is not special
+    np.testing.assert_allclose(chosen, D * expected_w((U, C), (2 * C, U), (C, C), **options), rtol=1e-9)
+
+
+def test_with_a_small_moment_a_gradient_is_sure_of_its_sign() -> None:
+    """The numbers of two steps: g = 1 and then 2 give V = .1 and then .9 x 4 + .1 x .1 = 3.61, a z of 2 / 1.9."""
+    addon, one = Focus(), vector(1)
+    assert addon.sign_surplus("forget", one).item() == pytest.approx(2 * norm.cdf(1 / np.sqrt(0.1)) - 1, abs=1e-6)
+    assert addon.sign_surplus("forget", 2 * one).item() == pytest.approx(2 * norm.cdf(2 / 1.9) - 1, abs=1e-6)
 
 
 def test_the_histogram_of_w_counts_its_ends() -> None:

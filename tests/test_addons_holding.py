@@ -2,11 +2,13 @@
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.by_hand import SGD
 from tests.conftest import Tiny
 from unlearning.addons.base import Addon
 from unlearning.addons.focus import Focus
@@ -17,9 +19,10 @@ from unlearning.addons.prune import Prune
 from unlearning.addons.saliency import Saliency, least
 from unlearning.addons.saliency_batch import BatchSaliency
 from unlearning.addons.sam import SAM
+from unlearning.errors import UserError
 from unlearning.methods.bad_teacher import BadTeacher
 from unlearning.methods.neggrad_plus import NegGradPlus
-from unlearning.types import Networks
+from unlearning.types import Batch, Networks
 
 MOMENTUM = functools.partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=0.1)
 
@@ -81,27 +84,99 @@ def test_the_mask_of_saliency_is_of_the_original_model() -> None:
     assert saliency.frozen.tolist() == [False, False, True, True]  # the biases
 
 
-def test_batch_saliency_holds_in_each_step_what_its_forget_batch_spares(tiny: Tiny) -> None:
-    tiny.model[1] = nn.Linear(1, 4, bias=False)
-    method = NegGradPlus(tiny.model, MOMENTUM, addons=[BatchSaliency(keep=0.5)])
+class Steps:
+    """The steps of an optimiser on four weights, whose gradients and masks are given.
+
+    The combined gradient is 1 everywhere before the mask.
+    """
+
+    def __init__(self, optimizer: Callable, **options: object) -> None:
+        tiny = Tiny()
+        tiny.model[1] = nn.Linear(1, 4, bias=False)
+        self.method = NegGradPlus(tiny.model, optimizer, addons=[BatchSaliency(keep=0.5, of="loss", **options)])
+        tiny.fit(self.method)
+        self.weight, self.optimizer = tiny.model[1].weight, self.method.trainer.optimizers[0]
+        self.optimizer.state.clear()
+
+    def step(self, *forget: float) -> Tensor:
+        """The change of the weights in a step with this forget gradient."""
+        before = self.weight.detach().clone().flatten()
+        (addon,) = self.method.addons
+        combined = addon.combine(self.method, torch.ones(4), {"forget": torch.tensor(forget)})
+        self.weight.grad = combined.view(4, 1).clone()
+        addon.before_step(self.method)
+        self.optimizer.step()
+        return self.weight.detach().flatten() - before
+
+
+def test_batch_saliency_holds_in_each_step_what_its_forget_batch_spares() -> None:
+    steps = Steps(MOMENTUM)
+    assert (steps.step(3.0, -4.0, 1.0, 0.5) != 0).tolist() == [True, True, False, False]
+    assert (steps.step(3.0, -1.0, 2.0, 0.5) != 0).tolist() == [True, False, True, False]
+    momentum = steps.optimizer.state[steps.weight]["momentum_buffer"]
+    assert (momentum.flatten() != 0).tolist() == [True, False, True, False]
+    assert torch.stack(steps.method.curves["saliency_batch/mask_ratio"]).tolist() == [0.5] * 3
+
+
+@pytest.mark.parametrize(("hold", "moved"), [("gradients", 1.0), ("weights", 0.0)])
+def test_where_gradients_alone_are_held_adams_momentum_moves_a_masked_weight(hold: str, moved: float) -> None:
+    """The second step spares the second weight, whose moments of Adam are those of gradients 1 and 0."""
+    steps, rate = Steps(functools.partial(torch.optim.Adam, lr=0.1), hold=hold), 0.1
+    first, second = steps.step(3.0, -4.0, 1.0, 0.5), steps.step(3.0, -1.0, 2.0, 0.5)
+    assert first.tolist() == pytest.approx([-rate, -rate, 0, 0], rel=1e-5)
+    mean, square = 0.9 * 0.1 / (1 - 0.9**2), 0.999 * 0.001 / (1 - 0.999**2)
+    by_momentum = rate * mean / square**0.5
+    fresh = rate * (0.1 / (1 - 0.9**2)) / (0.001 / (1 - 0.999**2)) ** 0.5  # gradients 0 and 1
+    assert second.tolist() == pytest.approx([-rate, -moved * by_momentum, -fresh, 0], rel=1e-4, abs=1e-7)
+
+
+@pytest.mark.parametrize("hold", ["gradients", "weights"])
+def test_saliency_too_holds_weights_or_their_gradients(hold: str) -> None:
+    """With nothing but weight decay to move it, a masked weight falls by its share in every step, or does not."""
+    tiny = wide()
+    before = flat(tiny.model)
+    saliency = Saliency(keep=0.3, hold=hold)
+    decay = functools.partial(torch.optim.SGD, lr=0.1, weight_decay=0.1)
+    tiny.fit(NegGradPlus(tiny.model, decay, epochs=3, forget_weight=0.05, addons=[saliency]))
+    left = 0.99**3 if hold == "gradients" else 1.0
+    torch.testing.assert_close(flat(tiny.model)[saliency.frozen], left * before[saliency.frozen])
+
+
+class OwnLoss(NegGradPlus):
+    """Its forget loss has a gradient on the weight of class 2 alone."""
+
+    def forget_loss(self, batch: Batch) -> Tensor:
+        return self.model(batch.images)[:, 2].square().mean()
+
+
+@pytest.mark.parametrize(("of", "moved"), [("cross_entropy", [True, True, False]), ("loss", [False, False, True])])
+def test_batch_saliency_is_of_the_forget_batchs_true_labels_or_of_the_methods_loss(of: str, moved: list[bool]) -> None:
+    """Labels are 0 and 1, so their cross-entropy depends least on the weight of class 2, which makes it improbable."""
+    tiny = Tiny()
+    tiny.model[1] = nn.Linear(1, 3, bias=False)
+    with torch.no_grad():
+        tiny.model[1].weight.copy_(before := torch.tensor([[0.5], [-1.0], [-9.0]]))
+    method = OwnLoss(tiny.model, SGD, addons=[BatchSaliency(keep=0.67 if of == "cross_entropy" else 0.34, of=of)])
     tiny.fit(method)
-    optimizer = method.trainer.optimizers[0]
-    weight = tiny.model[1].weight
-    addon = method.addons[0]
+    assert (tiny.model[1].weight != before).flatten().tolist() == moved
 
-    def step(*forget: float) -> Tensor:
-        """The change of the weights in a step with this forget gradient; the combined gradient is 1 everywhere."""
-        before = weight.detach().clone().flatten()
-        combined = addon.combine(method, torch.ones(4), {"forget": torch.tensor(forget)})
-        weight.grad = combined.view(4, 1).clone()
-        addon.before_step(method)
-        optimizer.step()
-        return weight.detach().flatten() - before
 
-    assert (step(3.0, -4.0, 1.0, 0.5) != 0).tolist() == [True, True, False, False]
-    assert (step(3.0, -1.0, 2.0, 0.5) != 0).tolist() == [True, False, True, False]
-    assert (optimizer.state[weight]["momentum_buffer"].flatten() != 0).tolist() == [True, False, True, False]
-    assert torch.stack(method.curves["saliency_batch/mask_ratio"]).tolist() == [0.5] * 3
+def test_batch_saliency_leaves_the_statistics_of_batchnorm_to_the_steps() -> None:
+    """The step's two batches move them, and the further pass over the forget batch does not."""
+    found = []
+    for of in ("cross_entropy", "loss"):
+        tiny = wide()
+        tiny.fit(NegGradPlus(tiny.model, MOMENTUM, addons=[BatchSaliency(of=of)]))
+        found.append(tiny.model[2].running_mean)
+    assert torch.equal(*found)
+
+
+def test_batch_saliency_needs_labels_for_their_cross_entropy(tiny: Tiny) -> None:
+    method = NegGradPlus(tiny.model, SGD, addons=[BatchSaliency()])
+    method.feed = replace(method.feed, labels=False)
+    with pytest.raises(UserError) as caught:
+        tiny.fit(method)
+    assert (caught.value.key, caught.value.kind) == ("addon.saliency_batch.of", "conflict")
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -125,7 +200,7 @@ def test_batch_saliency_chooses_in_each_step_among_the_weights_that_pruning_leav
     with torch.no_grad():
         tiny.model[1].weight.copy_(weights[:, None])
     still = functools.partial(torch.optim.SGD, lr=0.0)
-    method = NegGradPlus(tiny.model, still, addons=[BatchSaliency(keep=0.5), Prune("l1", rate=0.5)])
+    method = NegGradPlus(tiny.model, still, addons=[BatchSaliency(keep=0.5, of="loss"), Prune("l1", rate=0.5)])
     tiny.fit(method)  # prunes those below 1
     addon = next(a for a in method.addons if isinstance(a, BatchSaliency))
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision
 from hydra.core.global_hydra import GlobalHydra
+from scipy.spatial.distance import jensenshannon
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -122,6 +124,29 @@ def test_evaluation_gives_rows_and_gaps(blobs, network) -> None:
     assert found.gaps["gap/test/acc"] == pytest.approx(row["test/acc"] - found.rows["retrained"]["test/acc"])
     assert found.rows["original"]["test_forget/acc"] > 0.9 > 0.1 > row["test_forget/acc"]
     assert evaluate(done.model, *blobs.values()).gaps == {}
+
+
+def test_two_models_are_compared_by_the_predictions_of_each(blobs, network) -> None:
+    """Three networks that differ: no distance between two of them is zero, and each is that of its own predictions."""
+    uniform, other = nn.Linear(2, 3), nn.Linear(2, 3)
+    nn.init.zeros_(uniform.weight), nn.init.zeros_(uniform.bias)
+    fresh = {"evaluation": "full", "fresh": lambda: copy.deepcopy(uniform)}
+    row = evaluate(network, *blobs.values(), retrained=other, **fresh).rows["unlearned"]
+    with torch.no_grad():
+        p, q = (model.eval()(blobs["forget"][0]).double().softmax(1).numpy() for model in (network, other))
+    to_other = jensenshannon(p, q, axis=1) ** 2  # scipy's is the root
+    assert row["distance/js_forget"] == pytest.approx(to_other.mean(), rel=1e-4)
+    assert row["distance/activation_forget"] == pytest.approx(np.linalg.norm(p - q, axis=1).mean(), rel=1e-4)
+    to_uniform = jensenshannon(p, np.full_like(p, 1 / 3), axis=1) ** 2
+    assert row["zrf/forget"] == pytest.approx(1 - to_uniform.mean(), rel=1e-4)
+    assert min(to_other.mean(), to_uniform.mean(), abs(to_other.mean() - to_uniform.mean())) > 0.01
+
+
+def test_grey_images_for_a_network_of_three_channels_are_refused() -> None:
+    model, grey = torchvision.models.squeezenet1_1(num_classes=2), torch.rand(4, 1, 32, 32)
+    with pytest.raises(UserError, match=r"\(1, 1, 32, 32\).* 3 channels") as caught:
+        unlearn(model, (grey, torch.zeros(4)), (grey, torch.ones(4)))
+    assert (caught.value.key, len(str(caught.value).splitlines())) == ("model", 1)
 
 
 def test_nothing_is_left_behind(blobs, network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

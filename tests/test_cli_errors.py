@@ -54,7 +54,7 @@ RANDOM = "scenario=random"
         (["evaluation.accuracy=3"], "evaluation.accuracy", "value"),
         (["method._target_=no.such.Thing"], "method._target_", "value"),
         (["method._target_=3"], "method._target_", "value"),
-        (["method=scrub", "method.forget_steps=9"], "method.msteps", "conflict"),
+        (["method=scrub", "method.forget_until=9"], "method.msteps", "conflict"),
         (["method=scrub", "method.msteps=null"], "method.msteps", "conflict"),
         # what is forgotten
         (["scenario.classes=3"], "scenario.classes", "value"),

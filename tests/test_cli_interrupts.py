@@ -126,6 +126,7 @@ def test_a_killed_process_leaves_nothing_that_stops_the_next(command: Command, t
     assert (done.code, done.err, done.folder) == (0, "", folder)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     words = ["run.py", *TRIAL, f"paths.root={tmp_path}"]
     code = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "

@@ -148,6 +148,7 @@ def test_a_job_that_cannot_record_how_it_ended(
     assert done.err.splitlines()[-1].startswith("error: cannot write the sweep's records (")
 
 
+@pytest.mark.slow
 def test_a_sweep_with_a_failure_has_failed_in_mlflow_too(command: Command, tmp_path: Path) -> None:
     from mlflow import MlflowClient
 

@@ -56,8 +56,9 @@ def test_a_cache_that_cannot_be_written(folder: Path) -> None:
     assert (caught.value.key, caught.value.kind) == ("paths.store", "storage")
 
 
-def test_limit_takes_some_of_each_class_and_part(folder: Path) -> None:
+def test_limit_takes_some_of_each_class_and_part_and_says_so(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = load(folder, limit=3, validation=0.0)
+    assert "leaves out 16 of 28 images" in caplog.text  # of two classes, each with 10 and 4
     assert data.labels[data.train].tolist() == [0] * 3 + [1] * 3
     assert data.labels[data.test].tolist() == [0] * 3 + [1] * 3
     assert len(load(folder, limit=5).test) == 8  # it has four of each

@@ -22,6 +22,24 @@ def test_bad_teacher_moves_forget_samples_towards_a_random_network(tiny: Tiny) -
     close(tiny, W - LR * towards.sum(0) / 4)
 
 
+def test_bad_teacher_divides_by_the_classes_where_the_mean_is_over_elements(tiny: Tiny) -> None:
+    fresh = fresh_weight(tiny, seed=5)
+    tiny.fit(BadTeacher(tiny.model, optimizer=SGD, retain_share=1.0, mean_over="elements"), seed=5)
+    x = FORGET[0]
+    towards = (probabilities(W, x) - probabilities(fresh, x)) * x[:, None]
+    close(tiny, W - LR * towards.sum(0) / (4 * 2))  # 4 samples of 2 classes
+
+
+def test_the_teachers_are_two_networks_that_differ_and_stay_as_they_were(tiny: Tiny) -> None:
+    method = BadTeacher(tiny.model, optimizer=SGD, retain_share=1.0, epochs=3)
+    tiny.fit(method, seed=5)
+    good, bad = (t.network[1].weight.flatten().numpy() for t in (method.competent, method.incompetent))
+    np.testing.assert_array_equal(good, W)
+    np.testing.assert_array_equal(bad, fresh_weight(tiny, seed=5))
+    assert abs(good - bad).min() > 0.01
+    assert abs(tiny.weight.numpy() - good).min() > 1e-3  # the student is a third one
+
+
 def test_bad_teacher_asks_for_each_sample_its_own_teacher_alone(tiny: Tiny) -> None:
     method = BadTeacher(tiny.model, optimizer=SGD, retain_share=0.5, epochs=2)
     tiny.fit(method)

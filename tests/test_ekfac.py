@@ -34,6 +34,7 @@ def test_ekfac_influences_are_those_of_the_formula() -> None:
     assert method.meter.forward == 3 + 2 * 4 + 2 + 4  # a glance; two factors; the forget set; both labels at once
 
 
+@pytest.mark.slow
 def test_a_dead_layer_has_no_part_in_ekfac_influences() -> None:
     """A ReLU lets nothing through: both classes are equally likely, and only the second layer's bias moves them.
 
@@ -98,6 +99,7 @@ def test_ekfac_of_several_layers_is_diagonal_in_the_eigenvectors_of_the_factors(
             assert (ours - expected).norm() < 0.01 * expected.norm()
 
 
+@pytest.mark.slow
 def test_ekfac_drops_poisoned_samples(tmp_path: Path) -> None:
     """4 % of the retain set are poisoned, so a random choice would be right for 4 % of the dropped samples."""
     pytest.importorskip("kronfluence")

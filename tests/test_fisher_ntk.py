@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.by_hand import RETAIN, W, check_options, gradient, observe, probabilities
+from tests.by_hand import RETAIN, W, check_options, observe, probabilities
 from tests.conftest import Tiny
 from unlearning.errors import UserError
 from unlearning.methods.fisher import Fisher
@@ -49,7 +49,7 @@ def test_fisher_forgetting_multiplies_the_variance_of_the_head_and_of_vectors(fa
     method = Fisher(model, alpha=1e-4, head_factor=factor)
     method.data = SimpleNamespace(task=SimpleNamespace(forget_classes=(1,)))
     weights = list(model.parameters())
-    method.observations = {"fisher": torch.zeros(sum(w.numel() for w in weights)), "samples": torch.tensor(1.0)}
+    method.observations = {"fisher": torch.zeros(sum(w.numel() for w in weights)), "terms": torch.tensor(1.0)}
     before = [w.detach().clone() for w in weights]
     torch.manual_seed(0)
     with torch.no_grad():
@@ -201,8 +201,8 @@ def test_ntk_refuses_what_does_not_fit(tiny: Tiny) -> None:
         (NTK, "scale", -1.0),  # it would go backwards
         (Fisher, "alpha", -1.0),
         (Fisher, "head_factor", 0.0),
-        (FisherNew, "alpha", 0.0),
-        (FisherNew, "limit", 0.0),
+        (FisherNew, "alpha", -1.0),
+        (FisherNew, "head_factor", 0.0),
     ],
 )
 def test_options_out_of_bounds_are_refused(kind: type, option: str, wrong: float) -> None:
@@ -216,17 +216,3 @@ def test_ntk_observes_a_part_of_the_retain_set_and_keys_it(tiny: Tiny) -> None:
     observe(tiny, half)
     assert half.observations["samples"] == 3  # two of the forget set and one of two
     assert whole.observation_key() != half.observation_key()
-
-
-# Fisher forgetting by batches
-
-
-def test_fisher_new_squares_the_gradient_of_the_batch_that_processes_share(tiny: Tiny) -> None:
-    """Two processes, of which the other one always has the gradient (.3, -.1): the mean of both is what is squared."""
-    method, other = FisherNew(tiny.model, batch_size=1), np.array([0.3, -0.1])
-    method.averaged = lambda gradient: (gradient + torch.from_numpy(other).float()) / 2
-    observe(tiny, method)
-    own = [gradient(W, RETAIN[0][i : i + 1], RETAIN[1][i : i + 1]) for i in range(2)]
-    expected = sum(((g + other) / 2) ** 2 for g in own)
-    np.testing.assert_allclose(method.observations["squares"].numpy(), expected, rtol=1e-5)
-    assert method.observations["batches"] == 2

@@ -24,7 +24,7 @@ FLOORS = [  # from the ground up; a folder stands for all its modules, of which 
     {"engine"},
     {"request"},
     {"records"},
-    {"report"},
+    {"report", "verify"},
     {"pipeline", "api"},
     {"sweeps"},
     {"cli"},
@@ -88,6 +88,12 @@ def test_an_import_upwards_would_be_found() -> None:
     assert level("elsewhere") is None
     imported = module(PACKAGE / "sweeps.py").imports
     assert {"unlearning.config.build", "unlearning.report.command", "hydra.core.hydra_config"} <= set(imported)
+
+
+def test_what_verifies_numbers_shares_no_code_with_what_makes_them() -> None:
+    found = {within(name) for file in (PACKAGE / "verify").glob("*.py") for name in module(file).imports}
+    assert not {name for name in found if name and not name.startswith(("verify", "errors", "records.names"))}
+    assert "records.names.RESULTS" in found
 
 
 def test_no_modules_import_each_other() -> None:

@@ -15,7 +15,7 @@ from tests.digits import rows
     [
         ("scrub", 0.02),
         ("neggrad_plus", 0.02),
-        ("finetune", 0.02),
+        pytest.param("finetune", 0.02, marks=pytest.mark.slow),
         ("amnesiac", 0.02),
         ("bad_teacher", 0.15),
         ("gradient_ascent", 0.25),
@@ -31,7 +31,8 @@ def test_forgets_a_class_and_keeps_the_others(method: str, remembered: float, pl
     assert unlearned["test_retain/acc"] >= retrained["test_retain/acc"] - 0.04
 
 
-@pytest.mark.parametrize("addon", [pytest.param("", marks=pytest.mark.slow), "saliency"])
+@pytest.mark.slow
+@pytest.mark.parametrize("addon", ["", "saliency"])
 def test_random_labels_of_a_random_tenth_come_near_the_retrained_model(addon: str, places: list[str]) -> None:
     """It keeps most of such a tenth, too; the settings for a class make a tenth of the tenth and more wrong."""
     found = rows(places, "scenario=random", "method=random_label", f"addon=[{addon}]")
@@ -104,11 +105,12 @@ def test_emmn_does_not_forget_at_this_size(places: list[str]) -> None:
     Nothing preserves the others, because the noise made for them has no error from the start. A twentieth of the usual
     training is used, which damages less (all of it leaves 0.2 of the retain set).
     """
-    unlearned = rows(places, "method=emmn", "method.copies=8", "method.epochs=1")["unlearned"]
+    unlearned = rows(places, "method=emmn", "method.copies=8", "method.epochs=1", "method.keep=null")["unlearned"]
     assert unlearned["forget/acc"] >= 0.9
     assert unlearned["retain/acc"] <= 0.9
 
 
+@pytest.mark.slow
 def test_gkt_forgets_but_recovers_a_part_of_the_others(places: list[str]) -> None:
     """A new network learns from generated images only, which do not look like digits.
 

@@ -245,8 +245,8 @@ def test_files_that_are_no_images_are_counted(top: Path, caplog: pytest.LogCaptu
     assert data.classes == ("cat", "dog")
     assert len(data.labels) == 8
     files, folders = (record.message for record in caplog.records if record.levelno == logging.WARNING)
-    assert files == f"7 files below {top} are not images of a class: .heic (2), .txt (2), .db, none, .png"
-    assert folders == f"1 folders below {top} hold no images: notes"
+    assert files == f"Left out below {top}, as no image of a class: .heic (2), .txt (2), .db, none, .png"
+    assert folders == f"No class below {top}, as without images: notes"
 
 
 def test_folders_beside_those_of_training_and_test_are_told(top: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -345,8 +345,8 @@ def test_arrays_that_were_swapped_are_made_again(top: Path, caplog: pytest.LogCa
 
 
 def test_a_crop_beyond_the_image_is_refused(top: Path) -> None:
-    assert load(top, crop=SIDE).crop == SIDE
-    for crop in (SIDE + 1, 1000):
+    assert load(top, crop=SIDE - 1).crop == SIDE - 1
+    for crop in (SIDE, 1000):
         with pytest.raises(UserError) as caught:
             load(top, crop=crop)
         assert (caught.value.key, caught.value.kind) == ("dataset.crop", "value")

@@ -337,18 +337,6 @@ def test_the_version_of_an_optional_library_decides_the_keys_of_runs_that_can_us
     assert same == scrub
 
 
-@pytest.mark.parametrize(
-    ("words", "library"),
-    [
-        (("dataset=image_folder", "dataset.root=/nowhere"), "pillow"),
-        (("dataset=csv", "dataset.root=/nowhere", "dataset.label=x"), "pandas"),
-    ],
-)
-def test_the_library_that_reads_the_users_files_decides_the_key(words: tuple[str, ...], library: str) -> None:
-    assert library in key(config_of(*words)).parts["library"]
-    assert library not in key(config_of(*SCRUB)).parts["library"]
-
-
 def test_the_version_of_a_library_that_only_the_user_names_decides_the_key(own: Path) -> None:
     assert "rich" not in code_of(["own_method.Own"])[1]
     assert "rich" in code_of(["rich.console.Console"])[1]

@@ -42,7 +42,7 @@ def state(network: nn.Module) -> dict[str, Tensor]:
 
 
 def fit(method: CFk, fresh: nn.Module, steps: int) -> None:
-    """Train on the digits for some steps; ``fresh`` is where training began."""
+    """Train on the digits for some steps; ``fresh`` is what a new network is a copy of."""
     problem = Job.of(composed("scenario=random")[0]).problem
     start = partial(copy.deepcopy, fresh)
     fitted(method, problem, compute(limit_train_batches=steps), 0, Networks(start, start))
@@ -84,6 +84,28 @@ def test_eu_k_draws_exactly_the_last_blocks_anew(kind: str) -> None:
     fit(EUk(network, k=2, **options()), fresh, steps=0)
     assert changed(before, network.state_dict()) == of_last_two(kind, network)
     assert not changed(fresh.state_dict(), network.state_dict()) & of_last_two(kind, network)
+
+
+@pytest.mark.parametrize("initial", ["fresh", "original"])
+def test_the_weights_of_eu_k_are_new_or_those_that_the_original_began_with(initial: str) -> None:
+    """The original's training and this run have the same seed."""
+    job = Job.of(composed("method=eu_k", "seed=0")[0])
+    networks = job.lab.architecture.networks(job.problem.data)
+    torch.manual_seed(0)
+    beginning = job.lab.architecture.network(job.problem.data).state_dict()
+    network, _ = made("plain")
+    method = EUk(network, initial=initial, **options())
+    fitted(method, job.problem, compute(limit_train_batches=0), 0, networks)
+    drawn = {name for name in beginning if name.endswith("weight") and beginning[name].ndim > 1}  # four layers
+    same = drawn - changed(beginning, network.state_dict())
+    assert same == (drawn if initial == "original" else set())
+
+
+def test_the_beginning_of_a_model_of_the_users_own_is_not_known() -> None:
+    network, fresh = made("plain")
+    with pytest.raises(UserError) as raised:
+        fit(EUk(network, initial="original", **options()), fresh, steps=0)
+    assert (raised.value.key, raised.value.kind) == ("method.initial", "conflict")
 
 
 @pytest.mark.parametrize("kind", NETWORKS)

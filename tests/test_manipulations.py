@@ -217,6 +217,7 @@ def test_predictions_follow_the_samples_and_not_their_order(places: list[str]) -
     assert torch.equal(differs.nonzero().flatten(), problem.split.manipulated)  # these alone have the square
 
 
+@pytest.mark.slow
 def test_the_clean_model_is_a_row_where_not_all_are_known(places: list[str]) -> None:
     words = ["scenario=poison", "scenario.known=0.2", "method=original", "evaluation.membership=null", "tracking=none"]
     words += ["pretrain.epochs=6", *places]

@@ -11,6 +11,7 @@ from tests.conftest import composed, compute, names
 from unlearning.addons.base import Addon
 from unlearning.addons.saliency import Saliency
 from unlearning.config import catalogue
+from unlearning.config.build import Spec
 from unlearning.config.validation import target_of
 from unlearning.data.datamodule import UnlearningData
 from unlearning.engine import fitting
@@ -112,7 +113,7 @@ class Spy(UnlearningData):
 
 @pytest.fixture
 def spies(monkeypatch: pytest.MonkeyPatch) -> list[Spy]:
-    """The data modules of all fits of a test."""
+    """The data modules of a test: one to check a method with, and then that of its fit."""
     made: list[Spy] = []
 
     def spy(*args: object, **options: object) -> Spy:
@@ -145,9 +146,7 @@ def refused_setting(name: str, scenario: str, job: Job) -> str | None:
     return REFUSES.get((name, scenario))
 
 
-@pytest.mark.parametrize(
-    "scenario", [often(scenario, scenario in ("class", "random", "poison")) for scenario in SCENARIOS]
-)
+@pytest.mark.parametrize("scenario", [often(scenario, scenario in ("class", "random")) for scenario in SCENARIOS])
 @pytest.mark.parametrize("name", CHOICES)
 def test_two_steps(name: str, scenario: str, places: list[str], spies: list[Spy]) -> None:
     job = Job.of(composed(*CHOICES[name], *SCENARIOS[scenario], *places)[0])
@@ -162,7 +161,7 @@ def test_two_steps(name: str, scenario: str, places: list[str], spies: list[Spy]
     after = method.model.state_dict()
     changed = any(not torch.equal(tensor, after[key]) for key, tensor in before.items())
     assert changed != isinstance(method, Original)
-    (spy,) = spies
+    spy = spies[-1]  # the first one checked the request
     spy.check(method)
     assert {stream for _, stream, _ in spy.looked} >= LOOKS.get(name, set())
 
@@ -178,7 +177,7 @@ ACCESS = {  # what the papers let these see; the others see inputs and labels of
     "amnesiac": {"train": "inputs and labels", "classes": "numbers"},
     "jit": {"forget": "inputs"},
     "bad_teacher": {"train": "inputs"},
-    "lfssd": {"forget": "inputs", "retain": "inputs"},
+    "lfssd": {"forget": "inputs", "train": "inputs"},
     "alfssd": {"forget": "inputs", "retain": "inputs"},
     "xlf": {"forget": "inputs", "retain": "inputs"},
     "assd": {"forget": "inputs and labels", "retain": "inputs and labels"},
@@ -189,8 +188,8 @@ ACCESS = {  # what the papers let these see; the others see inputs and labels of
 
 @pytest.mark.parametrize("name", ACCESS)
 def test_data_access_is_what_the_paper_lets_it_see(name: str) -> None:
-    job = Job.of(composed(f"method={name}", "model=resnet18", "scenario=class")[0])  # the published settings
-    assert job.method.build(model=network(job)).access == ACCESS[name]
+    published = composed(f"method={name}", "dataset=cifar10", "model=resnet18")[0]["method"]
+    assert Spec("method", published).build(model=torch.nn.Linear(2, 2)).access == ACCESS[name]
 
 
 def takes_no_steps(name: str) -> bool:
@@ -218,7 +217,7 @@ def test_addons_work_with_every_first_order_method(name: str, addons: str, place
     model = network(job)
     start = [p.detach().clone() for p in model.parameters()]
     method = fitted(job, model)
-    (spy,) = spies
+    spy = spies[-1]  # the first one checked the request
     spy.check(method)
     looked = {(type(w).__name__, stream, b.labels is not None) for w, stream, b in spy.looked if isinstance(w, Addon)}
     assert looked == ({("Saliency", "forget", True)} if "saliency" in addons else set())
@@ -227,11 +226,11 @@ def test_addons_work_with_every_first_order_method(name: str, addons: str, place
         assert kept >= 0.5 * sum(p.numel() for p in start) - 1
 
 
-@pytest.mark.parametrize("addon", names("addon"))
+@pytest.mark.parametrize("addon", [often(name, name != "prune_imp") for name in names("addon")])
 def test_every_addon_works_with_a_method_of_two_gradients(addon: str, places: list[str], spies: list[Spy]) -> None:
     job = Job.of(composed("method=neggrad_plus", f"addon=[{addon}]", "method.epochs=1", *places)[0])
     method = fitted(job, network(job))
-    (spy,) = spies
+    spy = spies[-1]  # the first one checked the request
     spy.check(method)
     assert all(torch.stack(curve).isfinite().all() for curve in method.curves.values())
     assert len(method.curves["forget_loss"]) == 2

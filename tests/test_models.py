@@ -27,6 +27,7 @@ NAMES = sorted(file.stem for file in CONF.glob("*.yaml"))
 SMALLER = {  # options that make the large ones small enough for a test, without another architecture
     **{name: {"width": 4} for name in NAMES if name.startswith("resnet") and name != "resnet9"},
     "wrn28_10": {"width": 1},
+    "wrn28_10_corrective": {"width": 1},
     "vgg11": {"depths": [1, 2, 1, 1, 1]},
     "vgg16": {"depths": [1, 2, 1, 1, 1]},
     "vgg16_bn": {"depths": [1, 2, 1, 1, 1]},
@@ -136,6 +137,7 @@ def test_parameter_counts_by_hand():
         ("resnet56", 0.85, 1 + 27 + 1),
         ("resnet110", 1.73, 1 + 54 + 1),
         ("wrn28_10", 36.48, 1 + 12 + 1),  # Zagoruyko and Komodakis 2016, table 4: 36.5 M
+        ("wrn28_10_corrective", 36.49, 1 + 12 + 1),
         ("vgg16", 14.72, 13 + 1),
         ("vgg11", 9.23, 8 + 1),
         ("vgg16_bn", 14.72, 13 + 1),
@@ -221,6 +223,21 @@ def test_pre_activation_block_projects_the_activated_maps():
     expected = torch.tensor([[[[0.0]], [[0.0]]], [[[3.0]], [[3.0]]]])
     maps = torch.tensor([[[[-3.0, 1.0], [1.0, 1.0]]], [[[3.0, 1.0], [1.0, 1.0]]]])
     torch.testing.assert_close(block(maps), expected, rtol=1e-4, atol=0)
+
+
+def test_the_wide_resnet_of_the_corrective_benchmark_is_counted_by_hand():
+    model = make("wrn28_10_corrective")  # of width 1, so 16, 32 and 64 channels
+    convolutions = 9 * (3 * 16 + 8 * 16**2 + 16 * 32 + 7 * 32**2 + 32 * 64 + 7 * 64**2)
+    shortcuts = 16 * 32 + 32 * 64  # and none from 16 to 16
+    biases = 16 + 8 * 16 + 9 * 32 + 9 * 64
+    norms = 2 * ((8 + 1) * 16 + (7 + 1) * 32 + 7 * 64) + 2 * (32 + 64)  # two a block, and one a shortcut
+    assert count(model) == convolutions + shortcuts + biases + norms + 64 * 7 + 7
+    assert all(layer.bias is not None for layer in model.modules() if isinstance(layer, nn.Conv2d))
+    assert [len(model(torch.randn(2, *CIFAR))), type(list(model.children())[-4])] == [2, PreActivation]
+    nn.init.zeros_(model.stage2_1.branch[-1].weight)
+    maps = model.train().stage2_1(torch.randn(64, 16, 8, 8))
+    assert maps.mean((0, 2, 3)).abs().max() < 1e-5  # the shortcut alone, normalised over the batch
+    assert maps.var((0, 2, 3)).sub(1).abs().max() < 1e-2
 
 
 def test_he_initialisation_has_variance_two_over_fan_out():

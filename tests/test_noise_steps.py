@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from tests.by_hand import LR, RETAIN, SGD, W, check_options, close, forgets_class_0, gradient, probabilities
 from tests.conftest import Tiny, composed, compute
@@ -72,6 +73,25 @@ def test_unsir_shows_every_copy_of_the_noise_once(tiny: Tiny) -> None:
     noise = method.noise.flatten().tolist()
     assert (first[1:], second[1:]) == (noise[:2], noise[2:])
     assert len(repair) == 2
+
+
+@pytest.mark.parametrize(
+    ("noise", "normalised", "refused"),
+    [(1, True, True), (2, True, False), (1, False, False)],  # a pass has two retain samples, one in each batch
+)
+def test_unsir_counts_its_noise_before_it_refuses_a_batch_of_one(
+    tiny: Tiny, noise: int, normalised: bool, refused: bool
+) -> None:
+    tiny.model = nn.Sequential(*tiny.model, nn.BatchNorm1d(2) if normalised else nn.Identity())
+    options = {"noise_images": noise, "copies": 1, "noise_steps": 1, "batch_size": 2}
+    method = UNSIR(tiny.model, optimizer=SGD, **options)
+    if refused:
+        with pytest.raises(UserError) as raised:
+            forgets_class_0(tiny).fit(method)
+        assert raised.value.key == "method.batch_size"
+    else:
+        forgets_class_0(tiny).fit(method)
+        assert len(method.curves["retain_loss"]) == 2 + 1  # of impairing and repairing
 
 
 def test_unsir_takes_the_super_class_of_a_fine_class_for_its_noise() -> None:

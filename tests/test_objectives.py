@@ -111,12 +111,27 @@ def test_scrub_joint_takes_both_objectives_in_a_step(tiny: Tiny) -> None:
 # The length of an epoch
 
 
-@pytest.mark.parametrize(("epoch_of", "steps"), [("longest", 2), ("shortest", 1)])
-def test_an_epoch_is_a_pass_over_the_longest_or_the_shortest_stream(tiny: Tiny, epoch_of: str, steps: int) -> None:
+@pytest.mark.parametrize(("epoch_of", "steps"), [("longest", 2), ("forget", 1)])
+def test_an_epoch_is_a_pass_over_the_longest_stream_or_the_forget_set(tiny: Tiny, epoch_of: str, steps: int) -> None:
     method = NegGradPlus(tiny.model, STILL, epoch_of=epoch_of, batch_size=1, forget_batch_size=2, epochs=3)
     tiny.fit(method)  # two retain batches and one forget batch
     assert len(method.curves["forget_loss"]) == len(method.curves["retain_loss"]) == 3 * steps
     assert method.steps_per_epoch == steps
+
+
+def test_an_epoch_of_a_method_that_sees_no_forget_sample_can_have_a_step_for_each_forget_batch(tiny: Tiny) -> None:
+    method = FineTune(tiny.model, STILL, epoch_of="forget", batch_size=1, forget_batch_size=2, epochs=3)
+    tiny.fit(method)  # two retain batches and, if it were drawn, one forget batch
+    assert len(method.curves["retain_loss"]) == 3 * method.steps_per_epoch == 3
+    assert method.access == {"retain": "inputs and labels"}
+
+
+def test_an_epoch_of_forget_batches_starts_a_shorter_retain_set_again(tiny: Tiny) -> None:
+    """BatchNorm cannot train on a lone sample, but here these are counted and not drawn."""
+    tiny.model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(1), nn.Linear(1, 2))
+    method = FineTune(tiny.model, STILL, epoch_of="forget", batch_size=2, forget_batch_size=1, epochs=3)
+    tiny.fit(method)
+    assert len(method.curves["retain_loss"]) == 3 * method.steps_per_epoch == 6
 
 
 # Disturb, then fine-tune
@@ -301,7 +316,14 @@ def test_options_out_of_bounds_are_refused(kind: type, option: str, wrong: float
 # Digits
 
 
-@pytest.mark.parametrize("method", ["random_label", "scrub_joint", "rl_proximal", "msg", "conv_transpose"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "random_label",
+        "scrub_joint",
+        *(pytest.param(m, marks=pytest.mark.slow) for m in ("rl_proximal", "msg", "conv_transpose")),
+    ],
+)
 def test_forgets_a_digit_and_keeps_the_others(method: str, places: list[str]) -> None:
     found = rows(places, f"method={method}")
     retrained, unlearned = found["retrained"], found["unlearned"]

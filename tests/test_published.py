@@ -106,3 +106,90 @@ def test_vgg16_has_no_published_setting_of_ssd(scenario: str) -> None:
 def test_fisher(scenario: str, factor: float) -> None:
     check("fisher", "cifar20", "resnet18", scenario, {"alpha": 1e-6, "head_factor": factor})
     check("fisher", "cifar10", "allcnn", scenario, {"alpha": 1e-6, "head_factor": 10.0})
+
+
+# The corrective benchmark (Goel et al., 2024): batches of 512, so 1,000 steps over 45,000 samples are 11 epochs
+
+CORRECTIVE = [
+    ("cifar10", "resnet9", "poison", 11),
+    ("cifar10", "resnet9", "label_shuffle", 11),
+    ("cifar100", "wrn28_10_corrective", "confusion", 17),
+]
+
+
+@pytest.mark.parametrize(("dataset", "model", "scenario", "epochs"), CORRECTIVE)
+def test_the_corrective_benchmark(dataset: str, model: str, scenario: str, epochs: int) -> None:
+    check("ssd", dataset, model, scenario, {"batch_size": 512, "forget_batch_size": None, "reference": "retain"})
+    expected = {
+        "epochs": epochs,
+        "batch_size": 512,
+        "retain_share": 1.0,
+        "mean_over": "elements",
+        "temperature": 1.0,
+        "optimizer._target_": "torch.optim.SGD",
+        "optimizer.lr": 0.025,
+        "schedule._target_": "unlearning.schedules.linear",
+    }
+    check("bad_teacher", dataset, model, scenario, expected)
+    for method in ("xlf", "alfssd", "potion"):  # Schoepf et al. (2024)
+        check(method, dataset, model, scenario, {"batch_size": 512, "reference": "retain", "importance": "batch"})
+
+
+def test_its_originals_of_shuffled_labels_are_trained_for_longer() -> None:
+    """5,500 steps instead of 4,000: 62.5 epochs of 88 batches."""
+    assert composed("experiment=corrective_label_shuffle")[0]["pretrain"]["epochs"] == 63
+    assert composed("experiment=corrective_poison")[0]["pretrain"]["epochs"] == 46
+
+
+def test_bad_teacher_elsewhere_has_adam_and_its_papers_batches() -> None:
+    expected = {"batch_size": 256, "retain_share": 0.3, "optimizer._target_": "torch.optim.Adam", "optimizer.lr": 1e-4}
+    check("bad_teacher", "cifar10", "resnet18", "class", expected | {"epochs": 1, "schedule": None})
+
+
+# Batch sizes of other comparisons
+
+
+@pytest.mark.parametrize("method", ["assd", "assd_repair"])
+def test_assd_looks_at_a_table_in_batches_of_1024(method: str) -> None:
+    words = [f"method={method}", "dataset=csv", "dataset.root=/somewhere", "dataset.label=risk"]
+    assert composed(*words)[0]["method"]["batch_size"] == 1024
+    assert settings(method, "cifar10", "resnet18", "class")["batch_size"] == 64
+
+
+@pytest.mark.parametrize(("scenario", "batch_size"), [("class", 64), ("subclass", 64), ("random", 128)])
+def test_fine_tuning_of_the_ssd_repository(scenario: str, batch_size: int) -> None:
+    expected = {"epochs": 5, "optimizer.lr": 0.02, "optimizer.momentum": 0.9, "optimizer.weight_decay": 5e-4}
+    check("finetune", "cifar20", "resnet18", scenario, expected | {"batch_size": batch_size})
+
+
+@pytest.mark.parametrize("model", ["vgg11", "vit_b16"])
+def test_emmn_of_the_jit_repository(model: str) -> None:
+    check("emmn", "cifar20", model, "class", {"noise_images": 4, "batch_size": 4, "copies": 80, "epochs": 2})
+
+
+# SalUn's own repository
+
+
+def test_salun() -> None:
+    config = composed("experiment=salun")[0]
+    found = flat(config["method"])
+    expected = {"epochs": 10, "optimizer._target_": "torch.optim.SGD", "optimizer.lr": 0.013, "batch_norm": "train"}
+    assert {name: found[name] for name in expected} == expected
+    assert config["method"]["_target_"] == "unlearning.methods.amnesiac.Amnesiac"  # random labels, all data
+    assert [(name, addon["keep"]) for name, addon in config["addon"].items()] == [("saliency", 0.5)]
+
+
+# SCRUB: its authors, and the corrective benchmark
+
+
+def test_scrub_of_its_authors_ascends_on_the_divergence_alone() -> None:
+    check("scrub", "cifar10", "resnet18", "class", {"msteps": 2, "forget_until": None, "maximise": "divergence"})
+
+
+@pytest.mark.parametrize(("dataset", "model", "epochs"), [("cifar10", "resnet9", 11), ("cifar100", "wrn28_10", 17)])
+def test_scrub_of_the_corrective_benchmark(dataset: str, model: str, epochs: int) -> None:
+    """A linear schedule with a horizon of 1.25 ends at a fifth of its rate: .0005 of .0025."""
+    passes = {"msteps": None, "forget_until": 100, "maximise": "loss", "epochs": epochs, "temperature": 4.0}
+    schedule = {"_target_": "unlearning.schedules.linear", "horizon": 1.25, "warmup": 0.01}
+    rate = {"optimizer.lr": 2.5e-3, **{f"schedule.{name}": value for name, value in schedule.items()}}
+    check("scrub", dataset, model, "poison", passes | rate | {"batch_size": 512, "forget_batch_size": 512})

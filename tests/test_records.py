@@ -1,8 +1,10 @@
 """The records of a run: complete or absent."""
 
+import hashlib
 import json
 import logging
 import re
+import shutil
 import subprocess
 import time
 import warnings
@@ -32,7 +34,7 @@ ROW = {
 }
 FILES = {
     *("DONE", "MODEL_CARD.md", "curves.json", "log.txt", "predictions.safetensors", "provenance.json"),
-    *("results.json", "split.safetensors", "summary.png", "unlearned.safetensors"),
+    *("references-.safetensors", "results.json", "split.safetensors", "summary.png", "unlearned.safetensors"),
 }
 
 
@@ -62,7 +64,8 @@ def asked(places: list[str], *overrides: str, sweep: str | None = None) -> Reque
 
 
 def names(folder: Path) -> set[str]:
-    return {file.name for file in folder.iterdir()}
+    """The names of the files in a folder, without digests."""
+    return {re.sub("-[0-9a-f]{16}", "-", file.name) for file in folder.iterdir()}
 
 
 def read(folder: Path, name: str = "provenance.json") -> dict:
@@ -131,6 +134,28 @@ def test_the_card_tells_which_row_set_what_and_why(run: tuple[Request, Result]) 
     assert f"* Note: {note}\n" in card
     assert result.data["split"] in card
     assert "forget set" not in card  # the method original looks at no data
+
+
+def test_runs_share_the_file_of_their_references_and_each_of_them_keeps_it(run: tuple[Request, Result]) -> None:
+    request, result = run
+    more = [Request(request.config | {"seed": seed}, request.choices) for seed in (1, 2, 3)]
+    files = []
+    for one in more:
+        record(one, result, Notebook())
+        files += one.folder.glob("references-*")
+        if one is more[1]:
+            assert files[0].samefile(files[1])
+            files[0].write_bytes(b"other content of the same name")  # of both
+    assert not files[2].samefile(files[1])
+    whole = files[2].read_bytes()
+    record(request, result, Notebook())
+    shutil.rmtree(more[2].folder)
+    (file,) = request.folder.glob("references-*")
+    assert file.read_bytes() == whole
+    assert read(request.folder, "results.json")["files"][file.name] == hashlib.sha256(whole).hexdigest()
+    assert read(request.folder, "results.json")["files"].keys() == {
+        path.name for path in request.folder.iterdir() if path.suffix in (".safetensors", ".png")
+    }
 
 
 def test_results_are_whole_where_the_tracker_cannot_be_reached_and_are_logged_later(
@@ -305,7 +330,7 @@ def test_the_pipeline_writes_the_log_of_a_run(places: list[str]) -> None:
     first, *_, last = (folder / "log.txt").read_text().splitlines()
     assert first.endswith(f"INFO {request.command}")
     assert "INFO finished after" in last
-    broken = asked(places, "method=gradient_ascent", "method.optimizer.lr=1e30")
+    broken = asked(places, "method=gradient_ascent", "method.optimizer.lr=1e30", "method.keep=null")
     with pytest.raises(UserError):
         pipeline.run(broken)
     assert names(broken.folder) == {"FAILED", "log.txt", "provenance.json"}

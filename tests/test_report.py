@@ -72,6 +72,23 @@ def test_settings_have_tables_of_their_own(runs, capsys):
     assert titles[2] in capsys.readouterr().out
 
 
+def test_trials_are_never_in_a_table_of_results(runs, capsys):
+    root = runs(*(result(v, s, config={"trial": n}) for v, s, n in ((0.1, 0, None), (0.9, 1, 8), (0.7, 2, 4))))
+    assert main([str(root)]) == 0
+    page = (root / "report.md").read_text()
+    assert [line[3:] for line in page.splitlines() if line.startswith("## ")] == [
+        "digits · small_cnn · class (classes=[3])",
+        "trial: digits · small_cnn · class (classes=[3])",
+    ]
+    rows = [line for line in page.splitlines() if line.startswith("| ssd")]
+    assert [(row.split(" | ")[0], row.split(" | ")[1]) for row in rows] == [
+        ("| ssd", "0.100"),
+        ("| ssd trial=4", "0.700"),
+        ("| ssd trial=8", "0.900"),
+    ]
+    assert "trial: digits" in capsys.readouterr().out
+
+
 def test_failed_metrics_are_shown_and_never_imputed(runs, capsys):
     def with_attack(seed, auc):
         found = result(0.1, seed, method="scrub")

@@ -89,8 +89,8 @@ def test_without_rewind_scrub_sees_no_validation_sample(tiny: Tiny) -> None:
         next(method.look("validation"))
 
 
-@pytest.mark.parametrize("counts", [{"msteps": 2, "forget_steps": 5}, {"msteps": None}])
-def test_maximising_is_counted_in_passes_or_in_steps(tiny: Tiny, counts: dict) -> None:
+@pytest.mark.parametrize("counts", [{"msteps": 2, "forget_until": 5}, {"msteps": None}])
+def test_maximising_is_counted_in_passes_or_ends_at_a_step(tiny: Tiny, counts: dict) -> None:
     with pytest.raises(UserError) as raised:
         Scrub(tiny.model, optimizer=SGD, **counts)
     assert (raised.value.key, raised.value.kind) == ("method.msteps", "conflict")

@@ -179,6 +179,16 @@ def test_assd_dampens_above_the_percentile_and_zeroes_what_only_the_forget_set_n
     assert method.model.weight.flatten().tolist() == pytest.approx([1, 1, 1 / 3, 1 / 8, 0, 1])
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(("alpha", "share"), [(2.0, 0.5), (3.9, 0.5), (4.0, 0.25), (5.0, 0.25)])
+def test_the_share_of_dampened_weights_and_the_largest_useful_alpha_are_told(alpha: float, share: float) -> None:
+    """Ratios 4, 1, 0 / 0 and 3 / 0: the last is above any alpha, and the others are not from 4 on."""
+    method = observed(SSD(ones(4), alpha=alpha, reference="retain"), [4.0, 1.0, 0.0, 3.0], [1.0, 1.0, 0.0, 0.0], (1, 1))
+    method.edit()
+    found = {name: torch.stack(values).tolist() for name, values in method.curves.items()}
+    assert found == {"alpha_bound": [4.0], "dampened_share": [share]}
+
+
 def test_assd_chooses_the_percentile_by_itself() -> None:
     # 10 of 100 samples: p = 100 - ln 11 = 97.602105. Of 81 ratios it is at position 78.081684, between 7 and 8.
     method = observed(ASSD(ones(81)), [0.0] * 78 + [7.0, 8.0, 9.0], [1.0] * 81, (10, 90))

@@ -8,8 +8,8 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
-from tests.by_hand import FORGET, LR, RETAIN, SGD, W, check_options, close, fresh_weight, gradient
-from tests.conftest import Tiny
+from tests.by_hand import FORGET, LR, RETAIN, SGD, W, check_options, close, fresh_weight, given, gradient, probabilities
+from tests.conftest import Tiny, composed
 from unlearning.addons.l1 import L1
 from unlearning.addons.saliency import Saliency
 from unlearning.errors import UserError
@@ -89,31 +89,21 @@ def test_scrub_alternates_and_then_only_retains(tiny: Tiny) -> None:
     assert seen == ["forget", "retain", "forget", "retain", "retain"]
 
 
-def scrub_steps(tiny: Tiny, **options: object) -> str:
-    """The first letter of the stream of each step that SCRUB takes."""
-    method = Scrub(tiny.model, optimizer=SGD, msteps=None, **options)
-    seen = []
-    take = method.training_step
-    method.training_step = lambda batch, batch_idx: seen.append("".join(batch)[0]) or take(batch, batch_idx)
-    tiny.fit(method)
-    assert len(method.curves["forget_loss"]) == seen.count("f")
-    return "".join(seen)
+class Noted(Scrub):
+    """Keeps the phase and the rate of each step."""
+
+    def after_step(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
+        self.__dict__.setdefault("steps", []).append((self.phase.name, optimizer.param_groups[0]["lr"]))
 
 
 def test_the_schedule_of_scrub_stands_still_in_the_maximising_passes(tiny: Tiny) -> None:
     """One step a pass and a tenth of the rate from the second epoch on: a maximising step at the old rate opens it."""
-    rates = []
-
-    class Noted(Scrub):
-        def after_step(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
-            rates.append((self.phase.name, optimizer.param_groups[0]["lr"]))
-
     schedule = functools.partial(multistep, milestones=[1], gamma=0.1)
     method = Noted(tiny.model, optimizer=SGD, schedule=schedule, msteps=2, epochs=3)
     tiny.fit(method)
     assert method.steps_per_epoch == 1
     first, later = pytest.approx(LR), pytest.approx(0.1 * LR)
-    assert rates == [
+    assert method.steps == [
         ("maximise", first),
         ("minimise", first),
         ("maximise", later),
@@ -123,38 +113,61 @@ def test_the_schedule_of_scrub_stands_still_in_the_maximising_passes(tiny: Tiny)
 
 
 @pytest.mark.parametrize(
-    ("forget_steps", "expected"),
+    ("forget_until", "expected"),
     [
         (1, "f rr rr rr"),
-        (3, "f rr f rr f rr"),
-        (4, "ff rr ff rr rr"),  # two of three shares of 4 / 3, rounded up
-        (8, "fff rr fff rr ff rr"),  # the third step of a pass starts the forget set again
+        (3, "f rr rr rr"),  # the second epoch begins when three steps are taken
+        (4, "f rr f rr rr"),
+        (7, "f rr f rr f rr"),
+        (99, "f rr f rr f rr"),
     ],
 )
-def test_scrub_takes_so_many_forget_steps(tiny: Tiny, forget_steps: int, expected: str) -> None:
-    """Each stream is two batches of one sample."""
-    assert scrub_steps(tiny, forget_steps=forget_steps, epochs=3, batch_size=1) == expected.replace(" ", "")
+def test_scrub_maximises_in_epochs_that_begin_before_a_step_of_either_kind(
+    tiny: Tiny, forget_until: int, expected: str
+) -> None:
+    """One forget batch and two retain batches."""
+    options = {"msteps": None, "forget_until": forget_until, "batch_size": 1, "forget_batch_size": 2}
+    method = Noted(tiny.model, optimizer=SGD, epochs=3, addons=[L1(1e-9)], **options)  # which asks for the passes
+    tiny.fit(method)
+    steps = "".join({"maximise": "f", "minimise": "r"}[name] for name, _ in method.steps)
+    assert steps == expected.replace(" ", "")
 
 
-def test_scrub_reaches_the_benchmarks_forget_steps_with_one_batch_of_known_samples(tiny: Tiny) -> None:
-    """100 known samples are one batch of 512, seen in each of 10 shares of 100 / 11 steps, rounded up."""
-    copies = torch.cat([torch.arange(4), torch.arange(98) % 2])  # 50 times each sample of the forget set
-    labels, ids = tiny.data.labels[copies], torch.arange(len(copies))
-    tiny.data = replace(tiny.data, inputs=tiny.data.inputs[copies], labels=labels, train=ids)
-    tiny.split = replace(tiny.split, train=ids, forget=ids[copies < 2])
-    assert len(tiny.split.forget) == 100
-    found = scrub_steps(tiny, forget_steps=100, epochs=11, batch_size=512)
-    assert found == ("f" * 10 + "r") * 10 + "r"
+def test_the_schedule_goes_on_in_passes_that_open_the_epochs_before_a_step(tiny: Tiny) -> None:
+    """In f rr f rr rr the rate rises over half of the eight steps and falls by a line to zero after ten."""
+    options = {"msteps": None, "forget_until": 4, "batch_size": 1, "forget_batch_size": 2, "epochs": 3}
+    method = Noted(tiny.model, optimizer=SGD, schedule=functools.partial(linear, horizon=1.25, warmup=0.5), **options)
+    tiny.fit(method)
+    rates = [LR * min(1, (step + 1) / 4) * (1 - step / 10) for step in range(8)]
+    assert [rate for _, rate in method.steps] == pytest.approx(rates)
 
 
-def test_scrub_of_whole_passes_is_the_same_counted_in_steps() -> None:
-    weights = []
-    for options in ({"msteps": 2}, {"msteps": None, "forget_steps": 4}):
-        tiny = Tiny()
-        torch.manual_seed(0)
-        tiny.fit(Scrub(tiny.model, optimizer=SGD, epochs=3, batch_size=1, **options))
-        weights.append(tiny.weight.tolist())
-    assert weights[0] == weights[1]
+@pytest.mark.parametrize(("known", "maximising"), [(100, 2), (1000, 4), (5000, 20)])
+def test_scrub_takes_as_few_maximising_steps_as_the_corrective_benchmark(
+    tiny: Tiny, known: int, maximising: int
+) -> None:
+    """Of 45,000 samples in batches of 512: two passes of 1, 2 and 10, as the retain passes have 88, 86 and 79 steps."""
+    node = composed("dataset=cifar10", "model=resnet9", "scenario=poison", "method=scrub")[0]["method"]
+    names = ("epochs", "batch_size", "forget_batch_size", "msteps", "forget_until")
+    ids = torch.arange(45_000)
+    tiny.split = replace(tiny.split, forget=ids[:known], retain=ids[known:])
+    tiny.data = replace(tiny.data, labels=ids % 2)
+    method = Scrub(tiny.model, **{name: node[name] for name in names})
+    data = given(tiny, method)
+    steps = [(phase.name, phase.passes * data.steps(phase.feed)) for phase in method.phases()]
+    assert sum(count for name, count in steps if name == "maximise") == maximising
+    assert sum(count for name, count in steps if name == "minimise") == 11 * -(-(45_000 - known) // 512)
+
+
+def test_scrub_of_the_corrective_benchmark_ascends_on_the_whole_loss(tiny: Tiny) -> None:
+    """At the teacher the divergence has no gradient, and the cross-entropy's is there from the first step on."""
+    options = {"gamma": 2.0, "alpha": 0.5, "temperature": 3.0, "epochs": 1, "msteps": 1, "maximise": "loss"}
+    method = Scrub(tiny.model, optimizer=SGD, **options)
+    tiny.fit(method)
+    after = W + LR * 2.0 * gradient(W, *FORGET)
+    x, y = RETAIN
+    away = 0.5 * 3.0 * ((probabilities(after, x, 3.0) - probabilities(W, x, 3.0)) * x[:, None]).mean(0)
+    close(tiny, after - LR * (2.0 * gradient(after, x, y) + away))
 
 
 def test_original_is_the_identity(tiny: Tiny) -> None:

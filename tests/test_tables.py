@@ -123,8 +123,8 @@ def nodes() -> dict[str, dict[str, Any]]:
 
 def test_the_command_line_wins_over_the_tables() -> None:
     method = composed("method=ssd", "method.lam=0.25")[0]["method"]
-    (row,) = rows_for("ssd", "digits", "small_cnn", "class")
-    assert flat(method) | {"lam": 0.25} | flat(row.set) == flat(method)
+    rows = settings(rows_for("ssd", "digits", "small_cnn", "class"))
+    assert flat(method) | {"lam": 0.25} | flat(rows) == flat(method)
     assert composed("method=ssd", "method.alpha=0.25")[0]["method"]["alpha"] == 0.25
 
 
@@ -199,7 +199,7 @@ def test_each_setting_that_a_table_decided_is_told_with_its_row() -> None:
         (["method.optimizer={lr: 0.1}"], {"method.optimizer.lr"}),
         (["method.optimizer={weight_decay: 0.0}"], set()),
         (["optimizer@method=sgd"], {"method.optimizer.lr"}),
-        (["table@method=none"], {"method.batch_size", "method.epochs", "method.optimizer.lr"}),
+        (["table@method=none"], {"method.batch_size", "method.epochs", "method.keep", "method.optimizer.lr"}),
         (["trainer.threads=1"], {"trainer.threads"}),
         (["method.epochs=3", "seed=1", "scenario=class"], {"method.epochs"}),
     ],

@@ -66,6 +66,9 @@ def test_a_table_of_the_users_own(tmp_path: Path) -> None:
         ({}, "late\nyes\nno\n", "dataset.root", "file"),  # no feature
         ({}, "a,late\n1,yes\n2,no\n", "split.test", "value"),  # too few rows to hold out a fifth of each class
         ({}, 'a,late\n1,"yes\n', "dataset.root", "file"),  # an open quotation
+        ({"drop": ["late"]}, None, "dataset.drop", "conflict"),
+        ({}, ",a,late\n0,1,yes\n1,2,no\n", "dataset.root", "file"),  # row numbers
+        ({}, f"a,late\n{10**20},yes\n{10**21},no\n{10**22},no\n", "dataset.words", "value"),  # beyond 64 bits
     ],
 )
 def test_a_table_that_cannot_be_used_names_the_setting(

@@ -68,8 +68,8 @@ def test_a_one_shot_method_edits_in_the_precision_of_the_trainer(places: list[st
     """The step is linear in its scale, to double precision, whether the look at the data was made before or not."""
 
     def weights(alpha: float) -> torch.Tensor:
-        words = ["dataset=wine", "method=wood_fisher", f"method.alpha={alpha}", "trainer.precision=64-true"]
-        words += ["pretrain.epochs=1", "retrained=false", "tracking=none", *places]
+        words = ["dataset=wine", "method=wood_fisher", f"method.alpha={alpha}", "method.keep=null"]
+        words += ["trainer.precision=64-true", "pretrain.epochs=1", "retrained=false", "tracking=none", *places]
         state = load_file(folder_of(words) / "unlearned.safetensors")
         return torch.cat([tensor.flatten() for tensor in state.values()])
 

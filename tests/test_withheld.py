@@ -115,12 +115,19 @@ def test_what_a_method_may_not_see_changes_nothing(
     assert check(job, method, {}, monkeypatch) == (name == "original")
 
 
-@pytest.mark.parametrize("addon", names("addon"))
+@pytest.mark.parametrize(
+    "addon",
+    [
+        pytest.param(name, marks=() if name in ("saliency", "prob", "sam") else pytest.mark.slow)
+        for name in names("addon")
+    ],
+)
 def test_what_a_method_and_its_addon_may_not_see_changes_nothing(
     addon: str, jobs: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The method is the one that may see least of those that can carry the add-on."""
-    node = choice("addon", addon)[addon] | ({"epochs": 1} if addon in ("prune_imp", "prune_omp") else {})
+    fewer = {"prune_imp": {"epochs": 1}, "prune_omp": {"epochs": 1}, "saliency_batch": {"of": "loss"}}
+    node = choice("addon", addon)[addon] | fewer.get(addon, {})
     needs_labels = addon == "label_smoothing" or "retain" in target_of(node, "addon").needs
     method = spec_of("neggrad_plus" if needs_labels else "jit")
     assert not check(jobs["subclass"], method, specs({addon: node}, "addon"), monkeypatch)

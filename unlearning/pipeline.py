@@ -63,7 +63,7 @@ def results(job: Job, access: Mapping[str, str]) -> Result:
     made["unlearned"] = unlearned = lab.unlearn(problem, job.method, job.addons, start, job.seed, job.again)
     models = {name: job.model(trained) for name, trained in made.items()}
     untrained = lab.untrained(problem) if job.needs("untrained") else None
-    weights = state_digest(unlearned.network.state_dict())
+    weights, original = (state_digest(network.state_dict()) for network in (unlearned.network, start))
     found = evaluate(problem, job.metrics, models, untrained)
     log.info("evaluated: %s", ", ".join(models))
     return Result(
@@ -71,9 +71,11 @@ def results(job: Job, access: Mapping[str, str]) -> Result:
         cost=unlearned.cost,
         access=access,
         sizes={name: len(ids) for name, ids in split.sets.items()},
+        requested=job.requested,
         data={"dataset": problem.data.digest, "split": split.digest},
         weights=weights,
-        unchanged=weights == state_digest(start.state_dict()),
+        original_weights=original,
+        unchanged=weights == original,
         curves=unlearned.curves,
         dataset=problem.data,
     )

@@ -1,4 +1,7 @@
-"""Learning-rate schedules, stepped after every optimiser step: ``schedule(optimizer, steps_per_epoch, epochs)``."""
+"""Learning-rate schedules, stepped after every optimiser step: ``schedule(optimizer, steps_per_epoch, epochs)``.
+
+Epochs may differ in their steps, of which there are then ``steps_per_epoch`` on average.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -7,12 +10,12 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from .types import NonNegative, Positive, Probability
 
-Schedule = Callable[[Optimizer, int, int], LRScheduler]
+Schedule = Callable[[Optimizer, float, int], LRScheduler]
 
 
 def multistep(
     optimizer: Optimizer,
-    steps_per_epoch: int,
+    steps_per_epoch: float,
     epochs: int,
     milestones: Sequence[float],
     gamma: Positive = 0.1,
@@ -30,15 +33,15 @@ def multistep(
 
 
 def one_cycle(
-    optimizer: Optimizer, steps_per_epoch: int, epochs: int, max_lr: Positive, pct_start: Probability = 0.3
+    optimizer: Optimizer, steps_per_epoch: float, epochs: int, max_lr: Positive, pct_start: Probability = 0.3
 ) -> LRScheduler:
     """One cycle of rising and falling rate (Smith, 2018) over the whole training; it rises for ``pct_start`` of it."""
-    return OneCycleLR(optimizer, max_lr, total_steps=steps_per_epoch * epochs + 1, pct_start=pct_start)
+    return OneCycleLR(optimizer, max_lr, total_steps=round(steps_per_epoch * epochs) + 1, pct_start=pct_start)
 
 
 def linear(
     optimizer: Optimizer,
-    steps_per_epoch: int,
+    steps_per_epoch: float,
     epochs: int,
     horizon: Positive = 1.25,
     warmup: Probability = 0.01,

@@ -144,7 +144,9 @@ def job(composed: DictConfig) -> None:
     outcome: dict[str, Any] = {"job": state.job.num}
     try:
         folder = execute(request_of(composed, sweep))
-        say(f"{name}: {one_line(json.loads((folder / 'results.json').read_text()))}")
+        results = json.loads((folder / "results.json").read_text())
+        for line in (one_line(results), *(f"note: {note}" for note in results["notes"])):
+            say(f"{name}: {line}")
         outcome |= {"run": str(folder)}
     except Exception as error:  # the failure is listed at the end and decides the exit code
         if isinstance(error, (UserError, *COMPOSITION_ERRORS)):

@@ -146,6 +146,10 @@ class Steps(Protocol):
         """The streams that every step draws from."""
 
     @property
+    def labelled(self) -> bool:
+        """Whether its batches have labels."""
+
+    @property
     def smooths(self) -> bool:
         """Whether a loss of the method has labels that can be smoothed."""
 
@@ -154,6 +158,9 @@ class Steps(Protocol):
 
     def free(self) -> dict[nn.Parameter, Tensor]:
         """Where each trainable parameter may change, bool in its shape."""
+
+    def split_gradients(self, losses: dict[str, Tensor]) -> Gradients:
+        """The gradient of each loss, averaged over processes."""
 
     def combined(self, gradients: Gradients) -> Tensor:
         """The weighted sum of gradients by stream."""

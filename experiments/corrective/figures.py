@@ -158,11 +158,12 @@ def known_part(run: Run) -> float:
 def by_setting(runs: Iterable[Run]) -> dict[str, list[Run]]:
     """The finished runs with manipulated samples, by data set, model, scenario and the number of these samples.
 
+    Trials are left out.
     Raises ``UserError`` where there is none.
     """
     found: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
-        if run.state == "done" and known_part(run):
+        if run.state == "done" and known_part(run) and "trial" not in run.config:
             names = " · ".join(run.choices[group] for group in ("dataset", "model", "scenario"))
             found[f"{names} · m={run.result['sizes']['manipulated']}"].append(run)
     if not found:

@@ -20,6 +20,9 @@ sweep method=potion $rhos method.measure=cross_entropy method.importance=per_sam
 sweep method=potion $rhos method.measure=norm method.importance=batch method.order=shuffled,by_class
 sweep method=bad_teacher method.optimizer.lr=1e-3,3e-4,3e-3 method.epochs=5,1,2,10
 sweep method=scrub method.alpha=0.5,0.001,0.05,5 method.msteps=3,1,5 method.forget_batch_size=8,64
+sweep method=scrub method.alpha=0.5,0.001,0.05,5 method.maximise=loss method.msteps=null method.forget_until=20 method.epochs=11 \
+    method.forget_batch_size=64 optimizer@method=sgd method.optimizer.lr=1e-2,2.5e-3,4e-2 method.optimizer.momentum=0.9 \
+    method.optimizer.weight_decay=5e-4 schedule@method=linear # the benchmark's form, a tenth of whose steps are before step 20
 sweep method=ssd method.alpha=1,2,5,10,20,50 method.lam=1,0.1
 sweep method=influence_filter method.threshold=0.3,0.1,0.2,0.5,0.7,0.9
 python -m unlearning.report "$out/multirun" --out "$out" --metrics corrective/acc_seen,val/acc,corrective/acc_retain

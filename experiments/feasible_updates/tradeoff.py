@@ -26,6 +26,7 @@ PRICES = ("retain/acc", "test/acc", "distance/fidelity_forget", "mia/svc_entropy
 RATE, WEIGHT, RUA = "method.optimizer.lr", "method.forget_weight", "forget/rua"
 USUAL = 0.05  # the paper's forget weight
 OBJECTIVES = ("neggrad_plus", "random_label")
+FOCUSING = ("focus", "prob")
 Line = Mapping[int, Mapping[float, Run]]  # by seed and rate
 
 
@@ -44,6 +45,7 @@ def lines(runs: Sequence[Run]) -> dict[tuple[str, str], dict[str, Line]]:
         objective, weight = run.choices["method"], run.config[WEIGHT]
         name = run.method.removeprefix(objective).lstrip("+") or "plain"
         name += f", forget weight {weight:g}" if weight != USUAL else ""
+        name += ", rho weighs old" if "old" in {run.config.get(f"addon.{one}.rho_weighs") for one in FOCUSING} else ""
         name += " by tensor" if run.config.get("addon.opt.scope") == "tensor" else ""
         found[run.place, objective][name].setdefault(run.config["seed"], {})[run.config[RATE]] = run
     drawn = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -34,6 +35,12 @@ COMMON = (
 def settings(*overrides: str) -> dict[str, Any]:
     """The configuration of the benchmark's common command line and further overrides."""
     return composed(*COMMON, *overrides)[0]
+
+
+def unguarded(method: Mapping[str, Any]) -> dict[str, Any]:
+    """A method's configuration without the guard, which no floor has."""
+    parts = {name: part for name, part in method.items() if name != "keep"}
+    return {name: unguarded(part) if isinstance(part, dict) else part for name, part in parts.items()}
 
 
 def synthetic(train: int, held_out: int = 0, augmented: bool = True) -> Dataset:
@@ -70,7 +77,8 @@ class Bench:
         """A new method around a copy of the network, as its configuration says; of ``scrub+r`` the part before +."""
         config = settings(f"method={name.partition('+')[0]}", *overrides)
         addons = specs(config["addon"], "addon")
-        return self.lab.method(self.problem, Spec("method", config["method"]), addons, copy.deepcopy(self.network))
+        method = Spec("method", unguarded(config["method"]))
+        return self.lab.method(self.problem, method, addons, copy.deepcopy(self.network))
 
     def datamodule(self) -> UnlearningData:
         """The data as Lightning sees it."""

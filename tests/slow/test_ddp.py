@@ -125,7 +125,7 @@ def test_processes_share_a_batch(method: list[str], forward: dict[str, int], roo
     assert both["cost"]["cost/forward"] == pytest.approx(expected, abs=3)
 
 
-EVEN = ["scenario.count=100", "split.validation=0.11", "retrained=false", "trainer.precision=64-true"]
+EVEN = ["scenario.count=100", "split.validation=0.11", "split.test=0.2", "retrained=false", "trainer.precision=64-true"]
 STEPS = ["method.epochs=2", "method.batch_norm=eval"]
 TWO_CLASSES = ["dataset=wine", "dataset.name=breast_cancer", "scenario=random"]  # of two classes one label is wrong
 
@@ -176,7 +176,7 @@ def test_training_in_two_processes_makes_other_weights_under_another_key(root: P
 
 def test_processes_share_the_images_with_the_trigger(root: Path) -> None:
     """Each process predicts a part of the samples; gathered, they equal the predictions of one process."""
-    words = ["scenario=poison", "method=original"]
+    words = ["scenario=poison", "scenario.count=100", "method=original", "split.validation=0.1", "split.test=0.2"]
     trained = together(root, *words)
     checkpoint = f"pretrain.checkpoint={weights_of(root, trained)}"  # one model for both
     both, one = together(root, *words, checkpoint), alone(root, *words, checkpoint)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..runtime.common_random import CommonRandom
-from .focus import Focus, Memory
+from .focus import Focus, Rho, Weighs
 
 
 class Bernoulli(Focus):
@@ -17,14 +17,13 @@ class Bernoulli(Focus):
     The factor is ``m ~ Bernoulli(w)`` of the focus vector ``w`` (see ``Focus``), the same in all processes.
 
     Args:
-        rho: as in ``Focus``.
-        centred: as in ``Focus``.
+        rho, rho_weighs, centred: as in ``Focus``.
     """
 
     name = "bernoulli"
 
-    def __init__(self, rho: Memory = 0.9, centred: bool = False) -> None:
-        super().__init__(rho, centred)
+    def __init__(self, rho: Rho = 0.9, rho_weighs: Weighs = "new", centred: bool = False) -> None:
+        super().__init__(rho, rho_weighs, centred)
         self.random = CommonRandom(self.name)
 
     def weighed(self, w: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..types import NonNegative
-from .focus import Focus, Memory
+from .focus import Focus, Rho, Weighs
 
 
 class Focal(Focus):
@@ -15,14 +15,15 @@ class Focal(Focus):
 
     Args:
         power: k; 1 is ``Focus``, 0 leaves the step as it is.
-        rho: as in ``Focus``.
-        centred: as in ``Focus``.
+        rho, rho_weighs, centred: as in ``Focus``.
     """
 
     name = "focal"
 
-    def __init__(self, power: NonNegative = 5.0, rho: Memory = 0.9, centred: bool = False) -> None:
-        super().__init__(rho, centred)
+    def __init__(
+        self, power: NonNegative = 5.0, rho: Rho = 0.9, rho_weighs: Weighs = "new", centred: bool = False
+    ) -> None:
+        super().__init__(rho, rho_weighs, centred)
         self.power = power
 
     def weighed(self, w: Tensor) -> Tensor:

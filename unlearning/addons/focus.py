@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import sqrt
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge, Lt
@@ -12,7 +12,8 @@ from torch import Tensor
 from ..types import Steps
 from .coordinates import CoordinateFactors
 
-Memory = Annotated[float, Ge(0), Lt(1)]  # memory of a running mean; must be below 1
+Rho = Annotated[float, Ge(0), Lt(1)]
+Weighs = Literal["new", "old"]
 
 
 class Focus(CoordinateFactors):
@@ -22,21 +23,25 @@ class Focus(CoordinateFactors):
 
         w = p q + (1 - p) (1 - q),  p = Phi(z_u),  q = Phi(z_c),  z = g / sqrt(V + 1e-8)
 
-    with Phi the standard normal distribution and V a running second moment, ``V <- rho V + (1 - rho) g^2`` from 0.
-    With ``Phi(z) = (1 + erf(z / sqrt 2)) / 2`` that is ``w = (1 + erf(z_u / sqrt 2) erf(z_c / sqrt 2)) / 2``.
+    with Phi the standard normal distribution and V a running second moment, ``(1 - rho) g^2`` at the first step. In
+    the authors' code ``rho`` then weighs the new gradient, ``V <- rho g^2 + (1 - rho) V``, so that with 0.9 V is little
+    more than the latest ``g^2``; with ``rho_weighs="old"`` it is a memory, ``V <- (1 - rho) g^2 + rho V``. As
+    ``Phi(z) = (1 + erf(z / sqrt 2)) / 2``, ``w = (1 + erf(z_u / sqrt 2) erf(z_c / sqrt 2)) / 2``.
 
     Curves beyond those of ``CoordinateFactors``: ``w_mean``, and the histogram of w as ``w_0.0`` ... ``w_0.9``, the
     share of the coordinates from that value to a tenth above.
 
     Args:
-        rho: memory of the running moment, in [0, 1).
-        centred: V is the running variance, which is the second moment minus the square of a running mean.
+        rho: see above.
+        rho_weighs: the new squared gradient, or the old moment; see above.
+        centred: V is the running variance, which is the second moment minus the square of a running mean, and that has
+            the same weights.
     """
 
     name = "focus"
 
-    def __init__(self, rho: Memory = 0.9, centred: bool = False) -> None:
-        self.rho, self.centred = rho, centred
+    def __init__(self, rho: Rho = 0.9, rho_weighs: Weighs = "new", centred: bool = False) -> None:
+        self.rho, self.rho_weighs, self.centred = rho, rho_weighs, centred
         self.moments: dict[str, Tensor] = {}  # "forget" and "retain"; centred, also "forget_mean" and "retain_mean"
         self.w = torch.empty(0)
 
@@ -55,9 +60,10 @@ class Focus(CoordinateFactors):
 
     def sign_surplus(self, stream: str, gradient: Tensor) -> Tensor:
         """``2 Phi(z) - 1 = erf(z / sqrt 2)``, the probability of a positive sign minus that of a negative one; (n,)."""
-        second = self.running(stream, gradient).mul_(self.rho).addcmul_(gradient, gradient, value=1 - self.rho)
+        new = self.rho if self.rho_weighs == "new" and stream in self.moments else 1 - self.rho
+        second = self.running(stream, gradient).mul_(1 - new).addcmul_(gradient, gradient, value=new)
         if self.centred:
-            mean = self.running(f"{stream}_mean", gradient).lerp_(gradient, 1 - self.rho)
+            mean = self.running(f"{stream}_mean", gradient).lerp_(gradient, new)
             second = second.addcmul(mean, mean, value=-1).clamp_min_(0.0)
         return second.add(1e-8).rsqrt_().mul_(gradient).mul_(1 / sqrt(2)).erf_()
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..types import Steps
 from .coordinates import facts_of
-from .focus import Focus, Memory
+from .focus import Focus, Rho, Weighs
 from .opt import Scope, require_both_weights, searched
 
 
@@ -21,14 +21,15 @@ class FocusOpt(Focus):
 
     Args:
         scope: of the search; see ``Opt``.
-        rho: as in ``Focus``.
-        centred: as in ``Focus``.
+        rho, rho_weighs, centred: as in ``Focus``.
     """
 
     name = "focus_opt"
 
-    def __init__(self, scope: Scope = "global", rho: Memory = 0.9, centred: bool = False) -> None:
-        super().__init__(rho, centred)
+    def __init__(
+        self, scope: Scope = "global", rho: Rho = 0.9, rho_weighs: Weighs = "new", centred: bool = False
+    ) -> None:
+        super().__init__(rho, rho_weighs, centred)
         self.scope = scope
         self.search: dict[str, Tensor] = {}  # scalars of the latest search, by curve
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from ..gradients.vectors import parts, trainable
 from ..types import Gradients, Steps
 from .base import Addon
+
+Hold = Literal["weights", "gradients"]
 
 
 class Holder(Addon):
@@ -16,12 +20,17 @@ class Holder(Addon):
     A subclass sets ``frozen``, bool, and ``values``, at which the frozen weights are held: vectors (n,) over the
     trainable parameters. The gradient of a frozen weight is zero; after every optimiser step its value is restored and
     its momentum, which weight decay may have built up, is cleared. Checkpoints hold both vectors.
+
+    Args:
+        hold: ``weights``, as above; or no more than their ``gradients``, so that momentum, that of Adam too, and weight
+            decay go on moving them, as in the feasible updates code.
     """
 
     holds = True
     MOMENTA = ("momentum_buffer", "exp_avg")  # first moments, as torch's optimisers call them
 
-    def __init__(self) -> None:
+    def __init__(self, hold: Hold = "weights") -> None:
+        self.hold = hold
         self.frozen: Tensor | None = None
         self.values: Tensor | None = None
 
@@ -41,6 +50,8 @@ class Holder(Addon):
         return combined.masked_fill(self.held()[0], 0.0)
 
     def after_step(self, method: Steps, optimizer: torch.optim.Optimizer) -> None:
+        if self.hold == "gradients":
+            return
         parameters = trainable(method.model)
         masks, values = (parts(vector, parameters) for vector in self.held())
         for parameter, frozen, value in zip(parameters, masks, values, strict=True):

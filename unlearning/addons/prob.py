@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..types import Probability
-from .focus import Focus, Memory
+from .focus import Focus, Rho, Weighs
 
 
 class Prob(Focus):
@@ -15,14 +15,15 @@ class Prob(Focus):
 
     Args:
         tau: the threshold: a probability, not a quantile.
-        rho: as in ``Focus``.
-        centred: as in ``Focus``.
+        rho, rho_weighs, centred: as in ``Focus``.
     """
 
     name = "prob"
 
-    def __init__(self, tau: Probability = 0.3, rho: Memory = 0.9, centred: bool = False) -> None:
-        super().__init__(rho, centred)
+    def __init__(
+        self, tau: Probability = 0.3, rho: Rho = 0.9, rho_weighs: Weighs = "new", centred: bool = False
+    ) -> None:
+        super().__init__(rho, rho_weighs, centred)
         self.tau = tau
 
     def weighed(self, w: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from ..errors import UserError
 from ..gradients.vectors import flatten, smallest, trainable, weights_of
 from ..types import Fraction, Steps
-from .holder import Holder
+from .holder import Hold, Holder
 
 
 class Saliency(Holder):
@@ -22,13 +22,14 @@ class Saliency(Holder):
 
     Args:
         keep: the share of the weights that may change.
+        hold: as in ``Holder``; with ``gradients`` the others need not stay bit-equal.
     """
 
     looks = ("forget",)
     sees_labels = True
 
-    def __init__(self, keep: Fraction = 0.5) -> None:
-        super().__init__()
+    def __init__(self, keep: Fraction = 0.5, hold: Hold = "weights") -> None:
+        super().__init__(hold)
         self.keep = keep
 
     def check(self, method: Steps) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ..metrics.directions import MEAN_OVER, Direction
 
@@ -12,6 +13,17 @@ TAUGHT = (
     "the retain set holds manipulated samples that are not known: retain/acc and the gaps use the labels as taught, "
     "corrective/... uses the correct labels"
 )
+
+
+def trial_mark(config: Mapping[str, Any]) -> str:
+    """What stands before the title of a run that is a trial, wherever its numbers are shown; else nothing."""
+    return "" if config.get("trial") is None else "trial: "
+
+
+def honoured(results: Mapping[str, Any]) -> list[str]:
+    """A line on how much of what the user of an own model asked to forget was forgotten; none for other runs."""
+    requested = results.get("requested")
+    return [] if requested is None else [f"forgotten: {results['sizes']['forget']:,} of {requested:,} requested"]
 
 
 def mean_gap(names: Iterable[str]) -> str:

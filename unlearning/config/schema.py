@@ -15,6 +15,7 @@ from ..errors import UserError
 from ..runtime.processes import processes
 from ..runtime.threads import threads_for
 from .messages import no_key
+from .trainer import check_trainer
 
 
 @dataclass
@@ -75,7 +76,7 @@ def plain(config: Any, overrides: Sequence[str] = ()) -> dict[str, Any]:
     The trainer holds the threads of each process, and the number of processes.
 
     ``overrides`` are the settings of the command line. Raises ``UserError`` for a top-level key that does not exist,
-    and for a seed, a trial or a path that cannot be one.
+    and for a seed, a trial, a path or a setting of the trainer that cannot be one.
     """
     found: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     known = {field.name: found[field.name] for field in fields(Schema)}
@@ -104,6 +105,7 @@ def plain(config: Any, overrides: Sequence[str] = ()) -> dict[str, Any]:
             key="trainer.processes",
             kind="key",
         )
+    check_trainer(trainer, trial)
     explicit = any(override.lstrip("+").startswith("trainer.threads=") for override in overrides)
     trainer |= {"threads": threads_for(trainer.get("threads"), explicit), "processes": processes(trainer)}
     return known

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import lightning as L
 import torch
@@ -15,7 +16,7 @@ from torch.utils.data import DataLoader
 from ..errors import UserError
 from ..types import Batch, Looks, Networks, Split, Task
 from .datasets import Dataset
-from .feed import STREAMS, Feed, Order, Phase
+from .feed import STREAMS, Feed, Order, Phase, Plan
 from .rows import Rows, as_is
 from .transform import Transform
 
@@ -40,19 +41,6 @@ class Fed(Protocol):
 
     @property
     def dtype(self) -> Any: ...  # torch.dtype; Lightning declares that it might be a string
-
-
-class Plan(NamedTuple):
-    """How a stream is drawn by each process."""
-
-    samples: int
-    batch_size: int
-    drops_lone: bool  # whether a last batch of one sample is left out
-
-    @property
-    def steps(self) -> int:
-        """Batches of a pass."""
-        return self.samples // self.batch_size if self.drops_lone else -(-self.samples // self.batch_size)
 
 
 class UnlearningData(L.LightningDataModule):
@@ -125,6 +113,14 @@ class UnlearningData(L.LightningDataModule):
             )
         return Plan(samples, size, feed.full_batches and samples % size == 1)
 
+    def steps(self, feed: Feed) -> int:
+        """Steps of an epoch over a feed."""
+        if isinstance(feed.steps, int):
+            return feed.steps
+        if feed.steps is None:
+            return max((self.plan(stream, feed).steps for stream in feed.streams), default=0)
+        return self.plan("forget", replace(feed, full_batches=feed.full_batches and "forget" in feed.streams)).steps
+
     @property
     def processes(self) -> int:
         """Processes of the trainer that share each batch."""
@@ -139,9 +135,9 @@ class UnlearningData(L.LightningDataModule):
             )
         loaders: dict[str, Any] = {name: self.loader(name, feed) for name in feed.streams}
         if not loaders:  # a method that makes its own inputs: its batches are numbers, which the processes share
-            return DataLoader(range((feed.steps or 0) * self.processes), batch_size=None)  # type: ignore[arg-type]
+            return DataLoader(range(self.steps(feed) * self.processes), batch_size=None)  # type: ignore[arg-type]
         if feed.steps is not None:
-            return CombinedLoader({"step": range(feed.steps)} | loaders, "max_size_cycle")
+            return CombinedLoader({"step": range(self.steps(feed))} | loaders, "max_size_cycle")
         return CombinedLoader(loaders, feed.pairing)
 
     def ordered(self, ids: Tensor, order: Order) -> Tensor:

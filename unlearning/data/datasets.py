@@ -40,10 +40,10 @@ class Dataset:
         inputs: the samples.
         labels: (N,) int64, the class numbers.
         classes: the names of the classes.
-        train, validation, test: disjoint ids.
+        train, validation, test: disjoint ids, each sorted.
         mean, std: of each channel of uint8 images, for pixels in [0, 1]. For features, those by which they were
             normalised, if there are any; float images have none.
-        crop: training augmentation: a random crop after padding by this number of pixels, at most the shorter side.
+        crop: training augmentation: a random crop after padding by this number of pixels, less than the shorter side.
         flip: training augmentation: a random horizontal flip.
         rotation: training augmentation: a random rotation by up to this number of degrees.
         superclasses: the classes of each super-class, by name or number.
@@ -52,6 +52,8 @@ class Dataset:
         clean_labels: (N,) the correct labels, where a scenario made some labels wrong.
         trigger: the mark that a scenario stamps on samples.
         triggered: (N,) bool, the samples with the trigger.
+        drawn_test: whether the test samples were drawn from the same ones as the training samples, rather than being a
+            part of their own.
 
     Raises ``UserError`` for samples of another kind, and for statistics and augmentation that do not fit the samples.
     """
@@ -74,6 +76,7 @@ class Dataset:
     clean_labels: Tensor | None = None
     trigger: Trigger | None = None
     triggered: Tensor | None = None
+    drawn_test: bool = False
 
     def __post_init__(self) -> None:
         kind, rank = self.inputs.dtype, self.inputs.ndim
@@ -90,10 +93,10 @@ class Dataset:
                     f"dataset.{option}={list(values)} must have {channels} numbers, one for each channel",
                     key=f"dataset.{option}",
                 )
-        if self.has_pixels and self.crop > min(side := tuple(self.inputs.shape[1:3])):
+        if self.has_pixels and self.crop >= min(side := tuple(self.inputs.shape[1:3])):
             raise UserError(
-                f"dataset.crop={self.crop} pads images of {side[0]} x {side[1]} pixels by more than their side, and "
-                f"crops would hold nothing of them: set at most {min(side)}",
+                f"dataset.crop={self.crop} pads images of {side[0]} x {side[1]} pixels by their side, and crops "
+                f"would hold nothing of them: set at most {min(side) - 1}",
                 key="dataset.crop",
             )
         if self.augmented and not self.has_pixels:
@@ -160,6 +163,14 @@ class Dataset:
         triggered = torch.zeros(len(self.labels), dtype=torch.bool)
         triggered[ids] = True
         return replace(self, trigger=trigger, triggered=triggered)
+
+    @property
+    def undivided(self) -> Dataset:
+        """The data set with all samples in training but those of a test part of its own."""
+        held_out = (self.validation, self.test) if self.drawn_test else (self.validation,)
+        test = self.test[:0] if self.drawn_test else self.test
+        train = torch.cat([self.train, *held_out]).sort().values
+        return replace(self, train=train, validation=self.validation[:0], test=test)
 
     def class_number(self, wanted: str | int, key: str = "scenario.classes") -> int:
         """The number of a class given by name or number, in the setting ``key``.

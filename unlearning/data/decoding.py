@@ -51,9 +51,9 @@ def list_images(folder: Path) -> list[tuple[str, Path]]:
         empty += [entry.name] * (not images)
     if others:
         suffixes = Counter(Path(name).suffix.lower() or name for name in others)
-        log.warning("%d files below %s are not images of a class: %s", len(others), folder, some_of(suffixes))
+        log.warning("Left out below %s, as no image of a class: %s", folder, some_of(suffixes))
     if empty:
-        log.warning("%d folders below %s hold no images: %s", len(empty), folder, some_of(Counter(empty)))
+        log.warning("No class below %s, as without images: %s", folder, some_of(Counter(empty)))
     return found
 
 

@@ -25,4 +25,6 @@ def digits(
     rest, held = hold_out(torch.arange(len(labels)), labels, test, seed, "test")
     train, val = hold_out(rest, labels, validation, seed, "validation")
     mean, std = (0.3053,), (0.3759,)
-    return Dataset("digits", inputs, labels, CLASSES, train, val, held, mean, std, superclasses=superclasses)
+    return Dataset(
+        "digits", inputs, labels, CLASSES, train, val, held, mean, std, superclasses=superclasses, drawn_test=True
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from torch import Tensor
 
@@ -12,7 +12,7 @@ from ..errors import UserError
 
 STREAMS = ("forget", "retain", "train", "validation")
 
-Pairing = Literal["max_size_cycle", "max_size", "min_size"]
+Pairing = Literal["max_size_cycle", "max_size"]
 Order = Literal["shuffled", "by_class", "retain_first"]
 
 
@@ -25,7 +25,7 @@ class Feed:
         looks: streams that are looked at outside the steps; also ``validation``, which no step may draw from.
         labels: whether the batches have labels.
         pairing: how streams are drawn together. ``max_size_cycle``: an epoch is a pass over the longest, and the others
-            start again; ``min_size``: over the shortest; ``max_size``: each sample once, then None.
+            start again; ``max_size``: each sample once, then None.
         batch_sizes: samples of each stream in a batch, over all processes.
         order: of the samples in a stream: ``shuffled`` anew in every epoch; ``by_class``, sorted by label; or
             ``retain_first``, those to retain before those to forget, and each of the two parts by class, or by finer
@@ -34,8 +34,9 @@ class Feed:
         augment: whether training images are augmented, where the data set has an augmentation.
         retain_share: the fraction of the retain set that is handed out, the same in every epoch.
         left_out: ids of samples that are not drawn.
-        steps: steps of an epoch, if it is not as long as its streams: these start again, or are cut short. Without
-            streams the batches are the numbers of the steps.
+        steps: steps of an epoch, if it is not as long as its streams: these start again, or are cut short. ``forget``:
+            as many as the forget set has batches, whether or not they are drawn. Without streams the batches are the
+            numbers of the steps.
         full_batches: a last batch of one sample is left out, since BatchNorm cannot train on it.
 
     Raises ``UserError`` for an order by class without labels.
@@ -50,7 +51,7 @@ class Feed:
     augment: bool = True
     retain_share: float = 1.0
     left_out: Tensor | None = None
-    steps: int | None = None
+    steps: int | Literal["forget"] | None = None
     full_batches: bool = False
 
     def __post_init__(self) -> None:
@@ -80,3 +81,16 @@ class Phase:
     passes: int = 1
     begin: Callable[[], None] | None = None
     scheduled: bool = True
+
+
+class Plan(NamedTuple):
+    """How a stream is drawn by each process."""
+
+    samples: int
+    batch_size: int
+    drops_lone: bool  # whether a last batch of one sample is left out
+
+    @property
+    def steps(self) -> int:
+        """Batches of a pass."""
+        return self.samples // self.batch_size if self.drops_lone else -(-self.samples // self.batch_size)

@@ -74,7 +74,10 @@ def image_folder(
             kind="file",
         )
     if limit is not None:
+        whole = sum(map(len, listing))
         listing = [[row for c in classes for row in [r for r in part if r[0] == c][:limit]] for part in listing]
+        if left_out := whole - sum(map(len, listing)):
+            log.warning("dataset.limit=%d leaves out %d of %d images below %s", limit, left_out, whole, top)
     rows = [row for part in listing for row in part]
     inputs = torch.from_numpy(decoded([f for _, f in rows], top, size, Path(cache)))
     labels = torch.tensor([classes.index(c) for c, _ in rows])
@@ -98,4 +101,5 @@ def image_folder(
         flip,
         rotation,
         superclasses,
+        drawn_test=len(parts) < 2,
     )

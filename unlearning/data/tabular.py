@@ -63,6 +63,18 @@ def csv(
                     key=f"dataset.{option}",
                     kind="choice",
                 )
+    if label in drop:
+        raise UserError(
+            f"dataset.drop={list(drop)} leaves out the column with the classes, {label!r}: keep that one",
+            key="dataset.drop",
+            kind="conflict",
+        )
+    if table.columns[0] == "Unnamed: 0":  # as pandas writes its row numbers, which may tell how the rows were sorted
+        raise UserError(
+            f"the first column of {file} has no name, as row numbers have: name it, or remove it from the file",
+            key="dataset.root",
+            kind="file",
+        )
     table = table.drop(columns=list(drop))
     if gaps := [column for column in table if table[column].isna().any()]:
         raise UserError(
@@ -109,7 +121,7 @@ def check_not_mixed(column: pd.Series[Any], file: Path) -> None:
 
 def check_no_unit(column: pd.Series[str], file: Path) -> None:
     """Raise a ``UserError`` where each cell of a column of words is a number with the same unit."""
-    units = column.str.extract(MEASURE, expand=False)
+    units = column.astype(str).str.extract(MEASURE, expand=False)  # whole numbers above 64 bits are objects
     if column.nunique() > 2 and units.notna().all() and units.nunique() == 1:
         raise UserError(
             f"column {column.name!r} of {file} holds numbers with something around them, such as {column.iloc[0]!r}: "
@@ -158,4 +170,4 @@ def tabular(
     std, mean = torch.std_mean(inputs[train], dim=0, correction=0)
     std[std == 0] = 1.0  # a constant column carries no information, and becomes 0
     statistics = tuple(mean.tolist()), tuple(std.tolist())
-    return Dataset(name, (inputs - mean) / std, numbers, tuple(classes), train, val, held, *statistics)
+    return Dataset(name, (inputs - mean) / std, numbers, tuple(classes), train, val, held, *statistics, drawn_test=True)

@@ -58,12 +58,6 @@ class Compute:
 
     def check(self, method: Method) -> None:
         """Raise a ``UserError`` where Lightning cannot make a method's steps as the settings want them."""
-        every = self.settings.get("accumulate_grad_batches")
-        if every is not None and not (isinstance(every, int) and every >= 1):
-            raise UserError(
-                f"trainer.accumulate_grad_batches={every} must be a whole number, at least 1",
-                key="trainer.accumulate_grad_batches",
-            )
         if method.automatic_optimization:
             return
         own = "+".join(type(part).__name__ for part in (method, *method.addons))
@@ -74,7 +68,7 @@ class Compute:
                 key="trainer.precision",
                 kind="conflict",
             )
-        for name, nothing in (("gradient_clip_val", 0), ("accumulate_grad_batches", 1)):
+        for name, nothing in (("gradient_clip_val", None), ("accumulate_grad_batches", 1)):
             if self.settings.get(name) not in (None, nothing):
                 raise UserError(
                     f"{own} takes its own optimiser steps, so trainer.{name}={self.settings[name]} cannot be used: "

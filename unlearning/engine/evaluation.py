@@ -38,9 +38,11 @@ class Result:
     directions: Mapping[str, str]  # how each metric is read
     failed: Mapping[str, str]  # why a metric has no value, by model and metric
     sizes: Mapping[str, int]  # samples in each index set
+    requested: int | None  # as in ``Job``
     data: Mapping[str, str]  # digests of data and split
     weights: str  # digest of the unlearned weights
-    unchanged: bool  # the unlearned weights are bit-equal to the original's
+    original_weights: str  # digest of the original's
+    unchanged: bool  # the two digests are equal
     curves: Curves  # of the unlearning
     evidence: Mapping[str, Evidence]  # by model: for figures and files
     dataset: Dataset

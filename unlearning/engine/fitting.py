@@ -60,10 +60,7 @@ def fit(
     Raises ``UserError`` for a method that diverged.
     """
     L.seed_everything(seed, verbose=False)
-    data = UnlearningData(
-        problem.data, problem.split, problem.task, networks, predict_batch_size=compute.predict_batch_size
-    )
-    method.data = data
+    method.data = data_of(problem, compute, networks)
     if isinstance(method, OneShot):
         cost = fit_one_shot(method, compute, seed, cached)
     else:
@@ -72,6 +69,12 @@ def fit(
     method.meter.release()
     settle(method.model)
     return cost
+
+
+def data_of(problem: Problem, compute: Compute, networks: Networks | None = None) -> UnlearningData:
+    """The data that a method is given."""
+    size = compute.predict_batch_size
+    return UnlearningData(problem.data, problem.split, problem.task, networks, predict_batch_size=size)
 
 
 def built(spec: Spec, addons: Mapping[str, Spec], network: nn.Module, problem: Problem, compute: Compute) -> Method:
@@ -83,6 +86,7 @@ def built(spec: Spec, addons: Mapping[str, Spec], network: nn.Module, problem: P
     if isinstance(method, OneShot) and method.repair is not None:
         parts = [method, method.repair] if method.streams else [method.repair]
     for part in parts:
+        part.data = data_of(problem, compute)  # the number of its passes may depend on them
         for addon in part.addons:
             addon.check(part)
         compute.check(part)
@@ -142,7 +146,9 @@ def edit(method: OneShot, compute: Compute, observations: dict[str, Tensor]) -> 
     method.observations = {name: tensor.to(device) for name, tensor in observations.items()}
     method.count_passes()
     with method.meter.running(), torch.no_grad():
+        method.begin_guard()
         method.edit()
+        method.end_guard()
     method.cpu()
 
 

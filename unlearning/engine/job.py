@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..config.build import Spec, specs
 from ..methods.base import Method
 from ..metrics.base import Metric
-from ..scenarios.base import Problem, Scenario
+from ..scenarios.base import Problem, Scenario, check_whole
 from .compute import Compute
 from .evaluation import Model
 from .lab import Lab, Trained
@@ -34,20 +34,22 @@ class Job:
     pretrain_seed: int
     retrained: bool  # whether there is a retrained model to compare with
     again: bool  # whether to unlearn even if the store has the result
+    requested: int | None  # the samples that the user of an own model asks to forget
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Job:
         """The job of a configuration. Raises ``UserError`` for any part of it that cannot work."""
         pretrain = Spec("pretrain", config["pretrain"])
         scenario: Scenario = Spec("scenario", config["scenario"]).build()
-        problem = scenario.prepare(Spec("dataset", config["dataset"]).build())
+        raw = Spec("dataset", config["dataset"]).build()
+        problem = scenario.prepare(raw)
+        own = pretrain.node["checkpoint"]
+        requested = check_whole(scenario, raw, problem.split.forget) if own else None
         if config["trial"] is not None:
             problem = problem.thinned(config["trial"])
         lab = Lab(
             store=Store(Path(config["paths"]["store"])),
-            architecture=Architecture(
-                Spec("model", config["model"]), pretrain.node["seed"], pretrain.node["checkpoint"]
-            ),
+            architecture=Architecture(Spec("model", config["model"]), pretrain.node["seed"], own),
             compute=Compute(config["trainer"]),
         )
         return cls(
@@ -61,6 +63,7 @@ class Job:
             pretrain_seed=pretrain.node["seed"],
             retrained=config["retrained"],
             again=config["force"],
+            requested=requested,
         )
 
     def network(self) -> nn.Module:

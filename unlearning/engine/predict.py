@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.datamodule import UnlearningData
+from ..errors import UserError
 from ..runtime.interrupts import interruptible
 from ..scenarios.base import Problem
 from ..types import Batch
@@ -48,4 +49,11 @@ def predict(network: nn.Module, problem: Problem, compute: Compute, ids: Tensor 
     predictor = Predictor(network.eval(), len(problem.data.labels), problem.task.num_classes)
     with interruptible():
         compute.trainer().predict(predictor, datamodule=data, return_predictions=False)
+    if not (seen := predictor.seen[data.predicted]).all():
+        raise UserError(
+            f"the trainer predicted {int(seen.sum())} of {len(seen)} samples, and the others would count as wrong: "
+            "remove trainer.limit_predict_batches and trainer.fast_dev_run",
+            key="trainer.limit_predict_batches",
+            kind="conflict",
+        )
     return predictor.logits[data.predicted]

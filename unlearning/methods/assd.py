@@ -23,6 +23,8 @@ class ASSD(Dampening):
         options: those of ``Dampening``.
     """
 
+    stronger = {"percentile": "smaller"}
+
     def __init__(self, model: nn.Module, percentile: Percentage | None = None, **options: Any) -> None:
         super().__init__(model, **options)
         self.percentile = percentile

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..data.feed import Feed
-from ..losses import distillation
+from ..losses import MeanOver, distillation
 from ..types import Batch, Fraction, Positive
 from .base import Method
 from .teacher import Teacher
@@ -22,17 +22,25 @@ class BadTeacher(Method):
     Args:
         model: as in ``Method``, like the other options.
         temperature: T.
+        mean_over: what the divergence is a mean over: the samples of a batch, or its elements, samples x classes, which
+            the public codes take. The second loss is smaller by the number of classes. To Adam that makes no
+            difference; the rate of SGD belongs to one of them.
         retain_share: the part of the retain set that is used.
     """
 
     feed = Feed(streams=("train",), labels=False)
 
     def __init__(
-        self, model: nn.Module, temperature: Positive = 1.0, retain_share: Fraction = 0.3, **options: Any
+        self,
+        model: nn.Module,
+        temperature: Positive = 1.0,
+        mean_over: MeanOver = "samples",
+        retain_share: Fraction = 0.3,
+        **options: Any,
     ) -> None:
         super().__init__(model, **options)
         self.feed = replace(self.feed, retain_share=retain_share)
-        self.temperature = temperature
+        self.temperature, self.mean_over = temperature, mean_over
         self.competent = Teacher(model)
 
     def setup(self, stage: str) -> None:
@@ -48,4 +56,4 @@ class BadTeacher(Method):
         for teacher, own in ((self.incompetent, batch.forget), (self.competent, ~batch.forget)):
             if own.any():
                 targets[own] = teacher(batch.select(own))
-        return distillation(logits, targets, self.temperature)
+        return distillation(logits, targets, self.temperature, self.mean_over)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -14,8 +14,10 @@ from ..data.feed import Feed
 from ..errors import UserError
 from ..models.base import batch_norms
 from ..schedules import Schedule
-from ..types import Batch, Count, NonNegative, Task
+from ..types import Batch, Count, NonNegative, PartialFraction, Task
 from .step import MakeOptimizer, Stepper
+
+Stronger = Mapping[str, Literal["larger", "smaller"]]
 
 
 class Method(Stepper):
@@ -28,17 +30,21 @@ class Method(Stepper):
         model: the trained classifier to change, (B, C, H, W) to logits (B, num_classes).
         optimizer: makes the optimiser from the parameters.
         schedule: makes the learning-rate schedule; see ``unlearning.schedules``.
-        epochs: passes over the longest stream, where the others start again; or, with ``epoch_of="shortest"``, over the
-            shortest, at whose end the others stop.
+        epochs: passes over the longest stream, where the others start again; or, with ``epoch_of="forget"``, as many
+            steps as the forget set has batches, also for a method that does not draw from it.
         batch_size: of every stream, over all processes, unless ``forget_batch_size`` gives that of the forget stream.
         forget_weight, retain_weight: factors of the two losses.
         batch_norm: whether BatchNorm layers normalise by batch and move their running statistics (``train``), or use
             the running statistics as they are (``eval``).
         addons: change how each step is taken; see ``addons.base.Addon``.
+        keep: what the model must keep of the original, as ``Guard`` measures it, or else it goes back towards the
+            original; None: no such rule. A method that sees forget samples alone ends at the first step after which the
+            model keeps less; one that sees others, or none, may mend what it breaks and is judged at its end.
     """
 
     feed = Feed()
     needs_forget_classes = False  # True: only for requests to forget whole classes (see ``task.forget_classes``)
+    stronger: Stronger = {"optimizer.lr": "larger"}  # which value of an option changes the model more
 
     def __init__(
         self,
@@ -46,21 +52,22 @@ class Method(Stepper):
         optimizer: MakeOptimizer | None = None,
         schedule: Schedule | None = None,
         epochs: Count = 1,
-        epoch_of: Literal["longest", "shortest"] = "longest",
+        epoch_of: Literal["longest", "forget"] = "longest",
         batch_size: Count = 64,
         forget_batch_size: Count | None = None,
         forget_weight: NonNegative = 1.0,
         retain_weight: NonNegative = 1.0,
         batch_norm: Literal["train", "eval"] = "train",
         addons: Sequence[Addon] = (),
+        keep: PartialFraction | None = None,
     ) -> None:
         weights = {"forget": forget_weight, "retain": retain_weight, "train": 1.0}
-        super().__init__(model, optimizer, schedule, epochs, weights, batch_norm, addons)
+        super().__init__(model, optimizer, schedule, epochs, weights, batch_norm, addons, keep)
         sizes = {"forget": forget_batch_size or batch_size, "retain": batch_size, "train": batch_size}
         full = batch_norm == "train" and bool(batch_norms(model))  # BatchNorm cannot train on a batch of one
         self.feed = replace(self.feed, batch_sizes=sizes, full_batches=full)
-        if epoch_of == "shortest":
-            self.feed = replace(self.feed, pairing="min_size")
+        if epoch_of == "forget":
+            self.feed = replace(self.feed, steps="forget")
 
     # What a method writes
 

@@ -19,6 +19,8 @@ class ConvTranspose(FineTune):
     Raises ``UserError`` for a model without such a kernel.
     """
 
+    stronger = {}  # its steps repair
+
     def __init__(self, model: nn.Module, **options: Any) -> None:
         super().__init__(model, **options)
         if not self.kernels():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import lightning as L
@@ -17,9 +19,12 @@ from ..errors import UserError
 from ..gradients.vectors import parts, trainable
 from ..runtime.cost import Meter
 from ..types import Batch, Looks, Networks, Task
+from .guard import Guard
 
 if TYPE_CHECKING:
     from ..data.datamodule import UnlearningData
+
+log = logging.getLogger("unlearning")
 
 
 class Course(L.LightningModule):
@@ -29,6 +34,7 @@ class Course(L.LightningModule):
         model: the network.
         epochs: epochs of the run, where it is a single phase.
         addons: change how steps are taken; kept in the order in which they act.
+        keep: what the model must keep of the original; see ``Guard``.
     """
 
     feed: Feed
@@ -37,10 +43,11 @@ class Course(L.LightningModule):
     knows_classes = False  # True: it is told which classes a request names, and ``access`` says so
     label_smoothing = 0.0  # of every cross-entropy; the add-on of that name sets it
 
-    def __init__(self, model: nn.Module, epochs: int, addons: Sequence[Addon]) -> None:
+    def __init__(self, model: nn.Module, epochs: int, addons: Sequence[Addon], keep: float | None) -> None:
         super().__init__()
         self.model, self.epochs = model, epochs
         self.addons = sorted(addons, key=lambda addon: (addon.holds, not addon.moves))  # otherwise in the order given
+        self.guard = None if keep is None else Guard(model, keep)
         self.meter = Meter()
         self.curves: dict[str, list[Tensor]] = defaultdict(list)
 
@@ -67,17 +74,12 @@ class Course(L.LightningModule):
             epoch -= phase.passes
         return (phases[-1] if phases else Phase("nothing", self.feed, 0)), epoch
 
-    def steps_in(self, feed: Feed) -> int:
-        """Steps of an epoch over a feed."""
-        if feed.steps is not None:
-            return feed.steps
-        batches = [self.data.plan(stream, feed).steps for stream in feed.streams]
-        return min(batches) if feed.pairing == "min_size" else max(batches)
-
     @property
-    def steps_per_epoch(self) -> int:
-        """Optimiser steps of one of ``epochs``: what a schedule is made for."""
-        return self.steps_in(next(phase.feed for phase in self.phases() if phase.scheduled))
+    def steps_per_epoch(self) -> float:
+        """Optimiser steps of one of ``epochs``, on average over the scheduled phases: what a schedule is made for."""
+        return (
+            sum(phase.passes * self.data.steps(phase.feed) for phase in self.phases() if phase.scheduled) / self.epochs
+        )
 
     @property
     def resumed(self) -> bool:
@@ -90,6 +92,31 @@ class Course(L.LightningModule):
         drawn anew. Nor are costs and curves: they begin with the first step after it.
         """
         return self.trainer.ckpt_path is not None
+
+    # What keeps it from destroying the model
+
+    def begin_guard(self) -> None:
+        """Have the guard measure the original model."""
+        if self.guard is not None:
+            self.guard.begin(self)
+
+    def end_guard(self) -> None:
+        """Go back towards the original model as far as the guard asks for, and say so."""
+        if self.guard is None or not self.guard.begun:
+            return
+        if (part := self.guard.retreat(self.partway(self.guard))) < 1:
+            self.curves["way"].append(torch.tensor(part))
+            log.warning(
+                "%s kept less of the original than method.keep=%g: %.3g of its change remains, the rest was undone",
+                type(self).__name__,
+                self.guard.keep,
+                part,
+            )
+        self.curves["kept"].append(torch.tensor(self.guard.kept()))
+
+    def partway(self, guard: Guard) -> Callable[[float], None]:
+        """A function that places the model at a part of the way from the original, 0, to where it is now, 1."""
+        return partial(guard.place, guard.copied())
 
     # What it and its add-ons can use
 
@@ -104,9 +131,14 @@ class Course(L.LightningModule):
         return self.streams
 
     @property
+    def labelled(self) -> bool:
+        """Whether its batches have labels."""
+        return self.feed.labels
+
+    @property
     def smooths(self) -> bool:
         """Whether one of its losses has labels that can be smoothed."""
-        return self.feed.labels
+        return self.labelled
 
     @property
     def task(self) -> Task:

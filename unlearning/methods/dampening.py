@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from ..gradients.importance import MEASURES, dampened
 from ..gradients.per_sample import SampleBackward
 from ..gradients.vectors import assign, flatten, trainable
 from ..types import Batch
+from .guard import Guard
 from .one_shot import OneShot
 
 
@@ -36,8 +38,8 @@ class Dampening(OneShot):
         model: as in ``Method``, like the other options.
         reference: the whole training set, or the retain set.
         importance: ``batch`` or ``per_sample``.
-        order: the order in which ``batch`` takes the samples: shuffled, or sorted by class as many data sets are on
-            disk. A method that sees no labels has them shuffled.
+        order: the order in which ``batch`` takes the samples, as in ``Feed``. A method that sees no labels has them
+            shuffled.
 
     Raises ``UserError`` for an order by class without labels.
     """
@@ -66,8 +68,26 @@ class Dampening(OneShot):
 
     def edit(self) -> None:
         forget, reference = self.importances()
-        weights = trainable(self.model)
-        assign(weights, dampened(flatten(weights), forget, reference, self.threshold(forget, reference), self.lam))
+        ratios = (forget / reference).nan_to_num(0.0, posinf=0.0)  # where the reference is 0, any alpha dampens
+        self.curves["alpha_bound"].append(ratios.max())  # no alpha from there on dampens any other weight
+        self.dampen(flatten(trainable(self.model)), forget, reference, self.threshold(forget, reference))
+
+    def dampen(self, original: Tensor, forget: Tensor, reference: Tensor, alpha: float | Tensor) -> None:
+        """Set the weights to the dampened original ones, and note the share of those that ``alpha`` selects."""
+        assign(trainable(self.model), dampened(original, forget, reference, alpha, self.lam))
+        self.curves["dampened_share"].append((forget > alpha * reference).count_nonzero() / len(original))
+
+    def partway(self, guard: Guard) -> Callable[[float], None]:
+        """``alpha`` is divided by the part of the way, so that fewer weights are dampened."""
+        forget, reference = self.importances()
+        alpha = self.threshold(forget, reference)
+
+        def put(part: float) -> None:
+            guard.place(guard.original, 0.0)
+            if part:
+                self.dampen(flatten(trainable(self.model)), forget, reference, alpha / part)
+
+        return put
 
     # The look at the data
 

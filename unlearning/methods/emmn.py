@@ -16,7 +16,8 @@ class EMMN(FromNoise):
     """Train on noise alone, on which the model errs most (forgotten classes) or least (the others).
 
     The method knows the numbers of the classes and sees no data at all. Batches are drawn at random from the noise
-    images of all classes, and cross-entropy with the class as the label is minimised.
+    images of all classes, and cross-entropy with the class as the label is minimised. Noise of both kinds is kept small
+    by ``learned_noise``; the authors' code does that for the forgotten classes only.
 
     Args:
         model: as in ``Method``, like the other options.

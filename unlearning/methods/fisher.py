@@ -31,6 +31,7 @@ class Fisher(OneShot):
     # No labels: the expectation is over the labels that the model itself expects.
     feed = replace(OneShot.feed, streams=("retain",), labels=False)
     knows_classes = True
+    stronger = {"alpha": "larger"}
 
     def __init__(
         self, model: nn.Module, alpha: NonNegative = 1e-6, head_factor: Positive = 10.0, **options: Any
@@ -40,11 +41,11 @@ class Fisher(OneShot):
 
     def observe(self, stream: str, batch: Batch) -> None:
         self.add("fisher", flatten(exact_fisher(self.model, batch.images)))
-        self.add("samples", torch.tensor(float(len(batch.ids)), device=self.device))
+        self.add("terms", torch.tensor(float(len(batch.ids)), device=self.device))
 
     def edit(self) -> None:
         weights = trainable(self.model)
-        fisher = self.observations["fisher"] / self.observations["samples"]
+        fisher = self.observations["fisher"] / self.observations["terms"]
         head = {p for layer in linear_layers(self.model)[-1:] for p in layer.parameters()}
         forgotten = torch.tensor(self.task.forget_classes, dtype=torch.int64, device=self.device)
         for weight, information in zip(weights, fisher.split([w.numel() for w in weights]), strict=True):

@@ -34,10 +34,6 @@ class FromNoise(Method):
     noise: Tensor
     noise_labels: Tensor  # the class of each image
 
-    @property
-    def passes(self) -> int:
-        return self.epochs  # known before there is a task, on which the phases' steps depend
-
     def classes_of_noise(self) -> Tensor:
         """The class of each image to be learned."""
         raise NotImplementedError

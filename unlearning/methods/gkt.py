@@ -121,6 +121,7 @@ class GKT(Method):
 
     feed = Feed(streams=(), labels=False)
     needs_forget_classes = knows_classes = replaces = True
+    stronger = {}  # it trains a new model
 
     def __init__(
         self,
@@ -133,7 +134,7 @@ class GKT(Method):
         clip_norm: Positive | None = 5.0,
         attention_weight: NonNegative = 250.0,
         threshold: Fraction = 0.01,
-        batch_size: Several = 64,
+        batch_size: Several = 128,
         **options: Any,
     ) -> None:
         super().__init__(model, batch_size=batch_size, **options)
@@ -159,7 +160,7 @@ class GKT(Method):
 
     @property
     def steps_per_epoch(self) -> int:
-        return self.steps_in(self.feed) * self.student_steps
+        return self.data.steps(self.feed) * self.student_steps
 
     def setup(self, stage: str) -> None:
         if stage == "fit":  # a checkpoint, if the run goes on from one, brings both networks later
@@ -234,7 +235,7 @@ class GKT(Method):
 
     def on_train_end(self) -> None:
         super().on_train_end()
-        whole = len(self.curves["gate_share"]) >= self.steps_in(self.feed)  # a trial is cut short
+        whole = len(self.curves["gate_share"]) >= self.data.steps(self.feed)  # a trial is cut short
         if whole and "train_loss" not in self.curves and not self.resumed:
             raise UserError(
                 f"gkt learned nothing: in no batch did two images pass method.threshold={self.threshold:g}, so the "

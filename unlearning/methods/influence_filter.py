@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -25,6 +26,9 @@ from .retrain import Retrain
 from .step import MakeOptimizer
 
 HELD = 2**28  # elements of the labels' gradients that are held at a time
+WARNED, REFUSED = 0.5, 0.9  # shares of the retain set above which it is told, or refused, that they are dropped
+
+log = logging.getLogger("unlearning")
 
 
 class InfluenceFilter(OneShot):
@@ -107,7 +111,8 @@ class InfluenceFilter(OneShot):
     def filtered(self) -> Tensor:
         """Ids of the retain samples to drop, on the CPU.
 
-        Raises ``UserError`` if influences are not finite, or if almost no sample would be left.
+        Raises ``UserError`` if influences are not finite, or if almost no sample would be left; warns if most are
+        dropped, as they are where the forget set is a random part of the data.
         """
         ids = torch.cat([batch.ids for batch in self.look("retain")])
         known = torch.cat([batch.targets for batch in self.look("forget")])
@@ -123,11 +128,19 @@ class InfluenceFilter(OneShot):
         same = known == known.unique()[:, None]
         typical = (influences[:, : len(known)] * same).sum(1) / same.sum(1)
         dropped = ids[(influences[:, len(known) :] > self.threshold * typical[:, None]).any(0)].cpu()
-        if len(dropped) > 0.9 * len(ids):
+        if len(dropped) > REFUSED * len(ids):
             raise UserError(
                 f"method.threshold={self.threshold} drops {len(dropped)} of {len(ids)} retain samples: "
                 "use a larger threshold",
                 key="method.threshold",
+            )
+        if len(dropped) > WARNED * len(ids):
+            log.warning(
+                "influence_filter drops %d of %d retain samples, which are too much like the forget set for "
+                "method.threshold=%g: use a larger threshold",
+                len(dropped),
+                len(ids),
+                self.threshold,
             )
         return dropped
 

@@ -28,6 +28,7 @@ class MSG(FineTune):
     """
 
     feed = Feed(streams=("retain",), looks=("forget",))
+    stronger = {}  # its steps repair
 
     def __init__(self, model: nn.Module, share: Fraction = 0.3, **options: Any) -> None:
         super().__init__(model, **options)

@@ -25,6 +25,9 @@ class NTK(OneShot):
     set. For a linear model that was trained in this way it ends at the retrained weights. Wherever w* is a minimum of
     that loss, w(D) is w* and the step is the Gauss-Newton step to the minimum without the forget set.
 
+    This departs from the authors' linearisation, whose residual is that of the trained network, ``r = f(S, w*) - y``:
+    there weight decay pulls towards w* instead of zero, and a linear model would not end at the retrained weights.
+
     For other models ``scale = 1 + 2 |<d, e>| / |d|^2``, ``d = w(D_r) - w(D)``, ``e = w* - w(D)``: d is the shorter of
     the two parallel sides of an isosceles trapezium, the longer one goes from w* to the new weights, and each leg, e
     and its mirror image, leans outwards by ``|<d, e>| / |d|``. The inner product is taken in absolute value, so the
@@ -40,6 +43,7 @@ class NTK(OneShot):
     """
 
     feed = replace(OneShot.feed, streams=("retain", "forget"))
+    stronger = {"scale": "larger"}
 
     def __init__(
         self,

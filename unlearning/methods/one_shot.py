@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from ..addons.base import Addon
 from ..data.feed import Feed
 from ..errors import UserError
-from ..types import Batch, Count
-from .base import Method
+from ..types import Batch, Count, PartialFraction
+from .base import Method, Stronger
 
 
 class OneShot(Method):
@@ -28,6 +28,7 @@ class OneShot(Method):
     # every sample once; None where a stream is exhausted
     feed = Feed(pairing="max_size", augment=False)
     observes_with: tuple[str, ...] = ()  # attributes that ``observations`` depend on, besides the feed
+    stronger: Stronger = {}
 
     def __init__(
         self,
@@ -35,8 +36,9 @@ class OneShot(Method):
         batch_size: Count = 64,
         forget_batch_size: Count | None = None,
         addons: Sequence[Addon] = (),
+        keep: PartialFraction | None = None,
     ) -> None:
-        super().__init__(model, batch_size=batch_size, forget_batch_size=forget_batch_size, addons=addons)
+        super().__init__(model, batch_size=batch_size, forget_batch_size=forget_batch_size, addons=addons, keep=keep)
         if self.addons:
             raise UserError(
                 f"add-ons change the steps of first-order methods; {type(self).__name__} takes no steps",
@@ -86,6 +88,9 @@ class OneShot(Method):
         for stream, part in batch.items():
             if part is not None:
                 self.observe(stream, part)
+
+    def on_fit_start(self) -> None:
+        self.count_passes()  # looking changes nothing: the guard begins with ``edit``
 
     def on_train_epoch_start(self) -> None:
         self.model.eval()

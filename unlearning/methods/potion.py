@@ -6,10 +6,10 @@ import logging
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ..gradients.importance import dampened, percentile, sorted_ratios
-from ..gradients.vectors import assign, flatten, trainable
+from ..gradients.importance import percentile, sorted_ratios
+from ..gradients.vectors import flatten, trainable
 from ..types import AboveOne, Count, Probability
 from .assd import percentile_for
 from .dampening import Dampening
@@ -36,6 +36,8 @@ class Potion(Dampening):
         options: those of ``Dampening``.
     """
 
+    stronger = {"rho": "smaller"}
+
     def __init__(
         self,
         model: nn.Module,
@@ -50,15 +52,15 @@ class Potion(Dampening):
         self.rho, self.growth, self.tries = rho, growth, tries
 
     def edit(self) -> None:
-        weights = trainable(self.model)
-        original = flatten(weights)
+        original = flatten(trainable(self.model))
         forget, reference = self.importances()
         ratios = sorted_ratios(forget, reference)
         allowed = self.rho * self.correct() + 1e-9  # .29 of 100 is 28.999999999999996 in floating point
         share = self.forget_share / 25
         for _ in range(self.tries):
             percent = max(percentile_for(share), 0.0)  # 0: all weights that matter to the forget set
-            assign(weights, dampened(original, forget, reference, percentile(ratios, percent), self.lam))
+            self.alpha = percentile(ratios, percent)
+            self.dampen(original, forget, reference, self.alpha)
             self.curves["percentile"].append(torch.tensor(percent))
             if self.correct(at_most=allowed) <= allowed:
                 return
@@ -71,6 +73,9 @@ class Potion(Dampening):
             percent,
             self.rho,
         )
+
+    def threshold(self, forget: Tensor, reference: Tensor) -> Tensor:
+        return self.alpha
 
     def correct(self, at_most: float = float("inf")) -> int:
         """Number of forget samples that the model gets right; counting ends once there are more than ``at_most``."""

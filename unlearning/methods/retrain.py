@@ -22,6 +22,7 @@ class Retrain(Method):
 
     feed = Feed(streams=("retain",))
     replaces = True
+    stronger = {}  # more training does no harm
 
     def __init__(self, model: nn.Module, redraw: int = 0, **options: Any) -> None:
         super().__init__(model, **options)

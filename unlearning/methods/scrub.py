@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,9 +24,10 @@ class Scrub(ScrubJoint):
     ``gamma CE + alpha KL_T(teacher || student)``. ``KL_T`` softens both by the temperature T and is multiplied by T^2.
     The teacher is the original model, frozen.
 
-    Instead of passes, ``forget_steps`` counts the maximising steps, as the corrective benchmark does (Goel et al.,
-    2024, arXiv:2402.14015): every epoch begins with an equal share of them, rounded up, until all are taken. A forget
-    set of fewer batches starts again for that.
+    The corrective benchmark (Goel et al., 2024, arXiv:2402.14015) differs in its code. With ``maximise="loss"`` the
+    forget passes maximise all that the retain passes minimise, the cross-entropy included. With ``forget_until``
+    instead of ``msteps`` every epoch that begins before this step begins with a forget pass, where steps on forget and
+    retain data count alike; and the schedule goes on in forget passes, where otherwise it stands still.
 
     A forget error above that of unseen samples of the same kind would reveal which samples were forgotten. With
     ``rewind`` (SCRUB+R) the run therefore ends by going back to the epoch, including the original model as epoch 0,
@@ -38,11 +39,12 @@ class Scrub(ScrubJoint):
         alpha: weight of the divergence on retain data.
         gamma: weight of the cross-entropy on retain data.
         temperature: T.
-        msteps: forget passes; None if ``forget_steps`` is given.
-        forget_steps: forget steps in all, however many batches the forget set has; None if ``msteps`` is given.
+        msteps: forget passes; None if ``forget_until`` is given.
+        forget_until: see above; None if ``msteps`` is given.
+        maximise: what forget passes maximise: the ``divergence`` alone, or the whole ``loss`` of the retain passes.
         rewind: see above; keeps the weights after every epoch and looks at validation data.
 
-    Raises ``UserError`` unless exactly one of ``msteps`` and ``forget_steps`` is given.
+    Raises ``UserError`` unless exactly one of ``msteps`` and ``forget_until`` is given.
     """
 
     def __init__(
@@ -52,43 +54,42 @@ class Scrub(ScrubJoint):
         gamma: NonNegative = 1.0,
         temperature: Positive = 4.0,
         msteps: CountOrNone | None = 2,
-        forget_steps: Count | None = None,
+        forget_until: Count | None = None,
+        maximise: Literal["divergence", "loss"] = "divergence",
         rewind: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(model, alpha, gamma, temperature, **options)
-        if (msteps is None) == (forget_steps is None):
+        if (msteps is None) == (forget_until is None):
             raise UserError(
-                "set exactly one of method.msteps (passes) and method.forget_steps (steps), the other to null",
+                "set exactly one of method.msteps (passes) and method.forget_until (a step), the other to null",
                 key="method.msteps",
                 kind="conflict",
             )
-        self.openings: list[int | None]  # steps of each maximising pass; None: as many as the forget set has batches
-        if forget_steps is None:
-            self.openings = [None] * min(msteps or 0, self.epochs)
-        else:
-            share = math.ceil(forget_steps / self.epochs)
-            self.openings = [min(share, forget_steps - taken) for taken in range(0, forget_steps, share)]
-        self.rewind = rewind
+        self.msteps, self.forget_until, self.maximise, self.rewind = msteps, forget_until, maximise, rewind
         if rewind:
             self.feed = replace(self.feed, looks=("forget", "validation"))
-        if not self.openings:
+        if msteps == 0:
             self.feed = replace(self.feed, streams=("retain",))
         self.errors: list[Tensor] = []  # forget error after each epoch, the original first
         self.states: list[dict[str, Tensor]] = []  # weights after each epoch
 
     def phases(self) -> Sequence[Phase]:
-        forget = replace(self.feed, streams=("forget",))
         minimise = Phase("minimise", replace(self.feed, streams=("retain",)))
-        maximise = {
-            steps: Phase("maximise", replace(forget, steps=steps), scheduled=False) for steps in set(self.openings)
-        }
-        opened = [phase for steps in self.openings for phase in (maximise[steps], minimise)]
-        return [*opened, *[minimise] * (self.epochs - len(self.openings))]
+        maximise = Phase("maximise", replace(self.feed, streams=("forget",)), scheduled=self.msteps is None)
+        opened = self.msteps or 0
+        if self.forget_until is not None:
+            steps = self.data.steps(maximise.feed) + self.data.steps(minimise.feed)
+            opened = math.ceil(self.forget_until / steps)
+        opened = min(opened, self.epochs)
+        return [*[maximise, minimise] * opened, *[minimise] * (self.epochs - opened)]
 
     @property
     def always_draws(self) -> Sequence[str]:
-        return () if self.openings else ("retain",)
+        return ("retain",) if self.msteps == 0 else ()
+
+    def forget_loss(self, batch: Batch) -> Tensor:
+        return -self.retain_loss(batch) if self.maximise == "loss" else super().forget_loss(batch)
 
     # Rewinding
 

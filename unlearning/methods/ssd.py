@@ -25,6 +25,8 @@ class SSD(Dampening):
         options: those of ``Dampening``.
     """
 
+    stronger = {"alpha": "smaller"}
+
     def __init__(
         self,
         model: nn.Module,

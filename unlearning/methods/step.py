@@ -37,8 +37,9 @@ class Stepper(Course):
         weights: dict[str, float],
         batch_norm: Literal["train", "eval"],
         addons: Sequence[Addon],
+        keep: float | None,
     ) -> None:
-        super().__init__(model, epochs, addons)
+        super().__init__(model, epochs, addons, keep)
         self.weights, self.batch_norm = weights, batch_norm
         self.make_optimizer, self.schedule = optimizer, schedule
         self.automatic_optimization = not any(addon.splits_gradients for addon in self.addons)
@@ -147,6 +148,7 @@ class Stepper(Course):
 
     def on_fit_start(self) -> None:
         self.count_passes()
+        self.begin_guard()
 
     def on_train_epoch_start(self) -> None:
         self.model.train()
@@ -159,10 +161,20 @@ class Stepper(Course):
 
     def on_train_batch_start(self, batch: Any, index: int) -> int | None:
         feed = self.phase.feed
-        ended = feed.streams and index == feed.steps
+        ended = feed.streams and feed.steps is not None and index == self.data.steps(feed)
         return -1 if ended else None  # -1: Lightning goes on to the next epoch
 
+    def on_train_batch_end(self, *_: object) -> None:
+        mends = not {*self.streams}.isdisjoint(("retain", "train"))  # a method may break what it mends later
+        if self.guard is None or mends or not self.streams:
+            return
+        self.curves["kept"].append(torch.tensor(kept := self.guard.kept()))
+        if kept < self.guard.keep:
+            self.trainer.should_stop = True
+
     def on_train_epoch_end(self) -> None:
+        if self.trainer.should_stop:
+            return
         lost = [name for name, values in self.curves.items() if not torch.stack(values[-1:]).isfinite().all()]
         if lost:
             raise UserError(
@@ -173,6 +185,7 @@ class Stepper(Course):
             )
 
     def on_train_end(self) -> None:
+        self.end_guard()
         self.model.eval()
         if self.trainer.world_size > 1:
             self.meter.add_from_processes(partial(self.trainer.strategy.reduce, reduce_op="sum"), self.device)

@@ -13,7 +13,7 @@ from ..addons.base import Addon
 from ..data.feed import Feed, Phase
 from ..errors import UserError
 from ..schedules import Schedule
-from ..types import Batch, Count, CountOrNone, NonNegative, Several, Task
+from ..types import Batch, Count, CountOrNone, NonNegative, PartialFraction, Several, Task
 from .from_noise import FromNoise, learned_noise
 from .step import MakeOptimizer
 
@@ -26,12 +26,15 @@ class UNSIR(FromNoise):
        retain set, mixed evenly.
     3. *Repair*: cross-entropy on the same retain samples only, with the optimiser's state cleared.
 
+    All noise images are trained on, where the authors' code takes three of them.
+
     It serves requests that name classes and sees no forget image. If a fine class of a model of super-classes is to be
     forgotten, the named class is its super-class, the only one that the model knows: the whole super-class is impaired,
     and its other fine classes, which are retained, repair it.
 
     Args:
-        model: as in ``Method``, like ``optimizer``, ``schedule``, ``retain_weight``, ``batch_norm`` and ``addons``.
+        model: as in ``Method``, like ``optimizer``, ``schedule``, ``retain_weight``, ``batch_norm``, ``addons`` and
+            ``keep``.
         noise_images: noise images of each named class.
         noise_steps: Adam steps on them.
         copies: how often each noise image occurs in a pass.
@@ -61,6 +64,7 @@ class UNSIR(FromNoise):
         retain_weight: NonNegative = 1.0,
         batch_norm: Literal["train", "eval"] = "train",
         addons: Sequence[Addon] = (),
+        keep: PartialFraction | None = None,
     ) -> None:
         super().__init__(
             model,
@@ -71,6 +75,7 @@ class UNSIR(FromNoise):
             retain_weight=retain_weight,
             batch_norm=batch_norm,
             addons=addons,
+            keep=keep,
         )
         self.noise_images, self.noise_steps, self.copies = noise_images, noise_steps, copies
         self.samples_per_class = samples_per_class
@@ -92,7 +97,7 @@ class UNSIR(FromNoise):
         retained = repair.retain_share * size
         part = round(self.impair_size * retained / (retained + self.noise_rows))
         part = min(max(part, 1), self.impair_size - 1)
-        # Noise images complete each batch, so BatchNorm never meets a lone retain sample.
+        # A lone retain sample is no batch of one where noise images complete it; see ``refuse_batches_of_one``.
         impair = replace(repair, batch_sizes={**repair.batch_sizes, "retain": part}, full_batches=False)
         return [
             Phase("impair", impair, self.impair_epochs),
@@ -118,14 +123,34 @@ class UNSIR(FromNoise):
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
-        self.steps = self.steps_per_epoch  # steps of an impair pass, computed once per epoch
+        self.steps = self.data.steps(self.phase.feed)  # of this pass, computed once
+        if self.phase.name == "impair" and self.feed.full_batches:
+            self.refuse_batches_of_one()
+
+    def refuse_batches_of_one(self) -> None:
+        """Raise ``UserError`` where a retain sample and no noise image are a whole batch of impairing."""
+        plan = self.data.plan("retain", self.phase.feed)
+        retained = [plan.batch_size] * (plan.steps - 1) + [plan.samples - (plan.steps - 1) * plan.batch_size]
+        noise = [len(self.noise_in(step)) // self.trainer.world_size for step in range(self.steps)]
+        if min(map(sum, zip(retained, noise, strict=True))) == 1:
+            raise UserError(
+                "impairing has batches of one retain sample and no noise image, on which BatchNorm cannot train: use "
+                "a larger method.batch_size, more method.noise_images or copies of them, or method.batch_norm=eval",
+                key="method.batch_size",
+            )
+
+    def noise_in(self, step: int) -> range:
+        """The copies of noise images in a step, over all processes, by number.
+
+        The number of them differs by at most one between steps, so that a pass has exactly all copies.
+        """
+        rows = self.noise_rows
+        return range(step * rows // self.steps, (step + 1) * rows // self.steps)
 
     def retain_loss(self, batch: Batch) -> Tensor:
         images, labels = batch.images, batch.targets
         if self.phase.name == "impair":
-            step, rows = self.trainer.global_step, self.noise_rows
-            # The number of noise images differs by at most one between steps, so that a pass has exactly all copies.
-            own = torch.arange(step * rows // self.steps, (step + 1) * rows // self.steps, device=self.device)
+            own = torch.tensor(self.noise_in(self.trainer.global_step), dtype=torch.int64, device=self.device)
             own = own[self.trainer.global_rank :: self.trainer.world_size] % len(self.noise)  # processes share a batch
             images, labels = torch.cat([images, self.noise[own]]), torch.cat([labels, self.noise_labels[own]])
         return self.cross_entropy(self.model(images), labels)

@@ -51,6 +51,7 @@ class WoodFisher(OneShot):
     """
 
     feed = replace(OneShot.feed, streams=("forget", "retain"))
+    stronger = {"alpha": "larger"}
 
     def __init__(
         self,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 from collections.abc import Iterator
 
 from safetensors.torch import save
+from torch import Tensor
 
 from ..engine.evaluation import Result
 from ..scenarios.saved import split_file
-from .names import PREDICTIONS, SPLIT, WEIGHTS
+from .names import PREDICTIONS, REFERENCES, SPLIT, WEIGHTS
 from .summary_figure import noise_figure, summary_figure
 
 
@@ -23,6 +26,27 @@ def contents(result: Result) -> Iterator[tuple[str, bytes]]:
             yield name, image.getvalue()
     unlearned = result.evidence["unlearned"]
     yield SPLIT, split_file(unlearned.split, result.dataset)
-    yield PREDICTIONS, save({"logits": unlearned.logits, "labels": result.dataset.labels})
+    own, references = predictions(result)
+    about = {"classes": list(result.dataset.classes), "target": unlearned.attack.target if unlearned.attack else None}
+    yield PREDICTIONS, save(own, {name: json.dumps(fact) for name, fact in about.items()})
+    content = save(references)
+    yield f"{REFERENCES}{hashlib.sha256(content).hexdigest()[:16]}.safetensors", content
     state = unlearned.model.state_dict() if unlearned.model is not None else {}
     yield WEIGHTS, save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+
+
+def predictions(result: Result) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """All that the metrics of predictions are functions of, besides the split: of this run, and of its references.
+
+    Rows are sample ids. Of each model there are ``<model> logits`` and, where a trigger was planted, ``<model>
+    triggered``, on the test images with the trigger in the order of the test set. Those of the unlearned model have no
+    prefix. ``true_labels`` are there where ``labels``, as taught, differ from them.
+    """
+    found = {"labels": result.dataset.labels, "true_labels": result.dataset.clean_labels}
+    for model, evidence in result.evidence.items():
+        prefix = "" if model == "unlearned" else f"{model} "
+        found |= {f"{prefix}logits": evidence.logits, f"{prefix}triggered": evidence.triggered}
+    found["untrained logits"] = result.evidence["unlearned"].untrained
+    given = {name: tensor for name, tensor in found.items() if tensor is not None}
+    references = {name: given.pop(name) for name in list(given) if " " in name}
+    return given, references

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..config.groups import label
-from ..config.legend import mean_gap, number, sights
+from ..config.legend import honoured, mean_gap, number, sights, trial_mark
 from ..engine.key import flat
 from .names import WEIGHTS
 
@@ -18,9 +18,10 @@ def model_card(results: Mapping[str, Any]) -> str:
     scenario = flat({k: v for k, v in config["scenario"].items() if k != "_target_" and v is not None})
     threads = results["threads"]
     lines = [
-        f"# {choices['model']} on {choices['dataset']}, unlearned by {label(choices)}",
+        f"# {trial_mark(config)}{choices['model']} on {choices['dataset']}, unlearned by {label(choices)}",
         "",
         f"* Forgotten: {sizes['forget']:,} of {sizes['train']:,} training samples",
+        *(f"* {line}" for line in honoured(results)),
         f"* Scenario `{choices['scenario']}`: "
         + ", ".join(f"`scenario.{name}={text(value)}`" for name, value in scenario.items()),
         f"* Data access of the method: {sights(results['access'])}",

@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError
 from . import tracked
 from .card import model_card
-from .names import CARD, CURVES, DONE, FAILED, LOG, PROVENANCE, RESULTS, TRACKED
+from .names import CARD, CURVES, DONE, FAILED, LOG, PROVENANCE, REFERENCES, RESULTS, TRACKED
 from .notes import notes
 from .provenance import provenance
 
@@ -70,12 +71,15 @@ def finish(request: Request, result: Result, tracker: Tracker, started: float) -
     from .artefacts import contents
 
     folder = request.folder
+    files = {}
     for name, content in contents(result):
-        write(folder, name, content)
+        files[name] = hashlib.sha256(content).hexdigest()
+        if not linked(folder, name, content):
+            write(folder, name, content)
     about = {name: value for name, value in read(folder, PROVENANCE).items() if name not in EXPLAINS}
     found = {field.name: getattr(result, field.name) for field in fields(result)}
     results = about | {name: value for name, value in found.items() if name not in IN_FILES_OF_THEIR_OWN}
-    results["notes"] = notes(request, result)
+    results |= {"files": files, "notes": notes(request, result)}
     write(folder, CARD, model_card(results))
     write(folder, CURVES, json.dumps(result.curves))
     write(folder, RESULTS, json.dumps(results, indent=1, default=dict))
@@ -148,6 +152,19 @@ def write(folder: Path, name: str, content: str | bytes) -> None:
     from ..engine.store import write_atomic
 
     write_atomic(folder / name, content if isinstance(content, bytes) else content.encode(), PLACE)
+
+
+def linked(folder: Path, name: str, content: bytes) -> bool:
+    """Whether a file is in the folder now as a link to that of another run: those of references are large.
+
+    Their names hold a digest. Each folder stays whole, whichever of them is removed, moved or copied.
+    """
+    for other in folder.parent.glob(f"*/{name}") if name.startswith(REFERENCES) else ():
+        with suppress(OSError):  # it was just removed, or the disk has no links
+            if other.read_bytes() == content:
+                os.link(other, folder / name)
+                return True
+    return False
 
 
 def read(folder: Path, name: str) -> Any:

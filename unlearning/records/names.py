@@ -10,5 +10,6 @@ RESULTS = "results.json"
 CURVES = "curves.json"
 CARD = "MODEL_CARD.md"
 SPLIT = "split.safetensors"
-PREDICTIONS = "predictions.safetensors"
+PREDICTIONS = "predictions.safetensors"  # of the unlearned model, and the labels
+REFERENCES = "references-"  # the name of the file with the other models' predictions, before its digest
 WEIGHTS = "unlearned.safetensors"

@@ -1,26 +1,127 @@
-"""Warnings that a run's numbers do not show."""
+"""Warnings that a run's numbers do not show, or that are easily read as success."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
+
+from ..config.tables import value_at
+from ..config.validation import target_of
+from ..metrics.directions import taught_wrong
 
 if TYPE_CHECKING:
     from ..engine.evaluation import Result
     from ..request import Request
 
-DESTROYED = 0.5  # of the original's retain accuracy: below that a model is of no use
+HALF = 0.5  # of the original's retain accuracy, or of the retrained model's on the forget set: below it is far off
+OPPOSITE = {"larger": "smaller", "smaller": "larger"}
 
 
 def notes(request: Request, result: Result) -> list[str]:
-    """Sentences about a run: that it is a trial, that it changed nothing, that it destroyed the model."""
+    """Sentences about a run: a trial, no change, a model that was destroyed or kept from it, too much forgetting."""
     found = []
     if (samples := request.config["trial"]) is not None:
         found.append(f"this is a trial on at most {samples} samples of each set; its numbers are not results")
-    if result.unchanged:
-        found.append(f"{request.label} left the weights bit-equal to the original's: nothing was forgotten")
-    before, after = (result.rows[row].get("retain/acc") for row in ("original", "unlearned"))
-    if before is not None and after is not None and after < DESTROYED * before:
+    way = result.curves.get("unlearn/way")
+    if way is not None:
+        kept = f"{way[-1][1]:.3g} of its change was kept" if way[-1][1] else "nothing of its change was kept"
         found.append(
-            f"{request.label} destroyed the model: its accuracy on the retain set is {after:.3f}, and was {before:.3f}"
+            f"{request.label} was held back from destroying the model (method.keep): {kept}"
+            f"{numbers(result)}{advice(request, more=False)}"
         )
-    return found
+    elif result.unchanged:
+        found.append(
+            f"{request.label} left the weights bit-equal to the original's: nothing was forgotten"
+            f"{numbers(result)}{advice(request, more=True)}"
+        )
+    return [*found, *destroyed(request, result), *forgot_too_much(request, result)]
+
+
+def destroyed(request: Request, result: Result) -> Iterator[str]:
+    """One sentence where less than half of the retain accuracy is left, or no more than a constant guess has."""
+    before, after = (result.rows[row].get("retain/acc") for row in ("original", "unlearned"))
+    if before is None or after is None:
+        return
+    guess = constant_guess(result)
+    if before <= guess and after < HALF * before:
+        yield (
+            f"the original model had learned nothing that {request.label} could destroy: its accuracy on the "
+            f"retain set is {before:.3f}, and a constant guess is right for {guess:.3f} of the training samples"
+        )
+    elif before > guess and (after < HALF * before or after <= guess):
+        yield (
+            f"{request.label} destroyed the model: its accuracy on the retain set is {after:.3f}, and was "
+            f"{before:.3f}; a constant guess is right for {guess:.3f} of the training samples"
+            f"{numbers(result)}{advice(request, more=False)}"
+        )
+
+
+def constant_guess(result: Result) -> float:
+    """The share of the largest class in the training set."""
+    labels = result.dataset.labels[result.evidence["unlearned"].split.train]
+    return labels.bincount().max().item() / len(labels)
+
+
+def numbers(result: Result) -> str:
+    """The number of steps, and the last value of each curve, in brackets: what a method has to say about itself.
+
+    The inner products that add-ons record are left out; their masks' shares are not.
+    """
+    last = {name.removeprefix("unlearn/"): points for name, points in result.curves.items()}
+    steps = max((len(points) for name, points in last.items() if name.endswith("_loss")), default=0)
+    said = [f"steps {steps}"] if steps else []
+    said += [f"{n} {p[-1][1]:.3g}" for n, p in last.items() if "/" not in n or n.endswith("/mask_ratio")]
+    return f" ({', '.join(said)})" if said else ""
+
+
+def advice(request: Request, more: bool) -> str:
+    """What to set for more or less change, as the method declares it; nothing where it declares nothing."""
+    stronger = getattr(target_of(request.config["method"], "method"), "stronger", {})
+    said = []
+    for option, direction in stronger.items():
+        value = value_at(request.config["method"], option)
+        now = "" if value is None else f" (now {value:g})"
+        said.append(f"a {direction if more else OPPOSITE[direction]} method.{option}{now}")
+    return f"; try {' or '.join(said)}" if said else ""
+
+
+def deviation(metric: str, sizes: Mapping[str, int]) -> float:
+    """The standard deviation of a metric of the forget set by the choice of samples, at its largest.
+
+    That of an accuracy of 1/2; and of the AUC of an attack that only guesses (Mann and Whitney, 1947).
+    """
+    members, others = sizes["forget"], sizes["test_forget"] or sizes["test"]
+    if metric == "forget/acc":
+        return math.sqrt(1 / (4 * members))
+    return math.sqrt((members + others + 1) / (12 * members * others))
+
+
+def forgot_too_much(request: Request, result: Result) -> Iterator[str]:
+    """One sentence where the forget set became far *less* familiar than to the retrained model: it stands out again.
+
+    Not where manipulated samples are left in the retain set: there a model is right to depart from the retrained one.
+    """
+    if taught_wrong(result.sizes):
+        return
+    rows = [result.rows.get(row, {}) for row in ("unlearned", "retrained", "original")]
+    names = [name for name in set.intersection(*map(set, rows)) if name == "forget/acc" or is_auc(name)]
+    ours, retrained, original = rows
+    below = {
+        name: retrained[name] - ours[name]
+        for name in sorted(names)
+        if ours[name] < min(original[name], HALF * retrained[name])
+        and retrained[name] - ours[name] > 2 * deviation(name, result.sizes)
+    }
+    if below:
+        worst = max(below, key=below.__getitem__)
+        yield (
+            f"{request.label} forgot more than retraining does: {worst} is {ours[worst]:.3f}, far below "
+            f"{retrained[worst]:.3f}, that of the retrained model, so the forget set stands out; lower is not better "
+            "here"
+        )
+
+
+def is_auc(metric: str) -> bool:
+    """Whether a metric is the AUC of a membership attack."""
+    return metric.startswith("mia/") and metric.endswith("_auc")

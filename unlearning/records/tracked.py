@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..config.groups import GROUPS, NODES
+from ..config.legend import trial_mark
 from ..engine.key import flat
 from .names import CARD, FAILED, LOG, PROVENANCE, RESULTS, SPLIT, WEIGHTS
 
@@ -79,8 +80,10 @@ def described(
 ) -> TrackedRun:
     """A run with its name, its settings and the tags that lead back to it."""
     tags = {"run_key": request.key.digest, "command": request.command, "git": facts.get("git") or "none"}
+    if request.config["trial"] is not None:
+        tags["trial"] = f"on {request.config['trial']} samples of each set"
     return TrackedRun(
-        name=f"{request.label} {request.choices['dataset']} s{request.config['seed']}",
+        name=f"{trial_mark(request.config)}{request.label} {request.choices['dataset']} s{request.config['seed']}",
         params=comparable(request),
         tags=tags | ({"reason": facts["reason"]} if "reason" in facts else {}),
         metrics=metrics,

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..config.groups import label
-from ..config.legend import ARROWS, LEGEND, TAUGHT, mean_gap, number, sights
+from ..config.legend import ARROWS, LEGEND, TAUGHT, honoured, mean_gap, number, sights, trial_mark
 from ..metrics.directions import CORRECTED, taught_wrong
 
 HIDDEN = ("class_acc/",)  # too many for the screen; they are in results.json and the figure
@@ -39,6 +39,8 @@ def run_table(results: Mapping[str, Any], console: Console | None = None) -> Non
         table.add_row("gap/mean", "↓", *[""] * len(rows), f"{gaps['gap/mean']:.3f}")
     console.print(title(results), style="bold", markup=False, highlight=False)
     console.print(table)
+    for line in honoured(results):
+        console.print(line, markup=False, highlight=False)
     for line in explanations(results):
         console.print(line, style="dim", markup=False, highlight=False)
     for name, why in results["failed"].items():
@@ -51,8 +53,8 @@ def title(results: Mapping[str, Any]) -> str:
     """The request in one line."""
     choices, sizes = results["config"]["choices"], results["sizes"]
     return (
-        f"{label(choices)} on {choices['dataset']} ({choices['model']}): forget {sizes['forget']:,} of "
-        f"{sizes['train']:,} training samples (scenario: {choices['scenario']})"
+        f"{trial_mark(results['config'])}{label(choices)} on {choices['dataset']} ({choices['model']}): forget "
+        f"{sizes['forget']:,} of {sizes['train']:,} training samples (scenario: {choices['scenario']})"
     )
 
 
@@ -68,7 +70,7 @@ def explanations(results: Mapping[str, Any]) -> list[str]:
 def one_line(results: Mapping[str, Any]) -> str:
     """A finished run in a few words, for sweeps."""
     row = results["rows"]["unlearned"]
-    text = "  ".join(f"{name} {row[name]:.3f}" for name in SHORT if name in row)
+    text = trial_mark(results["config"]) + "  ".join(f"{name} {row[name]:.3f}" for name in SHORT if name in row)
     if "gap/mean" in results["gaps"]:
         text += f"  gap/mean {results['gaps']['gap/mean']:.3f}"
     return text + f"  {row['cost/seconds']:.1f} s" + ("  some metrics failed" if results["failed"] else "")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..config.groups import REFERENCE_FREE, label
+from ..config.legend import trial_mark
 from ..engine.key import numerics
 from ..errors import UserError
 from ..records.names import DONE, FAILED, RESULTS
@@ -87,9 +88,10 @@ class Run:
 
     @property
     def place(self) -> str:
-        """Data set, model and scenario in words, with the arguments that say what is forgotten."""
+        """Data set, model and scenario in words, with the arguments that say what is forgotten; marked in a trial."""
         what = [override(k, v) for k, v in self.decisive.items() if group_of(k) == "scenario" and "_target_" not in k]
-        return " · ".join(self.choices[group] for group in SETTING) + (f" ({', '.join(what)})" if what else "")
+        where = trial_mark(self.result["config"]) + " · ".join(self.choices[group] for group in SETTING)
+        return where + (f" ({', '.join(what)})" if what else "")
 
     def lookup(self, key: str) -> Any:
         """The choice of a config group, or a leaf of the configuration; None where there is none."""

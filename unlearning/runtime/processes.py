@@ -55,8 +55,9 @@ def devices(trainer: Mapping[str, Any]) -> int:
         )
     if isinstance(found, str) and found != "auto":
         found = [part for part in found.split(",") if part] if "," in found else int(found)
-    if found in ("auto", -1):  # all there are; a CPU is one
-        return 1 if trainer.get("accelerator") == "cpu" else max(1, gpus())
+    on_cpu = trainer.get("accelerator") == "cpu"
+    if found == "auto" or (found == -1 and not on_cpu):  # all there are; a CPU is one
+        return 1 if on_cpu else max(1, gpus())
     number = len(found) if isinstance(found, list) else found
     if number < 1:
         raise UserError(f"trainer.devices={trainer['devices']} must ask for at least one", key="trainer.devices")

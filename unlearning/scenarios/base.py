@@ -73,6 +73,24 @@ class Scenario:
         raise NotImplementedError
 
 
+def check_whole(scenario: Scenario, raw: Dataset, forget: Tensor) -> int:
+    """The number of samples that a scenario asks to forget in the data of a model that may have learned all of them.
+
+    Raises ``UserError`` where the forget set is smaller, because some of them are held out.
+    """
+    requested = len(scenario.prepare(raw.undivided).split.forget)
+    if len(forget) < requested:
+        part = "validation" if len(raw.validation) else "test"
+        raise UserError(
+            f"{requested - len(forget)} of the {requested} samples that are to be forgotten would not be, because "
+            f"split.{part} holds out samples that the model of pretrain.checkpoint may have learned: leave "
+            "split.validation and split.test at 0, or name the split that it was trained on by scenario=saved",
+            key=f"split.{part}",
+            kind="conflict",
+        )
+    return requested
+
+
 def assemble(dataset: Dataset, forget: Tensor, like_forget: Tensor, forget_classes: Sequence[int] = ()) -> Split:
     """The split for a forget set.
 

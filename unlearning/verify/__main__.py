@@ -1,0 +1,5 @@
+"""``python -m unlearning.verify``."""
+
+from .command import main
+
+raise SystemExit(main())

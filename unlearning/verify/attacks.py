@@ -1,0 +1,101 @@
+"""Membership attacks on the forget set, from their definitions, with scikit-learn.
+
+With the margin ``m_i = z_i - ln sum_{j != i} exp z_j`` of each class, ``p_i = 1 / (1 + exp(-m_i))``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import entr, expit, logsumexp, softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.svm import SVC
+
+from .files import Array
+from .view import Numbers, View, mean
+
+
+def margins(logits: Array) -> Array:
+    """(N, C) margins."""
+    others = [logsumexp(np.delete(logits, c, axis=1), axis=1) for c in range(logits.shape[1])]
+    return logits - np.stack(others, 1)
+
+
+def feature(name: str, logits: Array, labels: Array) -> Array:
+    """(N,) a number for each sample; (N, C) for ``probability``."""
+    rows = np.arange(len(logits))
+    if name == "correctness":
+        return (logits.argmax(1) == labels).astype(np.float64)
+    if name in ("probability", "entropy"):
+        p = softmax(logits, 1)
+        return p if name == "probability" else np.asarray(entr(p).sum(1))
+    m = margins(logits)
+    own = m[rows, labels]
+    if name == "margin":
+        return own
+    if name == "confidence":
+        return np.asarray(expit(own))
+    if name == "loss":
+        return np.logaddexp(0, -own)
+    if name != "modified_entropy":
+        raise ValueError(f"there is no feature {name}")
+    terms = expit(m) * np.logaddexp(0, m)  # -p_i ln(1 - p_i)
+    terms[rows, labels] = expit(-own) * np.logaddexp(0, -own)  # -(1 - p_y) ln p_y
+    return np.asarray(terms.sum(1))
+
+
+def membership(view: View, features: Sequence[str] = ("loss", "entropy"), fprs: Sequence[float] = (0.01,)) -> Numbers:
+    """Threshold attacks: the area under the ROC curve, and the rate of true positives at a rate of false ones."""
+    kind = view.files.forget_classes or len(view.files.sets["test_forget"])
+    ids = [view.files.sets[name] for name in ("forget", "test_forget" if kind else "test")]
+    require_two(*ids)
+    members = np.repeat([1, 0], [len(part) for part in ids])
+    both = np.concatenate(ids)
+    found = {}
+    for name in features:
+        values = feature(name, view.logits[both], view.files.labels[both])
+        scores = values if name in ("confidence", "margin") else -values  # the higher, the more like a member
+        found[f"mia/{name}_auc"] = float(roc_auc_score(members, scores))
+        false, true, _ = roc_curve(members, scores, drop_intermediate=False)
+        for fpr in fprs:
+            found[f"mia/{name}_tpr_at_{100 * fpr:g}pct"] = float(true[false <= fpr + 1e-12].max())
+    return found
+
+
+def require_two(*sets: Array) -> None:
+    """Raise ``ValueError`` where a set has fewer than two samples."""
+    if min(map(len, sets)) < 2:
+        raise ValueError("too few members or non-members")
+
+
+def entropy_logistic(view: View) -> Numbers:
+    """The fraction of the forget set that a logistic regression on the entropy calls member."""
+    retain, test, forget = (
+        feature("entropy", view.of(name, view.logits), view.of(name, view.files.labels))[:, None]
+        for name in ("retain", "test", "forget")
+    )
+    require_two(retain, test)
+    known = np.repeat([1, 0], [len(retain), len(test)])
+    attack = LogisticRegression(class_weight="balanced").fit(np.concatenate([retain, test]), known)
+    return {"mia/entropy_logistic": mean(attack.predict(forget))}
+
+
+def svc_membership(view: View, limit: int = 1000, seed: int = 0) -> Numbers:
+    """The fractions of the forget set that a support vector classifier calls member and non-member."""
+    import torch  # whose generator draws the samples
+
+    sets = [view.files.sets[name] for name in ("retain", "test")]
+    require_two(*sets)
+    count, generator = min(limit, *map(len, sets)), torch.Generator().manual_seed(seed)
+    ids = np.concatenate([part[torch.randperm(len(part), generator=generator).numpy()[:count]] for part in sets])
+    known, forget = np.repeat([1, 0], count), view.files.sets["forget"]
+    found: Numbers = {}
+    for name in ("correctness", "confidence", "entropy", "modified_entropy", "probability"):
+        fit, asked = (
+            feature(name, view.logits[part], view.files.labels[part]).reshape(len(part), -1) for part in (ids, forget)
+        )
+        members = mean(SVC(C=3, kernel="rbf", gamma=1 / fit.shape[1]).fit(fit, known).predict(asked))
+        found |= {f"mia/svc_{name}_member": members, f"mia/svc_{name}_nonmember": 1 - members}
+    return found
