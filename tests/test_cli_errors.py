@@ -83,6 +83,8 @@ RANDOM = "scenario=random"
         (["trainer.devices=abc"], "trainer.devices", "value"),
         (["trainer.devices=1.5"], "trainer.devices", "value"),
         (["trainer.devices=-1"], "trainer.devices", "value"),
+        (["trainer.devices=[a]"], "trainer.devices", "value"),
+        (["trainer.devices=[0,0]"], "trainer.devices", "value"),
         (["trainer.devices=2"], "trainer.devices", "value"),
         (["+trainer.accumulate_grad_batches=0"], "trainer.accumulate_grad_batches", "value"),
         # found as a model is trained

@@ -218,6 +218,7 @@ def test_damaged_entries_of_the_store_are_made_again(
     assert without_cost(again.results) == without_cost(first)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_logged_where_it_was_not_yet(command: Command, tmp_path: Path) -> None:
     from mlflow import MlflowClient
 

@@ -66,6 +66,7 @@ def test_jit_forgets_most_classes_and_keeps_the_others(places: list[str]) -> Non
 UNIMPAIRED = ["method.noise_images=1", "method.copies=1", "method.batch_size=11"]
 
 
+@pytest.mark.slow
 def test_unsir_forgets_a_class_by_impairing(places: list[str]) -> None:
     """UNSIR's repair is fine-tuning, which at a larger rate would forget by itself; at this rate it does not."""
     found = rows(places, "method=unsir", "scenario.classes=[0]")
@@ -99,6 +100,7 @@ def test_scrub_rewinds_to_the_error_of_unseen_samples(places: list[str]) -> None
     assert rewound["retain/acc"] > final["retain/acc"]
 
 
+@pytest.mark.slow
 def test_emmn_does_not_forget_at_this_size(places: list[str]) -> None:
     """EMMN trains on noise on which the model errs, labelled as the forgotten class: here that class replaces others.
 

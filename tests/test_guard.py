@@ -1,4 +1,4 @@
-"""What a method must keep of the original model: measured, told, and restored along a line, all derived by hand."""
+"""The guard: how it measures what a model keeps of the original, and how it goes back; all derived by hand."""
 
 import functools
 from collections.abc import Callable

@@ -183,7 +183,7 @@ def keys_of(words: tuple[str, ...]) -> dict[str, Key]:
 
 
 def test_the_number_of_processes_decides_every_key() -> None:
-    """Of trained, unlearned and predicted results: the statistics of BatchNorm differ with it."""
+    """The statistics of BatchNorm differ with the number of processes, and so do all models and predictions."""
     config = config_of(*SCRUB)
     job, network = job_of(*SCRUB)
     problem, found = job.problem, {}

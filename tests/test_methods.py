@@ -146,7 +146,7 @@ def refused_setting(name: str, scenario: str, job: Job) -> str | None:
     return REFUSES.get((name, scenario))
 
 
-@pytest.mark.parametrize("scenario", [often(scenario, scenario in ("class", "random")) for scenario in SCENARIOS])
+@pytest.mark.parametrize("scenario", [often(scenario, scenario == "class") for scenario in SCENARIOS])
 @pytest.mark.parametrize("name", CHOICES)
 def test_two_steps(name: str, scenario: str, places: list[str], spies: list[Spy]) -> None:
     job = Job.of(composed(*CHOICES[name], *SCENARIOS[scenario], *places)[0])

@@ -34,7 +34,7 @@ def told(
     labels: tuple[int, ...] = (0, 0, 1, 2),
     **sizes: int,
 ) -> list[str]:
-    """The notes on a run of these rows; sample 3 is no training sample."""
+    """The notes on a run with these rows. Its training set consists of samples 0 to 2."""
     request: Any = SimpleNamespace(config={"trial": trial, "method": method}, label="ssd")
     split = SimpleNamespace(train=torch.tensor([0, 1, 2]))
     result: Any = SimpleNamespace(

@@ -111,6 +111,7 @@ def test_a_sweep_of_fifty_settings_looks_at_the_data_once(places: list[str], tmp
     assert all(cost["cost/passes"] >= 2 * samples for cost in costs)  # the cost of each by itself
 
 
+@pytest.mark.slow
 def test_the_repair_goes_on_from_the_dampened_weights(places: list[str], tmp_path: Path, fits: Fits) -> None:
     assd, repair = (
         Watched(tmp_path, places, "method=assd", "method.keep=null"),

@@ -1,4 +1,4 @@
-"""What the user of an own model asks to forget is forgotten whole, or the run refuses."""
+"""With a checkpoint of their own, users get everything forgotten that they ask for, or the run refuses."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -42,6 +42,7 @@ def test_what_cuts_nothing_short_is_taken() -> None:
     ("name", "value"),
     [
         *(("gradient_clip_val", value) for value in (-1, -0.5, 0, 0.0, float("inf"), float("nan"), True, "1")),
+        *(("gradient_clip_algorithm", value) for value in ("foo", "Norm", 1)),
         *(("accumulate_grad_batches", value) for value in (0, -1, 1.5, True, None)),
         *(("predict_batch_size", value) for value in (0, -1, 2.5, "8", None)),
     ],

@@ -121,7 +121,7 @@ def run(finished: Callable[[str], Path], tmp_path: Path) -> Path:
 
 
 def numbers(results: dict[str, Any]) -> Iterator[tuple[str, dict[str, float], str]]:
-    """What checks call each number, and where it stands; not the costs, and what needs images."""
+    """The name that a check gives each number, and the place of the number; without costs and what needs images."""
     for model, row in results["rows"].items():
         yield from ((f"{model} {name}", row, name) for name in row if not name.startswith(("cost/", "noise/")))
     yield from ((name, results["gaps"], name) for name in results["gaps"])

@@ -14,8 +14,16 @@ from tests.conftest import composed
 from unlearning.pipeline import run
 from unlearning.request import Request
 
-NETWORKS = [["resnet20"], ["resnet44"], ["resnet56"]]
-LARGE = [["resnet18"], ["resnet50"], ["vgg16_bn"], ["vgg16_bn_mlp"], ["swin_t", "model.resize=32"]]
+NETWORKS = [["resnet20"]]
+LARGE = [
+    ["resnet44"],
+    ["resnet56"],
+    ["resnet18"],
+    ["resnet50"],
+    ["vgg16_bn"],
+    ["vgg16_bn_mlp"],
+    ["swin_t", "model.resize=32"],
+]
 
 
 def folder_of(words: Sequence[str]) -> Path:

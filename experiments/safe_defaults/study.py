@@ -10,6 +10,7 @@ import argparse
 import json
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -70,7 +71,7 @@ def folders(out: Path, photos: Path | None) -> dict[str, Path]:
 
 
 def measured(*overrides: str) -> dict[str, Any]:
-    """What one run shows, or why there is nothing to show."""
+    """The numbers of one run, or the kind of its error and the reason."""
     try:
         config, _ = composed(*overrides)
         job = Job.of(config)
@@ -111,19 +112,22 @@ def runs(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def table(found: list[dict[str, Any]]) -> Iterator[str]:
-    """Markdown rows: for each method and scenario the least retain accuracy that it keeps by data set, and means."""
+    """Markdown rows: for each method and scenario the least retain accuracy that it keeps by data set, and means.
+
+    Runs that ended in an error are counted in the last column, by kind, as ``diverged 1``.
+    """
     data = [name for name in DATA if any(run["data"] == name for run in found)]
-    yield f"| method | scenario | runs | {' | '.join(data)} | forget | retrained | gap | held back |"
-    yield f"|---|---|---:|{'---:|' * (len(data) + 4)}"
+    yield f"| method | scenario | runs | {' | '.join(data)} | forget | retrained | gap | held back | failed |"
+    yield f"|---|---|---:|{'---:|' * (len(data) + 4)}---|"
     for method, scenario in sorted({(run["method"], run["scenario"]) for run in found}):
-        mine = [run for run in found if (run["method"], run["scenario"]) == (method, scenario) and "kept" in run]
-        if not mine:
-            continue
+        asked = [run for run in found if (run["method"], run["scenario"]) == (method, scenario)]
+        mine = [run for run in asked if "kept" in run]
+        errors = Counter(run["error"] for run in asked if "error" in run)
         least = [min((run["kept"] for run in mine if run["data"] == name), default=None) for name in data]
         kept = ["-" if x is None else f"{x:.2f}" if x >= SAFE else f"**{x:.2f}**" for x in least]
-        means = [f"{mean(run[what] for run in mine):.2f}" for what in ("forget", "retrained", "gap")]
-        held = sum(run["way"] < 1 for run in mine)
-        yield f"| {' | '.join([f'`{method}`', scenario, str(len(mine)), *kept, *means, str(held)])} |"
+        means = [f"{mean(run[what] for run in mine):.2f}" if mine else "-" for what in ("forget", "retrained", "gap")]
+        held, failed = sum(run["way"] < 1 for run in mine), ", ".join(f"{kind} {n}" for kind, n in errors.items())
+        yield f"| {' | '.join([f'`{method}`', scenario, str(len(mine)), *kept, *means, str(held), failed or '-'])} |"
 
 
 def main() -> None:

@@ -40,6 +40,11 @@ def check_trainer(trainer: Mapping[str, Any], trial: int | None) -> None:
         count = trainer.get(name, 1)
         if not (type(count) is int and count >= 1):
             raise UserError(f"trainer.{name}={count} must be a whole number, at least 1", key=f"trainer.{name}")
+    algorithm = trainer.get("gradient_clip_algorithm")
+    if algorithm not in (None, "norm", "value"):
+        raise UserError(
+            f"trainer.gradient_clip_algorithm={algorithm} must be norm or value", key="trainer.gradient_clip_algorithm"
+        )
     clip = trainer.get("gradient_clip_val")
     if clip is not None and not (type(clip) in (int, float) and 0 < clip < math.inf):
         raise UserError(

@@ -55,6 +55,10 @@ def devices(trainer: Mapping[str, Any]) -> int:
         )
     if isinstance(found, str) and found != "auto":
         found = [part for part in found.split(",") if part] if "," in found else int(found)
+    if isinstance(found, list) and not (
+        all(str(one).isdigit() for one in found) and len({*map(str, found)}) == len(found)
+    ):
+        raise UserError(f"trainer.devices={found} must list different numbers from 0", key="trainer.devices")
     on_cpu = trainer.get("accelerator") == "cpu"
     if found == "auto" or (found == -1 and not on_cpu):  # all there are; a CPU is one
         return 1 if on_cpu else max(1, gpus())
