@@ -47,7 +47,7 @@ def list_images(folder: Path) -> list[tuple[str, Path]]:
         files = files_below(entry, hidden=False)[0]
         images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
         found += [(entry.name, file) for file in images]
-        others += [file.name for file in files if file not in set(images)]
+        others += [file.name for file in files if file.suffix.lower() not in IMAGE_SUFFIXES]
         empty += [entry.name] * (not images)
     if others:
         suffixes = Counter(Path(name).suffix.lower() or name for name in others)
