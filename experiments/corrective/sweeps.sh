@@ -23,10 +23,10 @@ cifar() {
 cifar_poison() { cifar scenario=poison scenario.known=0.1,0.5,1.0 method=ssd,potion,eu_k,cf_k,scrub; }
 searched() { # SSD with every alpha of a grid, of which searched.py chooses the best for each draw; no other table has these runs
     sweep paths.root="$out/digits" paths.runs="$out/searched/multirun" seed=0,1,2 scenario=$1 \
-        scenario.known=0.1,0.3,0.5,0.8,1.0 method=ssd method.alpha=0.5,1,2,5,7,10,14,20,50,100
+        scenario.known=0.1,0.3,1.0 method=ssd method.alpha=0.5,1,2,5,7,10,14,20,50,100
 }
 searched_cifar() {
-    cifar paths.runs="$out/searched/multirun" scenario=poison scenario.known=0.1,1.0 method=ssd method.alpha=0.5,1,2,5,10,20,50
+    cifar paths.runs="$out/searched/multirun" scenario=poison scenario.known=0.1,1.0 method=ssd method.alpha=0.5,2,5,10,20,50
 }
 xlf_importance() { # Potion with the importance of its paper, where the table of settings uses ASSD's on CIFAR-10; it has its own page
     cifar paths.runs="$out/potion/multirun" scenario=poison scenario.known=0.1,0.5,1.0 \
