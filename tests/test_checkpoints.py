@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
 from tests.conftest import composed
-from tests.test_methods import CHOICES, network, takes_no_steps
+from tests.test_methods import CHOICES, network, often, takes_no_steps
 from unlearning.data.datamodule import UnlearningData
 from unlearning.data.feed import Feed
 from unlearning.engine.job import Job
@@ -42,9 +42,10 @@ RESUMED = {name: CHOICES[name] for name in CHOICES if not takes_no_steps(name.sp
     "scrub, until a step": ["method=scrub", "method.msteps=null", "method.forget_until=40", "method.maximise=loss"],
 }
 LONGER = ("scrub, rewinding", "scrub, until a step")  # all passes, of up to three batches
+WITH_STATE = ("bad_teacher", "emmn", "finetune", "gkt", "scrub, rewinding", "unsir", "unsir, then in repair")
 
 
-@pytest.mark.parametrize("name", RESUMED)
+@pytest.mark.parametrize("name", [often(name, name in WITH_STATE) for name in RESUMED])
 def test_after_a_checkpoint_the_same_batches_and_draws_make_the_same_steps(
     name: str, places: list[str], tmp_path: Path
 ) -> None:

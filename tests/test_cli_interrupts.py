@@ -70,7 +70,9 @@ def test_a_finished_run_is_shown_without_importing_torch(command: Command, place
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
-@pytest.mark.parametrize("sweep", [[], ["-m"]], ids=["one run", "a sweep"])
+@pytest.mark.parametrize(
+    "sweep", [pytest.param([], id="one run"), pytest.param(["-m"], id="a sweep", marks=pytest.mark.slow)]
+)
 def test_a_table_that_cannot_be_printed(command: Command, places: list[str], sweep: list[str]) -> None:
     command(*FAST)
     with open("/dev/full", "w") as full:

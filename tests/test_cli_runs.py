@@ -119,6 +119,7 @@ def test_another_folder_of_runs_takes_the_unlearned_model_from_the_store(
 # Words about a run
 
 
+@pytest.mark.slow
 def test_the_log_can_be_shown(command: Command) -> None:
     done = command(*FAST, "-v")
     log = (done.folder / "log.txt").read_text()
@@ -180,6 +181,7 @@ def test_a_fast_trial_says_that_it_is_one(command: Command) -> None:
     assert all(0 < count <= 2 * epochs for count in steps.values())
 
 
+@pytest.mark.slow
 def test_a_profile_lies_beside_the_results(command: Command) -> None:
     done = command(*FAST, "debug=profile", "force=true")
     assert (done.code, done.err) == (0, "")

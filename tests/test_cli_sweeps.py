@@ -35,6 +35,7 @@ def test_a_sweep_goes_on_past_a_failure_and_lists_it(command: Command, tmp_path:
     assert stamps == [(folder / "results.json").stat().st_mtime_ns for folder in finished(tmp_path)]
 
 
+@pytest.mark.slow
 def test_a_mistake_of_the_program_is_shown_whole_and_the_sweep_goes_on(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,7 @@ def as_matrix(layer: nn.Module, parameters: list[torch.Tensor]) -> torch.Tensor:
     return torch.cat([part.double().reshape(len(layer.weight), -1) for part in parameters], 1)
 
 
+@pytest.mark.slow
 def test_ekfac_of_several_layers_is_diagonal_in_the_eigenvectors_of_the_factors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

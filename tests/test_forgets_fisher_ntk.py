@@ -5,6 +5,7 @@ import pytest
 from tests.digits import results
 
 
+@pytest.mark.slow
 # Noise costs accuracy, and that of the forgotten rows decides how much is left: over seeds 0-2 Fisher leaves .01, .16
 # and .54 of the forget set right, and .89 to .99 of the retain set.
 @pytest.mark.parametrize(("name", "forgets", "keeps"), [("fisher", 0.2, 0.1), ("ntk", 0.03, 0.03)])

@@ -232,6 +232,7 @@ def test_fisher_new_squares_the_gradients_of_the_batch_that_processes_share(tiny
 # Digits
 
 
+@pytest.mark.slow
 def test_wood_fisher_forgets_a_digit_and_keeps_the_others(places: list[str]) -> None:
     rows = rows_on_digits(places, "method=wood_fisher")
     retrained, unlearned = rows["retrained"], rows["unlearned"]
@@ -241,6 +242,7 @@ def test_wood_fisher_forgets_a_digit_and_keeps_the_others(places: list[str]) -> 
     assert unlearned["test_retain/acc"] >= retrained["test_retain/acc"] - 0.04
 
 
+@pytest.mark.slow
 def test_fisher_new_forgets_a_digit_more_than_the_others(places: list[str]) -> None:
     """It redraws the rows of the class; with a thousandth of the noise's variance that alone leaves most of it."""
     rows = rows_on_digits(places, "method=fisher_new", "method.alpha=1e-5", "method.keep=null")

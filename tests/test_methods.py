@@ -54,6 +54,9 @@ REFUSES = {  # the setting that the refusal is about
 }
 
 
+LONG = ("emmn", "influence_filter", "ntk", "scrub_joint", "wood_fisher")  # a second and more, so among the slow tests
+
+
 def often(value: str, always: bool = True) -> Any:
     """A parameter that is tried each time, or else among the slow tests."""
     return value if always else pytest.param(value, marks=pytest.mark.slow)
@@ -147,7 +150,7 @@ def refused_setting(name: str, scenario: str, job: Job) -> str | None:
 
 
 @pytest.mark.parametrize("scenario", [often(scenario, scenario == "class") for scenario in SCENARIOS])
-@pytest.mark.parametrize("name", CHOICES)
+@pytest.mark.parametrize("name", [often(name, name not in LONG) for name in CHOICES])
 def test_two_steps(name: str, scenario: str, places: list[str], spies: list[Spy]) -> None:
     job = Job.of(composed(*CHOICES[name], *SCENARIOS[scenario], *places)[0])
     if setting := refused_setting(name, scenario, job):
@@ -206,7 +209,7 @@ REPLACING = ("retrain", "eu_k", "influence_filter", "gkt")  # they begin by repl
     "addons",
     [often("saliency,l1"), *(often(stack, False) for stack in ("l1", "saliency", "sam,prune,parameter_noise"))],
 )
-@pytest.mark.parametrize("name", STEPPING)
+@pytest.mark.parametrize("name", [often(name, name not in LONG) for name in STEPPING])
 def test_addons_work_with_every_first_order_method(name: str, addons: str, places: list[str], spies: list[Spy]) -> None:
     job = Job.of(composed(*CHOICES[name], f"addon=[{addons}]", *places)[0])
     if "saliency" in addons and name in REPLACING:  # its mask is of the original's weights

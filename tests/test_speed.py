@@ -18,28 +18,33 @@ from unlearning.runtime.memory import keep_freed
 # Of 40 samples in ten classes, one class is 4 samples to forget; 36 are retained.
 
 
+FLOORS = [
+    ("ssd", 4 + 40, 4 + 40),  # the forget set and all training data
+    ("jit", 4 * (25 + 1), 4),  # 25 noisy copies without gradient and the clean image
+    ("scrub", 2 * (4 + 36), 4 + 36),  # student and teacher, augmented: no teacher output is remembered
+    ("finetune", 36, 36),
+    ("neggrad_plus", 4 + 36, 4 + 36),
+    ("lfssd", 4 + 40, 4 + 40),
+    ("assd", 4 + 36, 4 + 36),  # the forget set and the retain set
+    ("alfssd", 4 + 36, 4 + 36),
+    ("xlf", 4 + 36, 4 + 36),
+    ("potion", 4 + 36 + 2 * 4, 4 + 36),  # and the forget accuracy before, and after a first try that is enough
+    ("assd_repair", 4 + 36 + 36, 4 + 36 + 36),  # then one epoch of the retain set
+    ("amnesiac", 4 + 36, 4 + 36),  # the forget set relabelled, and the retain set
+    ("bad_teacher", 2 * (4 + 11), 4 + 11),  # .3 of 36 retain samples are 11; one teacher for each sample
+]
+OFTEN = ("ssd", "jit", "scrub", "finetune", "neggrad_plus")  # the others are among the slow tests
+
+
 @pytest.mark.parametrize(
     ("name", "forward", "backward"),
-    [
-        ("ssd", 4 + 40, 4 + 40),  # the forget set and all training data
-        ("jit", 4 * (25 + 1), 4),  # 25 noisy copies without gradient and the clean image
-        ("scrub", 2 * (4 + 36), 4 + 36),  # student and teacher, augmented: no teacher output is remembered
-        ("finetune", 36, 36),
-        ("neggrad_plus", 4 + 36, 4 + 36),
-        ("lfssd", 4 + 40, 4 + 40),
-        ("assd", 4 + 36, 4 + 36),  # the forget set and the retain set
-        ("alfssd", 4 + 36, 4 + 36),
-        ("xlf", 4 + 36, 4 + 36),
-        ("potion", 4 + 36 + 2 * 4, 4 + 36),  # and the forget accuracy before, and after a first try that is enough
-        ("assd_repair", 4 + 36 + 36, 4 + 36 + 36),  # then one epoch of the retain set
-        ("amnesiac", 4 + 36, 4 + 36),  # the forget set relabelled, and the retain set
-        ("bad_teacher", 2 * (4 + 11), 4 + 11),  # .3 of 36 retain samples are 11; one teacher for each sample
-    ],
+    [floor if floor[0] in OFTEN else pytest.param(*floor, marks=pytest.mark.slow) for floor in FLOORS],
 )
 def test_a_floor_makes_the_passes_of_the_method(name: str, forward: int, backward: int) -> None:
     holds_the_passes(name, None, forward, backward)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "changes", "forward", "backward"),
     [

@@ -1,6 +1,7 @@
 """Settings by data set, model and scenario: which rows of the tables apply, what wins, and what the tables may say."""
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +116,10 @@ def test_what_is_not_a_table_is_refused(text: str, tmp_path: Path) -> None:
 # Composition by Hydra
 
 
-@pytest.fixture(scope="module")
-def nodes() -> dict[str, dict[str, Any]]:
-    """The configuration of each method on the digits, without its table."""
-    return {name: composed(f"method={name}", "table@method=none")[0] for name in names("method")}
+@cache
+def without_table(method: str) -> dict[str, Any]:
+    """The configuration of a method on the digits, without its table."""
+    return composed(f"method={method}", "table@method=none")[0]
 
 
 def test_the_command_line_wins_over_the_tables() -> None:
@@ -140,8 +141,8 @@ def test_a_chosen_optimiser_and_schedule_replace_those_of_the_method_and_its_tab
     assert "betas" not in pretrain["optimizer"]
 
 
-def test_an_optimiser_with_a_target_in_a_table_replaces_that_of_the_method(nodes: Mapping[str, Any]) -> None:
-    assert "betas" in nodes["scrub"]["method"]["optimizer"]  # Adam
+def test_an_optimiser_with_a_target_in_a_table_replaces_that_of_the_method() -> None:
+    assert "betas" in without_table("scrub")["method"]["optimizer"]  # Adam
     method = composed("method=scrub", "dataset=cifar10")[0]["method"]
     assert method["optimizer"]["_target_"] == "torch.optim.SGD"
     assert "betas" not in method["optimizer"]
@@ -237,8 +238,8 @@ def with_row(config: Mapping[str, Any], node: str, row: Row) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("file", [f for f in FILES if f.stem in names("method")], ids=lambda file: file.stem)
-def test_the_settings_of_every_row_are_valid_for_the_method(file: Path, nodes: Mapping[str, Any]) -> None:
-    config = nodes[file.stem]
+def test_the_settings_of_every_row_are_valid_for_the_method(file: Path) -> None:
+    config = without_table(file.stem)
     for row in rows_of(file):
         check(with_row(config, "method", row), "method", {"model": None, "addons": ()})
 
@@ -252,15 +253,19 @@ def test_the_settings_of_every_row_are_valid_for_the_method(file: Path, nodes: M
         ({"importance": "by_sample"}, "method.importance"),
     ],
 )
-def test_a_row_with_a_wrong_setting_would_be_found(wrong: dict, key: str, nodes: Mapping[str, Any]) -> None:
+def test_a_row_with_a_wrong_setting_would_be_found(wrong: dict, key: str) -> None:
     with pytest.raises(UserError) as refused:
-        check(with_row(nodes["ssd"], "method", Row("t", 1, "why", {}, wrong)), "method", {"model": None, "addons": ()})
+        check(
+            with_row(without_table("ssd"), "method", Row("t", 1, "why", {}, wrong)),
+            "method",
+            {"model": None, "addons": ()},
+        )
     assert refused.value.key == key
 
 
 @pytest.mark.parametrize("name", names("method"))
-def test_every_option_of_a_method_is_named_in_its_yaml(name: str, nodes: Mapping[str, Any]) -> None:
-    node = nodes[name]["method"]
+def test_every_option_of_a_method_is_named_in_its_yaml(name: str) -> None:
+    node = without_table(name)["method"]
     options, _ = parameters(target_of(node, "method"))
     assert set(options) - {"model", "addons"} == node.keys() - {"_target_"}
 

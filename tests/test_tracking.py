@@ -168,6 +168,7 @@ def log_two(root: Path, me: int, barrier: Any) -> None:
         log(tracker(root), name=f"{me}-{number}", sweep='it\'s a "sweep"', started=1000.0 + me)
 
 
+@pytest.mark.slow
 def test_processes_that_start_together_on_a_fresh_database_share_one_parent(fresh: Path) -> None:
     barrier = CONTEXT.Barrier(4)
     processes = [start(log_two, fresh, me, barrier) for me in range(4)]
@@ -212,6 +213,7 @@ def test_a_sweep_has_failed_if_a_job_failed_before_it_could_be_logged(root: Path
     assert len(runs(root)) == 4
 
 
+@pytest.mark.slow
 def test_a_process_killed_as_it_creates_the_database_does_no_harm(fresh: Path) -> None:
     process = start(log, tracker(fresh))
     deadline = time.monotonic() + 60
