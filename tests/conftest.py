@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # many small processes: more threads only get in each other's way
 
@@ -90,9 +91,9 @@ class Tiny:
 
         return Networks(fresh, fresh)
 
-    def fit(self, method: Method, steps: int = -1, seed: int = 3) -> None:
+    def fit(self, method: Method, steps: int = -1, seed: int = 3, **trainer: Any) -> None:
         """Let a method change ``model``, for at most this number of optimiser steps."""
-        fit(method, self.problem, compute(steps), seed, self.networks())
+        fit(method, self.problem, compute(steps, **trainer), seed, self.networks())
 
     def edit(self, method: OneShot, seed: int = 3) -> np.ndarray:
         """Let a one-shot method change ``model``.

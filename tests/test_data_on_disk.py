@@ -1,5 +1,6 @@
 """Data sets on disk: image folders, and those of torchvision."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from unlearning.data.image_folder import image_folder
 from unlearning.data.torchvision_sets import SOURCES, Source
 from unlearning.data.torchvision_sets import torchvision as torchvision_set
 from unlearning.errors import UserError
+from unlearning.runtime.digests import content_digest
 
 
 @pytest.fixture
@@ -75,6 +77,21 @@ def test_a_changed_image_is_decoded_anew(folder: Path) -> None:
     before = load(folder).digest
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(folder / "train" / "cat" / "0.png")
     assert load(folder).digest != before
+
+
+def test_images_of_equal_size_and_time_that_are_exchanged_are_decoded_anew(folder: Path) -> None:
+    """As after unpacking an archive, which gives all files one time."""
+    one, two = folder / "train" / "cat" / "0.bmp", folder / "train" / "dog" / "0.bmp"
+    for value, file in ((0, one), (255, two)):
+        Image.fromarray(np.full((20, 30, 3), value, np.uint8)).save(file)
+        os.utime(file, (1000, 1000))
+    before, listed = load(folder).digest, content_digest(folder)
+    spare = folder / "spare"
+    one.rename(spare)
+    two.rename(one)
+    spare.rename(two)
+    assert load(folder).digest != before
+    assert content_digest(folder) != listed
 
 
 def test_a_broken_image_is_named(folder: Path) -> None:

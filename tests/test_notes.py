@@ -18,7 +18,7 @@ from unlearning.records.notes import notes
 from unlearning.report.run_table import one_line, title
 from unlearning.request import Request
 
-SSD = {"_target_": "unlearning.methods.ssd.SSD", "alpha": 10.0}
+SSD = {"_target_": "unlearning.methods.ssd.SSD", "alpha": 10.0, "lam": 1.0}
 TARGETS = {
     name: re.findall(r"^_target_: (\S+)", (CONF / "method" / f"{name}.yaml").read_text(), re.MULTILINE)
     for name in names("method")
@@ -28,6 +28,7 @@ TARGETS = {
 def told(
     trial: int | None = None,
     unchanged: bool = False,
+    same_parameters: bool = False,
     rows: Mapping[str, Mapping[str, float]] | None = None,
     curves: Mapping[str, list[tuple[int, float]]] | None = None,
     method: Mapping[str, Any] = SSD,
@@ -39,6 +40,7 @@ def told(
     split = SimpleNamespace(train=torch.tensor([0, 1, 2]))
     result: Any = SimpleNamespace(
         unchanged=unchanged,
+        same_parameters=same_parameters or unchanged,
         rows={"original": {}, "unlearned": {}} | dict(rows or {}),
         curves=curves or {},
         sizes={"forget": 100, "test_forget": 0, "test": 100, "manipulated": 0} | sizes,
@@ -94,10 +96,38 @@ def test_an_original_that_knew_nothing_is_not_blamed_on_the_method(before: float
 def test_the_numbers_of_the_method_and_its_setting_explain_it() -> None:
     curves = {"unlearn/dampened_share": [(0, 0.0)], "unlearn/alpha_bound": [(0, 6.3249)]}
     (note,) = told(unchanged=True, curves=curves)
-    assert note.endswith("(dampened_share 0, alpha_bound 6.32); try a smaller method.alpha (now 10)")
+    assert note.endswith(
+        "(dampened_share 0, alpha_bound 6.32); try a smaller method.alpha (now 10) or a smaller method.lam (now 1)"
+    )
     curves = {"unlearn/dampened_share": [(0, 0.8304)]}
     (note,) = told(rows=retain(0.9, 0.1), curves=curves)
-    assert note.endswith("(dampened_share 0.83); try a larger method.alpha (now 10)")
+    assert note.endswith("(dampened_share 0.83); try a larger method.alpha (now 10) or a larger method.lam (now 1)")
+
+
+def test_a_run_that_moves_the_statistics_of_batch_norm_alone_says_so() -> None:
+    (note,) = told(same_parameters=True)
+    assert "bit-equal to the original's, and only the statistics of BatchNorm moved: next to nothing" in note
+
+
+@pytest.mark.parametrize(
+    ("target", "curves", "options", "said"),
+    [
+        ("influence_filter.InfluenceFilter", {"dropped": 51.0}, {"threshold": 1.0}, "dropped 51 of 100 retain samples"),
+        ("influence_filter.InfluenceFilter", {"dropped": 50.0}, {"threshold": 1.0}, None),
+        ("potion.Potion", {"percentile": 95.0, "reached": 0.0}, {"rho": 0.2}, "at percentile 95.00 with more than"),
+        ("potion.Potion", {"percentile": 95.0, "reached": 1.0}, {"rho": 0.2}, None),
+        ("wood_fisher.WoodFisher", {"residual": 0.02}, {"tolerance": 1e-4}, "a residual of 0.02, above"),
+        ("wood_fisher.WoodFisher", {"residual": 1e-5}, {"tolerance": 1e-4}, None),
+        ("wood_fisher.WoodFisher", {}, {"tolerance": 1e-4}, None),  # solved exactly
+    ],
+)
+def test_a_method_says_itself_what_its_numbers_do_not_show(
+    target: str, curves: dict, options: dict, said: str | None
+) -> None:
+    points = {f"unlearn/{name}": [(0, 7.0), (1, value)] for name, value in curves.items()}
+    found = told(curves=points, method={"_target_": f"unlearning.methods.{target}"} | options, retain=100)
+    assert len(found) == (said is not None)
+    assert all(said in note for note in found)
 
 
 def test_steps_last_losses_and_masks_explain_it() -> None:
@@ -163,7 +193,7 @@ def attacked(
     return told(rows={row: {metric: value} for row, value in values.items()}, **sizes)
 
 
-@pytest.mark.parametrize("metric", ["mia/loss_auc", "mia/entropy_auc", "forget/acc"])
+@pytest.mark.parametrize("metric", ["mia/loss_auc", "mia/entropy_auc", "mia/entropy_logistic", "forget/acc"])
 @pytest.mark.parametrize(("ours", "count"), [(0.0, 1), (0.249, 1), (0.251, 0), (0.9, 0)])  # half of .5
 def test_an_attack_that_is_far_below_the_retrained_models_is_no_success(ours: float, count: int, metric: str) -> None:
     found = attacked(ours, 0.5, metric)
@@ -191,8 +221,14 @@ def test_what_the_original_was_like_already_is_not_blamed_on_the_method() -> Non
     assert len(attacked(0.1, 0.5, original=0.11)) == 1
 
 
-def test_without_a_retrained_model_nothing_is_said_about_it() -> None:
-    assert told(rows={"unlearned": {"mia/loss_auc": 0.0}, "original": {"mia/loss_auc": 1.0}}) == []
+def test_without_a_retrained_model_an_attack_is_compared_with_a_guess() -> None:
+    def found(ours: float, metric: str = "mia/loss_auc") -> list[str]:
+        return told(rows={"unlearned": {metric: ours}, "original": {metric: 1.0}})
+
+    (note,) = found(0.249)
+    assert "forgot more than a model does that never saw the forget set" in note
+    assert found(0.251) == []
+    assert found(0.0, "forget/acc") == []  # which may be right for a class
 
 
 def test_a_retrained_model_that_is_low_too_is_no_reason_for_a_note() -> None:

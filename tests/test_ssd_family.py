@@ -189,6 +189,15 @@ def test_the_share_of_dampened_weights_and_the_largest_useful_alpha_are_told(alp
     assert found == {"alpha_bound": [4.0], "dampened_share": [share]}
 
 
+@torch.no_grad()
+def test_weights_that_alpha_selects_and_nothing_dampens_are_not_counted() -> None:
+    """Ratios of .5 to 3 are above alpha = .1; the factor lam / ratio is below 1 for those above lam = 1 alone."""
+    method = observed(SSD(ones(4), alpha=0.1, reference="retain"), [0.5, 1.0, 2.0, 3.0], [1.0] * 4, (1, 1))
+    method.edit()
+    assert method.model.weight.flatten().tolist() == pytest.approx([1, 1, 1 / 2, 1 / 3])
+    assert method.curves["dampened_share"] == [0.5]
+
+
 def test_assd_chooses_the_percentile_by_itself() -> None:
     # 10 of 100 samples: p = 100 - ln 11 = 97.602105. Of 81 ratios it is at position 78.081684, between 7 and 8.
     method = observed(ASSD(ones(81)), [0.0] * 78 + [7.0, 8.0, 9.0], [1.0] * 81, (10, 90))

@@ -197,6 +197,22 @@ def test_full_schedule_is_stepped_after_every_step(tiny: Tiny) -> None:
     close(tiny, first - 0.1 * LR * gradient(first, *RETAIN))
 
 
+@pytest.mark.parametrize("together", [1, 2, 3])
+def test_a_schedule_is_made_for_the_steps_that_accumulated_batches_make(tiny: Tiny, together: int) -> None:
+    """Two batches a pass make two steps or one, and a tenth of the rate begins with the second epoch."""
+    seen: list[float] = []
+
+    class Seen(FineTune):
+        def after_step(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
+            seen.append(optimizer.param_groups[0]["lr"])
+
+    schedule = functools.partial(multistep, milestones=[1], gamma=0.1)
+    method = Seen(tiny.model, SGD, schedule=schedule, epochs=2, batch_size=1)
+    tiny.fit(method, accumulate_grad_batches=together)
+    steps = 2 if together == 1 else 1
+    assert seen == pytest.approx([LR] * steps + [0.1 * LR] * steps)
+
+
 @pytest.mark.parametrize(
     ("kind", "option", "wrong"),
     [

@@ -89,6 +89,7 @@ def result(kind: str, nodes: Mapping[str, Any]) -> Result:
         weights=after,
         original_weights=before,
         unchanged=False,
+        same_parameters=False,
         curves={},
         dataset=asked.data,
     )

@@ -33,6 +33,8 @@ from .errors import UserError
 from .methods.base import Method
 from .records.log import LIBRARIES, SCREEN, quiet
 
+log = logging.getLogger(__package__)
+
 
 @dataclass(frozen=True)
 class Unlearned:
@@ -118,8 +120,11 @@ def unlearn(
         compute = compute_like(model, predict_batch_size)
         unlearning = built(Spec("method", node), specs(nodes, "addon"), copied(model), problem, compute)
         cost = fit(unlearning, problem, compute, seed, networks_like(model, fresh), method)
-    device = weights_of(model).device
-    return Unlearned(unlearning.model.to(device), cost, unlearning.access, curves_of(unlearning), node, rows)
+    device, curves = weights_of(model).device, curves_of(unlearning)
+    sizes = {name: len(ids) for name, ids in problem.split.sets.items()}
+    for remark in unlearning.remarks({name: points[-1][1] for name, points in curves.items()}, node, sizes):
+        log.warning(remark)
+    return Unlearned(unlearning.model.to(device), cost, unlearning.access, curves, node, rows)
 
 
 def train(

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+import torch
+from torch import nn
+
 from .config.build import Spec
 from .engine.evaluation import Result, evaluate
 from .engine.job import Job
@@ -53,6 +56,12 @@ def run(request: Request) -> Path:
     return request.folder
 
 
+def same_parameters(network: nn.Module, original: nn.Module) -> bool:
+    """Whether all parameters are bit-equal, on whatever device they are."""
+    pairs = zip(network.parameters(), original.parameters(), strict=True)
+    return all(torch.equal(ours.cpu(), theirs.cpu()) for ours, theirs in pairs)
+
+
 def results(job: Job, access: Mapping[str, str]) -> Result:
     """Train, unlearn, predict and evaluate; ``access`` names the data that the method may see."""
     problem, lab, split = job.problem, job.lab, job.problem.split
@@ -76,6 +85,7 @@ def results(job: Job, access: Mapping[str, str]) -> Result:
         weights=weights,
         original_weights=original,
         unchanged=weights == original,
+        same_parameters=same_parameters(unlearned.network, start),
         curves=unlearned.curves,
         dataset=problem.data,
     )

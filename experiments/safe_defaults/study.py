@@ -26,6 +26,7 @@ from unlearning.engine.job import Job
 from unlearning.errors import UserError
 from unlearning.pipeline import results
 from unlearning.records.log import quiet
+from unlearning.request import Request
 
 LEFT_OUT = {"original", "retrain", "gkt"}  # no change, from nothing, 44,000 steps from nothing
 SAFE = 0.8  # of the original's retain accuracy
@@ -70,11 +71,10 @@ def folders(out: Path, photos: Path | None) -> dict[str, Path]:
     return made
 
 
-def measured(*overrides: str) -> dict[str, Any]:
+def measured(request: Request) -> dict[str, Any]:
     """The numbers of one run, or the kind of its error and the reason."""
     try:
-        config, _ = composed(*overrides)
-        job = Job.of(config)
+        job = Job.of(request.config)
         metrics = {name: job.metrics[name] for name in ("accuracy", "membership")}
         job.checked()
         found = results(Job(**{**vars(job), "metrics": metrics}), access={})
@@ -103,11 +103,14 @@ def runs(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
             settings = (*settings, f"dataset.root={places[data]}", f"dataset.name={data}")
         draw = SCENARIOS[scenario] or (f"scenario.classes=[{seed % classes}]",)
         what = {"data": data, "scenario": scenario, "method": method, "seed": seed}
-        file = asked.out / "runs" / f"{'-'.join(map(str, what.values()))}.json"
+        choice = (f"method={method}", f"scenario={scenario}", f"seed={seed}")
+        request = Request(*composed(*choice, *draw, *settings, "tracking=none", f"paths.root={asked.out}"))
+        file = (
+            asked.out / "runs" / f"{request.folder.name}.json"
+        )  # named by the key: other settings or code make another run
         if not file.exists():
-            choice = (f"method={method}", f"scenario={scenario}", f"seed={seed}")
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(measured(*choice, *draw, *settings, "tracking=none", f"paths.root={asked.out}")))
+            file.write_text(json.dumps(measured(request)))
         yield what | json.loads(file.read_text())
 
 

@@ -142,11 +142,13 @@ class Dataset:
     def digest(self) -> str:
         """SHA-256 of everything that decides what a network sees.
 
-        These are the samples, labels, number of classes, split, normalisation, augmentation and trigger.
+        These are the samples, labels, finer labels (which order the samples), number of classes, split, normalisation,
+        augmentation and trigger.
         """
         prepared = len(self.classes), self.mean, self.std, self.crop, self.flip, self.rotation
         digest = hashlib.sha256(repr(prepared).encode())
-        for tensor in (self.inputs, self.labels, self.train, self.validation, self.test):
+        finer = () if self.fine_labels is None else (self.fine_labels,)
+        for tensor in (self.inputs, self.labels, self.train, self.validation, self.test, *finer):
             digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())  # which shows where each of them ends
             digest.update(tensor.contiguous().numpy().data)
         if self.trigger is not None and self.triggered is not None:

@@ -66,7 +66,7 @@ def some_of(counts: Counter[str]) -> str:
 def decoded(files: Sequence[Path], top: Path, size: int, cache: Path) -> np.ndarray:
     """The pixels of ``files``, (N, size, size, 3) uint8, mapped from a file in ``cache``, which is made if necessary.
 
-    The cache is keyed by the files' names below ``top``, their sizes in bytes and their modification times, and by the
+    The cache is keyed by the files' names below ``top``, their sizes in bytes and the times of their changes, and by the
     rules of decoding. An array whose checksum does not match is decoded again, with a warning. Processes that need the
     same array decode it once.
 
@@ -99,8 +99,10 @@ def rules() -> tuple[str, str]:
     return file_digest(Path(pixels.__file__)), version("pillow")
 
 
-def stamp(file: Path, top: Path) -> tuple[str, int, int]:
-    """The name of a file below ``top``, its size in bytes, and when it was changed.
+def stamp(file: Path, top: Path) -> tuple[str, int, int, int]:
+    """The name of a file below ``top``, its size in bytes, and when its content and its entry were changed.
+
+    An archive can give two files the same time; where they are exchanged, only their entries change.
 
     Raises ``UserError`` where it is not there.
     """
@@ -110,7 +112,7 @@ def stamp(file: Path, top: Path) -> tuple[str, int, int]:
         raise UserError(
             f"{file} cannot be read ({error.strerror}): replace or remove it", key="dataset.root", kind="file"
         ) from None
-    return file.relative_to(top).as_posix(), status.st_size, status.st_mtime_ns
+    return file.relative_to(top).as_posix(), status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def decode_all(files: Sequence[Path], size: int, path: Path) -> None:

@@ -43,6 +43,7 @@ class Result:
     weights: str  # digest of the unlearned weights
     original_weights: str  # digest of the original's
     unchanged: bool  # the two digests are equal
+    same_parameters: bool  # whether or not statistics of BatchNorm moved
     curves: Curves  # of the unlearning
     evidence: Mapping[str, Evidence]  # by model: for figures and files
     dataset: Dataset

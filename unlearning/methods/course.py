@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
@@ -76,7 +76,7 @@ class Course(L.LightningModule):
 
     @property
     def steps_per_epoch(self) -> float:
-        """Optimiser steps of one of ``epochs``, on average over the scheduled phases: what a schedule is made for."""
+        """Batches of one of ``epochs``, on average over the scheduled phases; a schedule is made for as many steps."""
         return (
             sum(phase.passes * self.data.steps(phase.feed) for phase in self.phases() if phase.scheduled) / self.epochs
         )
@@ -92,6 +92,13 @@ class Course(L.LightningModule):
         drawn anew. Nor are costs and curves: they begin with the first step after it.
         """
         return self.trainer.ckpt_path is not None
+
+    # What a finished run should be told with
+
+    @staticmethod
+    def remarks(last: Mapping[str, float], options: Mapping[str, Any], sizes: Mapping[str, int]) -> list[str]:
+        """Warnings about a run, from the last value of each curve, its settings, and the sizes of its index sets."""
+        return []
 
     # What keeps it from destroying the model
 

@@ -73,9 +73,10 @@ class Dampening(OneShot):
         self.dampen(flatten(trainable(self.model)), forget, reference, self.threshold(forget, reference))
 
     def dampen(self, original: Tensor, forget: Tensor, reference: Tensor, alpha: float | Tensor) -> None:
-        """Set the weights to the dampened original ones, and note the share of those that ``alpha`` selects."""
+        """Set the weights to the dampened original ones, and note the share of those that are dampened."""
         assign(trainable(self.model), dampened(original, forget, reference, alpha, self.lam))
-        self.curves["dampened_share"].append((forget > alpha * reference).count_nonzero() / len(original))
+        smaller = (forget > alpha * reference) & (forget > self.lam * reference)  # above alpha, by a factor below 1
+        self.curves["dampened_share"].append(smaller.count_nonzero() / len(original))
 
     def partway(self, guard: Guard) -> Callable[[float], None]:
         """``alpha`` is divided by the part of the way, so that fewer weights are dampened."""

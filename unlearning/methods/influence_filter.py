@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +26,6 @@ from .step import MakeOptimizer
 
 HELD = 2**28  # elements of the labels' gradients that are held at a time
 WARNED, REFUSED = 0.5, 0.9  # shares of the retain set above which it is told, or refused, that they are dropped
-
-log = logging.getLogger("unlearning")
 
 
 class InfluenceFilter(OneShot):
@@ -106,13 +103,23 @@ class InfluenceFilter(OneShot):
         self.curves["dropped"].append(torch.tensor(float(len(dropped))))
         self.repair.feed = replace(self.repair.feed, left_out=dropped)
 
+    @staticmethod
+    def remarks(last: Mapping[str, float], options: Mapping[str, Any], sizes: Mapping[str, int]) -> list[str]:
+        dropped, retained = int(last["dropped"]), sizes["retain"]
+        if dropped <= WARNED * retained:
+            return []
+        return [
+            f"influence_filter dropped {dropped} of {retained} retain samples, which are too much like the forget set "
+            f"for method.threshold={options['threshold']:g}: use a larger threshold"
+        ]
+
     # The filter
 
     def filtered(self) -> Tensor:
         """Ids of the retain samples to drop, on the CPU.
 
-        Raises ``UserError`` if influences are not finite, or if almost no sample would be left; warns if most are
-        dropped, as they are where the forget set is a random part of the data.
+        Raises ``UserError`` if influences are not finite, or if almost no sample would be left. Where most are
+        dropped, as they are where the forget set is a random part of the data, the run is told with a note.
         """
         ids = torch.cat([batch.ids for batch in self.look("retain")])
         known = torch.cat([batch.targets for batch in self.look("forget")])
@@ -133,14 +140,6 @@ class InfluenceFilter(OneShot):
                 f"method.threshold={self.threshold} drops {len(dropped)} of {len(ids)} retain samples: "
                 "use a larger threshold",
                 key="method.threshold",
-            )
-        if len(dropped) > WARNED * len(ids):
-            log.warning(
-                "influence_filter drops %d of %d retain samples, which are too much like the forget set for "
-                "method.threshold=%g: use a larger threshold",
-                len(dropped),
-                len(ids),
-                self.threshold,
             )
         return dropped
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -13,8 +13,6 @@ from ..gradients.vectors import flatten, trainable
 from ..types import AboveOne, Count, Probability
 from .assd import percentile_for
 from .dampening import Dampening
-
-log = logging.getLogger("unlearning")
 
 
 class Potion(Dampening):
@@ -30,7 +28,7 @@ class Potion(Dampening):
         model: as in ``Method``.
         rho: the fraction of the forget accuracy that may remain.
         growth: factor of s from one try to the next.
-        tries: the largest number of tries; the last one is kept, with a warning.
+        tries: the largest number of tries; the last one is kept, and the run is told with a note.
         measure: the importance: that of XLF (``norm``), as the paper proposes, of ALFSSD (``squared_norm``), or of ASSD
             (``cross_entropy``).
         options: those of ``Dampening``.
@@ -62,17 +60,20 @@ class Potion(Dampening):
             self.alpha = percentile(ratios, percent)
             self.dampen(original, forget, reference, self.alpha)
             self.curves["percentile"].append(torch.tensor(percent))
-            if self.correct(at_most=allowed) <= allowed:
-                return
-            if percent == 0:
+            reached = self.correct(at_most=allowed) <= allowed
+            if reached or percent == 0:
                 break
             share *= self.growth
-        log.warning(
-            "potion ended after %d tries, at percentile %.2f, with more than rho=%g of the original's forget accuracy",
-            len(self.curves["percentile"]),
-            percent,
-            self.rho,
-        )
+        self.curves["reached"].append(torch.tensor(float(reached)))
+
+    @staticmethod
+    def remarks(last: Mapping[str, float], options: Mapping[str, Any], sizes: Mapping[str, int]) -> list[str]:
+        if last["reached"]:
+            return []
+        return [
+            f"potion ended at percentile {last['percentile']:.2f} with more than method.rho={options['rho']:g} of the "
+            "original's forget accuracy"
+        ]
 
     def threshold(self, forget: Tensor, reference: Tensor) -> Tensor:
         return self.alpha

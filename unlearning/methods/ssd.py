@@ -13,9 +13,9 @@ class SSD(Dampening):
 
     The reference is the whole training set (the paper) or the retain set. See ``Dampening`` for the importances. The
     forget set is a part of the training set, so per sample ``I_D >= I_f |D_f| / |D|``: against the training set no
-    alpha above ``|D| / |D_f|`` selects any weight. The same holds by batch with ``order=retain_first``, where the
-    batches of the forget set are among those of the training set: none above the ratio of their numbers does. The
-    authors' code takes this order for classes and sub-classes.
+    alpha above ``|D| / |D_f|`` selects any weight. By batch with ``order=retain_first`` the batches of the forget set
+    are among those of the training set, up to the batch that has samples of both, so hardly any weight is selected
+    above the ratio of their numbers. The authors' code takes this order for classes and sub-classes.
 
     Args:
         model: as in ``Method``.
@@ -25,7 +25,7 @@ class SSD(Dampening):
         options: those of ``Dampening``.
     """
 
-    stronger = {"alpha": "smaller"}
+    stronger = {"alpha": "smaller", "lam": "smaller"}
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -134,7 +135,10 @@ class Stepper(Course):
         optimizer.register_step_post_hook(self.after_step)
         if self.schedule is None:
             return optimizer
-        scheduler = self.schedule(optimizer, self.steps_per_epoch, self.epochs)
+        steps, together = self.steps_per_epoch, self.trainer.accumulate_grad_batches
+        if together > 1:  # batches whose gradients make a step; the last step of a pass may have fewer
+            steps = math.ceil(steps / together)
+        scheduler = self.schedule(optimizer, steps, self.epochs)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:

@@ -150,7 +150,9 @@ class UNSIR(FromNoise):
     def retain_loss(self, batch: Batch) -> Tensor:
         images, labels = batch.images, batch.targets
         if self.phase.name == "impair":
-            own = torch.tensor(self.noise_in(self.trainer.global_step), dtype=torch.int64, device=self.device)
+            own = torch.tensor(
+                self.noise_in(self.trainer.fit_loop.total_batch_idx), dtype=torch.int64, device=self.device
+            )
             own = own[self.trainer.global_rank :: self.trainer.world_size] % len(self.noise)  # processes share a batch
             images, labels = torch.cat([images, self.noise[own]]), torch.cat([labels, self.noise_labels[own]])
         return self.cross_entropy(self.model(images), labels)

@@ -7,8 +7,7 @@ Alistarh, 2020, arXiv:2004.14340.
 from __future__ import annotations
 
 import functools
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +22,6 @@ from ..types import Batch, Count, NonNegative, Positive
 from .ntk import lower_gram
 from .one_shot import OneShot
 
-log = logging.getLogger(__name__)
 DOUBLE_BLOCK = 2**24  # elements of stored gradients that are held in double precision at a time: 128 MiB
 
 
@@ -47,7 +45,7 @@ class WoodFisher(OneShot):
         memory_gib: the limit of memory for the stored gradients and their products.
         iterations: the largest number of conjugate-gradient iterations.
         tolerance: the residual, relative to v, at which they stop (curve ``residual``). A larger residual after the
-            last iteration is logged as a warning.
+            last iteration is told in a note on the run.
     """
 
     feed = replace(OneShot.feed, streams=("forget", "retain"))
@@ -95,16 +93,18 @@ class WoodFisher(OneShot):
                 self.tolerance,
             )
             self.curves["residual"] += residuals
-            if residuals and min(residuals) > self.tolerance:
-                log.warning(
-                    "wood_fisher: conjugate gradients ended after %d iterations with a residual of %.2g, above "
-                    "method.tolerance=%g: the step is not yet that of the inverse; use more method.iterations or "
-                    "a larger method.damping",
-                    len(residuals),
-                    min(residuals),
-                    self.tolerance,
-                )
         assign(weights, flatten(weights) + self.alpha * step)
+
+    @staticmethod
+    def remarks(last: Mapping[str, float], options: Mapping[str, Any], sizes: Mapping[str, int]) -> list[str]:
+        residual, tolerance = last.get("residual", 0.0), options["tolerance"]
+        if residual <= tolerance:
+            return []
+        return [
+            f"wood_fisher: conjugate gradients ended with a residual of {residual:.2g}, above "
+            f"method.tolerance={tolerance:g}: the step is not yet that of the inverse; use more method.iterations or a "
+            "larger method.damping"
+        ]
 
     @staticmethod
     def bytes_of(samples: int, vector: Tensor) -> int:

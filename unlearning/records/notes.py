@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from ..config.tables import value_at
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ..request import Request
 
 HALF = 0.5  # of the original's retain accuracy, or of the retrained model's on the forget set: below it is far off
+GUESS = 0.5  # the AUC of an attack that only guesses
+SHARES = ("forget/acc", "mia/entropy_logistic")  # of the forget set
 OPPOSITE = {"larger": "smaller", "smaller": "larger"}
 
 
@@ -30,12 +32,22 @@ def notes(request: Request, result: Result) -> list[str]:
             f"{request.label} was held back from destroying the model (method.keep): {kept}"
             f"{numbers(result)}{advice(request, more=False)}"
         )
-    elif result.unchanged:
+    elif result.same_parameters:
+        moved = "" if result.unchanged else ", and only the statistics of BatchNorm moved"
         found.append(
-            f"{request.label} left the weights bit-equal to the original's: nothing was forgotten"
+            f"{request.label} left the weights bit-equal to the original's{moved}: "
+            f"{'nothing' if result.unchanged else 'next to nothing'} was forgotten"
             f"{numbers(result)}{advice(request, more=True)}"
         )
-    return [*found, *destroyed(request, result), *forgot_too_much(request, result)]
+    return [*found, *remarks(request, result), *destroyed(request, result), *forgot_too_much(request, result)]
+
+
+def remarks(request: Request, result: Result) -> list[str]:
+    """What the method itself has to say; see ``methods.course.Course``."""
+    method = request.config["method"]
+    said: Callable[..., list[str]] | None = getattr(target_of(method, "method"), "remarks", None)
+    last = {name.removeprefix("unlearn/"): points[-1][1] for name, points in result.curves.items() if points}
+    return said(last, method, result.sizes) if said else []
 
 
 def destroyed(request: Request, result: Result) -> Iterator[str]:
@@ -89,10 +101,10 @@ def advice(request: Request, more: bool) -> str:
 def deviation(metric: str, sizes: Mapping[str, int]) -> float:
     """The standard deviation of a metric of the forget set by the choice of samples, at its largest.
 
-    That of an accuracy of 1/2; and of the AUC of an attack that only guesses (Mann and Whitney, 1947).
+    That of a share of 1/2; and of the AUC of an attack that only guesses (Mann and Whitney, 1947).
     """
     members, others = sizes["forget"], sizes["test_forget"] or sizes["test"]
-    if metric == "forget/acc":
+    if metric in SHARES:
         return math.sqrt(1 / (4 * members))
     return math.sqrt((members + others + 1) / (12 * members * others))
 
@@ -100,25 +112,28 @@ def deviation(metric: str, sizes: Mapping[str, int]) -> float:
 def forgot_too_much(request: Request, result: Result) -> Iterator[str]:
     """One sentence where the forget set became far *less* familiar than to the retrained model: it stands out again.
 
-    Not where manipulated samples are left in the retain set: there a model is right to depart from the retrained one.
+    Without a retrained model, the AUC of an attack is compared with that of a guess. Nothing is said where manipulated
+    samples are left in the retain set: there a model is right to depart from the retrained one.
     """
     if taught_wrong(result.sizes):
         return
-    rows = [result.rows.get(row, {}) for row in ("unlearned", "retrained", "original")]
-    names = [name for name in set.intersection(*map(set, rows)) if name == "forget/acc" or is_auc(name)]
-    ours, retrained, original = rows
+    ours, original = (result.rows.get(row, {}) for row in ("unlearned", "original"))
+    expected = result.rows.get("retrained") or {name: GUESS for name in ours if is_auc(name)}
+    names = [name for name in ours if name in original and name in expected and (name in SHARES or is_auc(name))]
     below = {
-        name: retrained[name] - ours[name]
+        name: expected[name] - ours[name]
         for name in sorted(names)
-        if ours[name] < min(original[name], HALF * retrained[name])
-        and retrained[name] - ours[name] > 2 * deviation(name, result.sizes)
+        if ours[name] < min(original[name], HALF * expected[name])
+        and expected[name] - ours[name] > 2 * deviation(name, result.sizes)
     }
     if below:
         worst = max(below, key=below.__getitem__)
+        models = ("retraining does", "that of the retrained model")
+        without = ("a model does that never saw the forget set", "that of an attack that guesses")
+        more_than, whose = models if "retrained" in result.rows else without
         yield (
-            f"{request.label} forgot more than retraining does: {worst} is {ours[worst]:.3f}, far below "
-            f"{retrained[worst]:.3f}, that of the retrained model, so the forget set stands out; lower is not better "
-            "here"
+            f"{request.label} forgot more than {more_than}: {worst} is {ours[worst]:.3f}, far below "
+            f"{expected[worst]:.3f}, {whose}, so the forget set stands out; lower is not better here"
         )
 
 

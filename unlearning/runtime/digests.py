@@ -25,15 +25,15 @@ def file_digest(path: Path) -> str:
 
 
 def content_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes; of a folder, over the names, sizes (bytes) and modification times of its files.
+    """SHA-256 of a file's bytes; of a folder, over the names, sizes (bytes) and times of its files.
 
-    Files and folders that are reached by links count as if they were there.
+    The times are those at which content and entry were changed; see ``data.decoding.stamp``. Files and folders that are reached by links count as if they were there.
     """
     if path.is_file():
         return file_digest(path)
     files, again = files_below(path)
     stats = [(relative(file, path), file.stat()) for file in files if file.is_file()]
-    listing = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    listing = [(name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for name, stat in stats]
     linked = [(relative(place, path), relative(first, path)) for place, first in again.items()]
     return hashlib.sha256(json.dumps([listing, linked]).encode()).hexdigest()
 
