@@ -66,9 +66,9 @@ def some_of(counts: Counter[str]) -> str:
 def decoded(files: Sequence[Path], top: Path, size: int, cache: Path) -> np.ndarray:
     """The pixels of ``files``, (N, size, size, 3) uint8, mapped from a file in ``cache``, which is made if necessary.
 
-    The cache is keyed by the files' names below ``top``, their sizes in bytes and the times of their changes, and by the
-    rules of decoding. An array whose checksum does not match is decoded again, with a warning. Processes that need the
-    same array decode it once.
+    The cache is keyed by the names of the files below ``top``, their sizes in bytes and the times of their changes, and
+    by the rules of decoding. An array whose checksum does not match is decoded again, with a warning. Processes that
+    need the same array decode it once.
 
     Raises ``UserError`` where ``cache`` cannot be written, and for a file that is not an image.
     """

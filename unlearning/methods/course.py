@@ -96,9 +96,9 @@ class Course(L.LightningModule):
     # What a finished run should be told with
 
     @staticmethod
-    def remarks(last: Mapping[str, float], options: Mapping[str, Any], sizes: Mapping[str, int]) -> list[str]:
+    def remarks(last: Mapping[str, float], options: Mapping[str, Any], sizes: Mapping[str, int]) -> Iterator[str]:
         """Warnings about a run, from the last value of each curve, its settings, and the sizes of its index sets."""
-        return []
+        yield from ()
 
     # What keeps it from destroying the model
 

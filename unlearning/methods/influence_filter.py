@@ -104,14 +104,13 @@ class InfluenceFilter(OneShot):
         self.repair.feed = replace(self.repair.feed, left_out=dropped)
 
     @staticmethod
-    def remarks(last: Mapping[str, float], options: Mapping[str, Any], sizes: Mapping[str, int]) -> list[str]:
+    def remarks(last: Mapping[str, float], options: Mapping[str, Any], sizes: Mapping[str, int]) -> Iterator[str]:
         dropped, retained = int(last["dropped"]), sizes["retain"]
-        if dropped <= WARNED * retained:
-            return []
-        return [
-            f"influence_filter dropped {dropped} of {retained} retain samples, which are too much like the forget set "
-            f"for method.threshold={options['threshold']:g}: use a larger threshold"
-        ]
+        if dropped > WARNED * retained:
+            yield (
+                f"influence_filter dropped {dropped} of {retained} retain samples, which are too much like the forget "
+                f"set for method.threshold={options['threshold']:g}: use a larger threshold"
+            )
 
     # The filter
 

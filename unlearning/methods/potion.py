@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import torch
@@ -67,13 +67,12 @@ class Potion(Dampening):
         self.curves["reached"].append(torch.tensor(float(reached)))
 
     @staticmethod
-    def remarks(last: Mapping[str, float], options: Mapping[str, Any], sizes: Mapping[str, int]) -> list[str]:
-        if last["reached"]:
-            return []
-        return [
-            f"potion ended at percentile {last['percentile']:.2f} with more than method.rho={options['rho']:g} of the "
-            "original's forget accuracy"
-        ]
+    def remarks(last: Mapping[str, float], options: Mapping[str, Any], sizes: Mapping[str, int]) -> Iterator[str]:
+        if not last["reached"]:
+            yield (
+                f"potion ended at percentile {last['percentile']:.2f} with more than method.rho={options['rho']:g} of "
+                "the original's forget accuracy"
+            )
 
     def threshold(self, forget: Tensor, reference: Tensor) -> Tensor:
         return self.alpha

@@ -7,7 +7,7 @@ Alistarh, 2020, arXiv:2004.14340.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -96,15 +96,14 @@ class WoodFisher(OneShot):
         assign(weights, flatten(weights) + self.alpha * step)
 
     @staticmethod
-    def remarks(last: Mapping[str, float], options: Mapping[str, Any], sizes: Mapping[str, int]) -> list[str]:
+    def remarks(last: Mapping[str, float], options: Mapping[str, Any], sizes: Mapping[str, int]) -> Iterator[str]:
         residual, tolerance = last.get("residual", 0.0), options["tolerance"]
-        if residual <= tolerance:
-            return []
-        return [
-            f"wood_fisher: conjugate gradients ended with a residual of {residual:.2g}, above "
-            f"method.tolerance={tolerance:g}: the step is not yet that of the inverse; use more method.iterations or a "
-            "larger method.damping"
-        ]
+        if residual > tolerance:
+            yield (
+                f"wood_fisher: conjugate gradients ended with a residual of {residual:.2g}, above "
+                f"method.tolerance={tolerance:g}: the step is not yet that of the inverse; use more method.iterations "
+                "or a larger method.damping"
+            )
 
     @staticmethod
     def bytes_of(samples: int, vector: Tensor) -> int:

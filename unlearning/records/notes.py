@@ -42,12 +42,12 @@ def notes(request: Request, result: Result) -> list[str]:
     return [*found, *remarks(request, result), *destroyed(request, result), *forgot_too_much(request, result)]
 
 
-def remarks(request: Request, result: Result) -> list[str]:
+def remarks(request: Request, result: Result) -> Iterator[str]:
     """What the method itself has to say; see ``methods.course.Course``."""
     method = request.config["method"]
-    said: Callable[..., list[str]] | None = getattr(target_of(method, "method"), "remarks", None)
+    said: Callable[..., Iterator[str]] | None = getattr(target_of(method, "method"), "remarks", None)
     last = {name.removeprefix("unlearn/"): points[-1][1] for name, points in result.curves.items() if points}
-    return said(last, method, result.sizes) if said else []
+    return said(last, method, result.sizes) if said else iter(())
 
 
 def destroyed(request: Request, result: Result) -> Iterator[str]:

@@ -27,7 +27,8 @@ def file_digest(path: Path) -> str:
 def content_digest(path: Path) -> str:
     """SHA-256 of a file's bytes; of a folder, over the names, sizes (bytes) and times of its files.
 
-    The times are those at which content and entry were changed; see ``data.decoding.stamp``. Files and folders that are reached by links count as if they were there.
+    The times are those at which content and entry were changed; see ``data.decoding.stamp``. Files and folders that are
+    reached by links count as if they were there.
     """
     if path.is_file():
         return file_digest(path)
