@@ -21,6 +21,7 @@ Need = Literal[
     "untrained",  # the logits of a network with random weights
     "attack",  # a trigger that the training data were poisoned with
     "manipulated",  # manipulated training samples
+    "class",  # classes that are forgotten whole
 ]
 
 
@@ -81,6 +82,7 @@ class Metric:
             "untrained": evidence.untrained is not None,
             "attack": evidence.attack is not None,
             "manipulated": len(evidence.split.manipulated) > 0,
+            "class": len(evidence.split.forget_classes) > 0,
         }
         return all(available[need] for need in self.needs)
 

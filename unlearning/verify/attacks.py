@@ -99,3 +99,27 @@ def svc_membership(view: View, limit: int = 1000, seed: int = 0) -> Numbers:
         members = mean(SVC(C=3, kernel="rbf", gamma=1 / fit.shape[1]).fit(fit, known).predict(asked))
         found |= {f"mia/svc_{name}_member": members, f"mia/svc_{name}_nonmember": 1 - members}
     return found
+
+
+def class_membership(view: View, folds: int = 5) -> Numbers:
+    """Whether the probabilities of the other classes tell this model's view of a forgotten class from the retrained's."""
+    rest = np.setdiff1d(np.arange(view.logits.shape[1]), view.files.forget_classes)
+    pair = [view.of("forget", logits)[:, rest] for logits in (view.logits, view.files.logits["retrained"])]
+    samples = len(pair[0])
+    if samples < folds or len(rest) < 2:
+        raise ValueError("too few samples or classes")
+    logs = np.stack([logits - logsumexp(logits, 1, keepdims=True) for logits in pair], 1)  # (N, 2, C)
+    ours, fold = np.array([1, 0]), np.arange(samples) % folds
+    scores = np.empty((samples, 2))
+    for number in range(folds):
+        known, asked = logs[fold != number].reshape(-1, len(rest)), logs[fold == number].reshape(-1, len(rest))
+        scale = known.std(0)
+        scale[scale < 1e-12] = 1
+        attack = LogisticRegression(max_iter=1000).fit((known - known.mean(0)) / scale, np.tile(ours, len(known) // 2))
+        scores[fold == number] = attack.decision_function((asked - known.mean(0)) / scale).reshape(-1, 2)
+    labels, differences = view.of("forget", view.files.labels), []
+    for label in labels:  # each sample stands for its class
+        means = np.exp(logs[labels == label]).mean(0)
+        differences.append(np.abs(means[0] - means[1]).sum() / 2)
+    auc = float(roc_auc_score(np.tile(ours, samples), scores.ravel()))
+    return {"cmia/auc": auc, "cmia/tv": mean(np.array(differences))}

@@ -20,7 +20,7 @@ AVERAGES = {  # the metrics in each average of absolute gaps, with the class tha
     "gap/mean": MEAN_OF | {"mia/loss_auc": METRICS + "membership.MembershipInference"},
     "gap/mean_svc": MEAN_OF | {"mia/svc_entropy_nonmember": METRICS + "membership_classifiers.SVCMembership"},
 }
-NO_GAP = ("distance/", "forget/rua")  # distances to the retrained model themselves
+NO_GAP = ("cmia/", "distance/", "forget/rua")  # distances to the retrained model themselves
 
 Value = float | str | bool | None
 
@@ -97,6 +97,7 @@ def recomputed(files: Files, model: str) -> Numbers:
     found: Numbers = {}
     available = {"retrained": "retrained" in files.logits, "untrained": "untrained" in files.logits, "": True}
     available |= {"manipulated": len(files.sets["manipulated"]) > 0, "target": files.target is not None}
+    available["class"] = available["retrained"] and bool(files.forget_classes)
     for name, node in evaluation(files).items():
         formula, needs = FORMULAS.get(node["_target_"].removeprefix(METRICS), (None, ""))
         if formula is None or not available[needs] or f"{model}: {name}" in files.results["failed"]:

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.spatial.distance import jensenshannon
 from scipy.special import softmax
 
-from .attacks import entropy_logistic, membership, svc_membership
+from .attacks import class_membership, entropy_logistic, membership, svc_membership
 from .files import Array
 from .view import Numbers, View, mean
 
@@ -121,6 +121,7 @@ FORMULAS: Mapping[str, tuple[Callable[..., Numbers], str]] = {  # by the class o
     "membership.MembershipInference": (membership, ""),
     "membership_classifiers.EntropyLogistic": (entropy_logistic, ""),
     "membership_classifiers.SVCMembership": (svc_membership, ""),
+    "class_membership.ClassMembership": (class_membership, "class"),  # and the retrained model
     "corrective.Correction": (correction, "manipulated"),
     "corrective.InterclassConfusion": (confusion, "manipulated"),
     "backdoor.BackdoorAttack": (backdoor, "target"),
