@@ -71,6 +71,8 @@ class Reworded(ast.NodeTransformer):
         return node
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        if node.name == "remarks":
+            self.said(node)
         self.changed += 1
         node.returns = ast.Name("Anything")
         return self.generic_visit(node)
