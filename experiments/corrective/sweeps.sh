@@ -37,12 +37,16 @@ dampening() { # one draw, which no other table holds
         method.alpha=0.5,1,2,5,20,100 method.lam=0.1,0.5,1
 }
 scrub() { # the benchmark's form: few forget passes that ascend on the whole loss; at its rate of .0025 the 209 steps change little
-    sweep paths.root="$out/digits" paths.runs="$out/scrub/multirun" experiment=corrective_digits method=scrub method.alpha=0.05,0.5,5 \
+    sweep paths.root="$out/digits" paths.runs="$out/scrub/multirun" experiment=corrective_digits \
+        scenario.known=0.1,0.5,1.0 method=scrub method.alpha=0.05,0.5 \
         method.maximise=loss method.msteps=null method.forget_until=20 method.epochs=11 method.forget_batch_size=64 \
         optimizer@method=sgd method.optimizer.lr=1e-2 method.optimizer.momentum=0.9 method.optimizer.weight_decay=5e-4 \
         schedule@method=linear
 }
-ekfac() { sweep paths.root="$out/ekfac" experiment=corrective_digits method=influence_filter method.scores=ekfac method.threshold=0.3; }
+ekfac() {
+    sweep paths.root="$out/digits" paths.runs="$out/ekfac/multirun" experiment=corrective_digits scenario.known=0.1,0.3,1.0 \
+        method=influence_filter method.scores=ekfac method.threshold=0.3
+}
 
 jobs=
 for seed in 0 1 2; do
