@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..models.base import batch_norms
 from ..schedules import Schedule
 from ..types import Batch, Count, NonNegative, PartialFraction, Task
-from .step import MakeOptimizer, Stepper
+from .step import BatchNormPolicy, MakeOptimizer, Stepper
 
 Stronger = Mapping[str, Literal["larger", "smaller"]]
 
@@ -34,8 +34,9 @@ class Method(Stepper):
             steps as the forget set has batches, also for a method that does not draw from it.
         batch_size: of every stream, over all processes, unless ``forget_batch_size`` gives that of the forget stream.
         forget_weight, retain_weight: factors of the two losses.
-        batch_norm: whether BatchNorm layers normalise by batch and move their running statistics (``train``), or use
-            the running statistics as they are (``eval``).
+        batch_norm: whether BatchNorm layers normalise by batch and move their running statistics (``train``), use the
+            running statistics as they are (``eval``), or are not changed at all: neither statistics nor weights
+            (``frozen``).
         addons: change how each step is taken; see ``addons.base.Addon``.
         keep: what the model must keep of the original, as ``Guard`` measures it, or else it goes back towards the
             original; None: no such rule. A method that sees forget samples alone ends at the first step after which the
@@ -57,7 +58,7 @@ class Method(Stepper):
         forget_batch_size: Count | None = None,
         forget_weight: NonNegative = 1.0,
         retain_weight: NonNegative = 1.0,
-        batch_norm: Literal["train", "eval"] = "train",
+        batch_norm: BatchNormPolicy = "train",
         addons: Sequence[Addon] = (),
         keep: PartialFraction | None = None,
     ) -> None:
