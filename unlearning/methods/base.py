@@ -46,6 +46,7 @@ class Method(Stepper):
     feed = Feed()
     needs_forget_classes = False  # True: only for requests to forget whole classes (see ``task.forget_classes``)
     stronger: Stronger = {"optimizer.lr": "larger"}  # which value of an option changes the model more
+    parts: Mapping[str, Method] = {}  # methods around copies of the original, which are fitted before this one
 
     def __init__(
         self,
@@ -95,6 +96,8 @@ class Method(Stepper):
         """(stream, with labels) of all that the method and its add-ons may see."""
         yield from ((stream, self.feed.labels) for stream in (*self.feed.streams, *self.feed.looks))
         yield from ((stream, addon.sees_labels) for addon in self.addons for stream in addon.looks)
+        for part in self.parts.values():
+            yield from part.sights()
 
     @property
     def access(self) -> dict[str, str]:
@@ -107,6 +110,8 @@ class Method(Stepper):
 
     def check(self, task: Task) -> None:
         """Raise ``UserError`` for a task that the method cannot serve; called before any model is trained."""
+        for part in self.parts.values():
+            part.check(task)
         name = type(self).__name__
         if self.needs_forget_classes and not task.forget_classes:
             raise UserError(

@@ -100,11 +100,16 @@ class Langevin(Method):
             logits = logits.masked_fill(logits < least, -torch.inf)
         return logits.softmax(1)
 
-    def forget_loss(self, batch: Batch) -> Tensor:
+    def nearest(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The original's logits (B, num_classes) at the attacked points, and the targets that follow from them."""
         logits = self.attacked(batch)
-        nearest = logits.argmax(1)
-        self.curves["attack_success"].append((nearest != batch.targets).float().mean())
-        return self.cross_entropy(self.model(batch.images), nearest if self.targets == "hard" else self.soft(logits))
+        classes = logits.argmax(1)
+        self.curves["attack_success"].append((classes != batch.targets).float().mean())
+        return logits, classes if self.targets == "hard" else self.soft(logits)
+
+    def forget_loss(self, batch: Batch) -> Tensor:
+        _, targets = self.nearest(batch)
+        return self.cross_entropy(self.model(batch.images), targets)
 
     def retain_loss(self, batch: Batch) -> Tensor:
         if self.teacher is None:
