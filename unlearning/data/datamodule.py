@@ -92,6 +92,11 @@ class UnlearningData(L.LightningDataModule):
         # Sorted, so that what the original model learns, and in which order, does not depend on what will be forgotten.
         return torch.cat([self.split.forget, retain]).sort().values
 
+    @property
+    def bounds(self) -> tuple[Tensor, Tensor] | None:
+        """Black and white as a network sees them, (C, 1, 1) each; None for float samples, of which only data tell."""
+        return self.dataset.bounds if self.dataset.has_pixels else None
+
     def drawn(self, name: str, feed: Feed) -> Tensor:
         """Ids of a stream that the steps draw from."""
         ids = self.stream(name, feed.retain_share)

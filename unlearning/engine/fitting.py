@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import lightning as L
 import torch
@@ -30,10 +31,16 @@ Observed = tuple[dict[str, Tensor], Costs]  # observations by name, and what mak
 
 
 Cache = Callable[[Callable[[], Observed]], Observed]  # returns the observations it keeps, or those that are made
+PartCache = Callable[[str, Callable[[], Observed]], Observed]  # the same for weights and curves of a part, by its name
 
 
 def make_now(make: Callable[[], Observed]) -> Observed:
     """The cache that keeps nothing."""
+    return make()
+
+
+def make_part_now(_: str, make: Callable[[], Observed]) -> Observed:
+    """The cache of parts that keeps nothing."""
     return make()
 
 
@@ -45,22 +52,33 @@ def fit(
     networks: Networks | None = None,
     title: str = UNLEARNING,
     cached: Cache = make_now,
+    cached_part: PartCache = make_part_now,
+    data: UnlearningData | None = None,
 ) -> Costs:
     """Let a method change its model, which ends on the CPU in eval mode; returns what that cost.
 
-    A one-shot method looks at its streams, edits the weights, and lets its repair train them. The same method, problem,
-    seed and settings give the same weights, whether or not the observations came from a cache.
+    The parts of a method are fitted first. A one-shot method looks at its streams, edits the weights, and lets its
+    repair train them. The same method, problem, seed and settings give the same weights, whether or not observations
+    and parts came from a cache.
 
     Args:
         seed: of all random draws.
         networks: makers of networks of the original's architecture, for methods that need some.
         title: of the progress bar.
         cached: where a one-shot method's observations are looked up and kept.
+        cached_part: where the models of its parts are.
+        data: what the method is given, if it shares that with the method that it is a part of.
 
     Raises ``UserError`` for a method that diverged.
     """
     L.seed_everything(seed, verbose=False)
-    method.data = data_of(problem, compute, networks)
+    method.data = data_of(problem, compute, networks) if data is None else data
+    for name, part in method.parts.items():
+        whose = partial(made, part, problem, compute, seed, networks, f"{title} ({name})", data=method.data)
+        tensors, spent = cached_part(name, whose)
+        load_weights(part.model, tensors)
+        method.meter.add(spent, name)
+        L.seed_everything(seed, verbose=False)  # the same from here on, whether or not the part was fitted now
     if isinstance(method, OneShot):
         cost = fit_one_shot(method, compute, seed, cached)
     else:
@@ -82,7 +100,7 @@ def built(spec: Spec, addons: Mapping[str, Spec], network: nn.Module, problem: P
     given = {"addons": [addon.build() for addon in addons.values()]} if addons else {}
     method: Method = spec.build(model=network, **given)
     method.check(problem.task)
-    parts = [method]  # those that Lightning fits
+    parts = [method, *method.parts.values()]  # those that Lightning fits
     if isinstance(method, OneShot) and method.repair is not None:
         parts = [method, method.repair] if method.streams else [method.repair]
     for part in parts:
@@ -98,14 +116,25 @@ def made(
     problem: Problem,
     compute: Compute,
     seed: int,
-    networks: Networks,
+    networks: Networks | None,
     title: str = UNLEARNING,
     cached: Cache = make_now,
-) -> tuple[dict[str, Tensor], Costs]:
+    cached_part: PartCache = make_part_now,
+    data: UnlearningData | None = None,
+) -> Observed:
     """Weights and curves that ``fit`` makes, as tensors by ``weight <name>`` and ``curve <name>``, and the costs."""
-    cost = fit(method, problem, compute, seed, networks, title, cached)
+    cost = fit(method, problem, compute, seed, networks, title, cached, cached_part, data)
     curves = {f"curve {name}": torch.stack(values).float() for name, values in method.curves.items()}
     return {f"weight {name}": tensor for name, tensor in state_of(method.model).items()} | curves, cost
+
+
+def load_weights(network: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Put weights made by ``made`` into a network, in their precision."""
+    weights = {name.partition(" ")[2]: tensor for name, tensor in tensors.items() if name.startswith("weight ")}
+    floats = [tensor.dtype for tensor in weights.values() if tensor.is_floating_point()]
+    network = network.to(floats[0]) if floats else network
+    network.load_state_dict(weights)
+    return network
 
 
 def run(method: Method, compute: Compute, title: str) -> None:

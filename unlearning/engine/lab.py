@@ -19,7 +19,7 @@ from ..runtime.progress import training
 from ..scenarios.base import Problem
 from .compute import Compute
 from .evaluation import Curves
-from .fitting import Observed, built, made, points
+from .fitting import Observed, built, load_weights, made, points
 from .key import Key, key_of
 from .networks import Architecture
 from .predict import predict
@@ -105,12 +105,10 @@ class Lab:
         nodes = {name: spec.node for name, spec in addons.items()}
         shared = self.settings | {"seed": seed}
         data = {"samples": problem.data.digest, "split": problem.split.digest}
-        key = key_of(
-            shared | {"method": method.node, "addon": nodes, "pretrain.seed": self.architecture.seed},
-            MAKING,
-            data=data,
-            weights={"start": weights},
-        )
+
+        def key(node: Mapping[str, Any], addons: Mapping[str, Any]) -> Key:
+            settings = shared | {"method": node, "addon": addons, "pretrain.seed": self.architecture.seed}
+            return key_of(settings, MAKING, data=data, weights={"start": weights})
 
         def make() -> tuple[dict[str, Tensor], dict[str, Any]]:
             unlearning = self.method(problem, method, addons, copy.deepcopy(start))
@@ -126,10 +124,15 @@ class Lab:
                 entry = self.store.get_or_create("observations", observed, observe)
                 return entry.tensors, dict(entry.facts)
 
-            networks = self.architecture.networks(problem.data)
-            return made(unlearning, problem, self.compute, seed, networks, cached=cached)
+            def cached_part(name: str, make_part: Callable[[], Observed]) -> Observed:
+                node = {option: value for option, value in method.node[name].items() if option != "_partial_"}
+                entry = self.store.get_or_create("unlearned", key(node, {}), make_part)  # as that method alone has it
+                return entry.tensors, dict(entry.facts)
 
-        return self.restored(copy.deepcopy(start), "unlearned", key, make, again)
+            networks = self.architecture.networks(problem.data)
+            return made(unlearning, problem, self.compute, seed, networks, cached=cached, cached_part=cached_part)
+
+        return self.restored(copy.deepcopy(start), "unlearned", key(method.node, nodes), make, again)
 
     def method(self, problem: Problem, method: Spec, addons: Mapping[str, Spec], network: nn.Module) -> Method:
         """A method with its add-ons around a network. Raises ``UserError`` if it cannot serve the problem."""
@@ -140,15 +143,9 @@ class Lab:
     ) -> Trained:
         """The store's entry of that key, made if it is missing, as a model."""
         entry = self.store.get_or_create(kind, key, make, again)
-        weights, curves = (
-            {name.partition(" ")[2]: tensor for name, tensor in entry.tensors.items() if name.startswith(f"{part} ")}
-            for part in ("weight", "curve")
-        )
-        floats = [tensor.dtype for tensor in weights.values() if tensor.is_floating_point()]
-        network = network.to(floats[0]) if floats else network
-        network.load_state_dict(weights)
+        curves = {name.partition(" ")[2]: curve for name, curve in entry.tensors.items() if name.startswith("curve ")}
         found = {f"unlearn/{name}": points(values) for name, values in curves.items()}
-        return Trained(network.eval(), dict(entry.facts), found)
+        return Trained(load_weights(network, entry.tensors).eval(), dict(entry.facts), found)
 
     # Predictions
 

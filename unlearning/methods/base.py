@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..models.base import batch_norms
 from ..schedules import Schedule
 from ..types import Batch, Count, NonNegative, PartialFraction, Task
-from .step import MakeOptimizer, Stepper
+from .step import BatchNormPolicy, MakeOptimizer, Stepper
 
 Stronger = Mapping[str, Literal["larger", "smaller"]]
 
@@ -34,8 +34,9 @@ class Method(Stepper):
             steps as the forget set has batches, also for a method that does not draw from it.
         batch_size: of every stream, over all processes, unless ``forget_batch_size`` gives that of the forget stream.
         forget_weight, retain_weight: factors of the two losses.
-        batch_norm: whether BatchNorm layers normalise by batch and move their running statistics (``train``), or use
-            the running statistics as they are (``eval``).
+        batch_norm: whether BatchNorm layers normalise by batch and move their running statistics (``train``), use the
+            running statistics as they are (``eval``), or are not changed at all: neither statistics nor weights
+            (``frozen``).
         addons: change how each step is taken; see ``addons.base.Addon``.
         keep: what the model must keep of the original, as ``Guard`` measures it, or else it goes back towards the
             original; None: no such rule. A method that sees forget samples alone ends at the first step after which the
@@ -45,6 +46,7 @@ class Method(Stepper):
     feed = Feed()
     needs_forget_classes = False  # True: only for requests to forget whole classes (see ``task.forget_classes``)
     stronger: Stronger = {"optimizer.lr": "larger"}  # which value of an option changes the model more
+    parts: Mapping[str, Method] = {}  # methods around copies of the original, which are fitted before this one
 
     def __init__(
         self,
@@ -57,7 +59,7 @@ class Method(Stepper):
         forget_batch_size: Count | None = None,
         forget_weight: NonNegative = 1.0,
         retain_weight: NonNegative = 1.0,
-        batch_norm: Literal["train", "eval"] = "train",
+        batch_norm: BatchNormPolicy = "train",
         addons: Sequence[Addon] = (),
         keep: PartialFraction | None = None,
     ) -> None:
@@ -94,6 +96,8 @@ class Method(Stepper):
         """(stream, with labels) of all that the method and its add-ons may see."""
         yield from ((stream, self.feed.labels) for stream in (*self.feed.streams, *self.feed.looks))
         yield from ((stream, addon.sees_labels) for addon in self.addons for stream in addon.looks)
+        for part in self.parts.values():
+            yield from part.sights()
 
     @property
     def access(self) -> dict[str, str]:
@@ -106,6 +110,8 @@ class Method(Stepper):
 
     def check(self, task: Task) -> None:
         """Raise ``UserError`` for a task that the method cannot serve; called before any model is trained."""
+        for part in self.parts.values():
+            part.check(task)
         name = type(self).__name__
         if self.needs_forget_classes and not task.forget_classes:
             raise UserError(

@@ -21,6 +21,7 @@ from .course import Course
 from .teacher import Teacher
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+BatchNormPolicy = Literal["train", "eval", "frozen"]
 
 
 class Stepper(Course):
@@ -36,7 +37,7 @@ class Stepper(Course):
         schedule: Schedule | None,
         epochs: int,
         weights: dict[str, float],
-        batch_norm: Literal["train", "eval"],
+        batch_norm: BatchNormPolicy,
         addons: Sequence[Addon],
         keep: float | None,
     ) -> None:
@@ -44,6 +45,13 @@ class Stepper(Course):
         self.weights, self.batch_norm = weights, batch_norm
         self.make_optimizer, self.schedule = optimizer, schedule
         self.automatic_optimization = not any(addon.splits_gradients for addon in self.addons)
+        for layer in self.fixed:
+            layer.requires_grad_(False)
+
+    @property
+    def fixed(self) -> list[nn.Module]:
+        """The BatchNorm layers whose weights stay as they are."""
+        return batch_norms(self.model) if self.batch_norm == "frozen" else []
 
     # How a step is taken
 
@@ -156,7 +164,7 @@ class Stepper(Course):
 
     def on_train_epoch_start(self) -> None:
         self.model.train()
-        if self.batch_norm == "eval":
+        if self.batch_norm != "train":
             for module in batch_norms(self.model):
                 module.eval()
         phase, epoch = self.place()
@@ -191,5 +199,7 @@ class Stepper(Course):
     def on_train_end(self) -> None:
         self.end_guard()
         self.model.eval()
+        for layer in self.fixed:
+            layer.requires_grad_(True)
         if self.trainer.world_size > 1:
             self.meter.add_from_processes(partial(self.trainer.strategy.reduce, reduce_op="sum"), self.device)

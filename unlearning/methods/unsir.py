@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..schedules import Schedule
 from ..types import Batch, Count, CountOrNone, NonNegative, PartialFraction, Several, Task
 from .from_noise import FromNoise, learned_noise
-from .step import MakeOptimizer
+from .step import BatchNormPolicy, MakeOptimizer
 
 
 class UNSIR(FromNoise):
@@ -62,7 +62,7 @@ class UNSIR(FromNoise):
         optimizer: MakeOptimizer | None = None,
         schedule: Schedule | None = None,
         retain_weight: NonNegative = 1.0,
-        batch_norm: Literal["train", "eval"] = "train",
+        batch_norm: BatchNormPolicy = "train",
         addons: Sequence[Addon] = (),
         keep: PartialFraction | None = None,
     ) -> None:

@@ -35,10 +35,17 @@ class Meter(L.Callback):
     def resumed(cls, metrics: Mapping[str, float], item: str) -> "Meter":
         """A meter that starts from ``metrics``, the cost of work that was done before, itemised as ``item``."""
         meter = cls()
-        meter.seconds = meter.items[item] = metrics["cost/seconds"]
-        meter.forward, meter.backward = int(metrics["cost/forward"]), int(metrics["cost/backward"])
-        meter.peak_mib = metrics.get("cost/peak_mib")
+        meter.add(metrics, item)
         return meter
+
+    def add(self, metrics: Mapping[str, float], item: str) -> None:
+        """Add ``metrics``, the cost of other work, itemised as ``item``."""
+        self.items[item] = metrics["cost/seconds"]
+        self.seconds += metrics["cost/seconds"]
+        self.forward += int(metrics["cost/forward"])
+        self.backward += int(metrics["cost/backward"])
+        peaks = [peak for peak in (self.peak_mib, metrics.get("cost/peak_mib")) if peak is not None]
+        self.peak_mib = max(peaks, default=None)
 
     def watch(self, network: nn.Module) -> None:
         """Count the samples that pass through ``network``."""
