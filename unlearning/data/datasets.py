@@ -18,6 +18,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from ..errors import UserError, nearest
+from .metadata import Metadata
 from .trigger import Trigger
 
 Superclasses = Mapping[str, Sequence[int | str]]  # the (fine) classes in each, by name or number
@@ -52,6 +53,7 @@ class Dataset:
         clean_labels: (N,) the correct labels, where a scenario made some labels wrong.
         trigger: the mark that a scenario stamps on samples.
         triggered: (N,) bool, the samples with the trigger.
+        metadata: facts by which a scenario can select samples, if there are any.
         drawn_test: whether the test samples were drawn from the same ones as the training samples, rather than being a
             part of their own.
 
@@ -76,6 +78,7 @@ class Dataset:
     clean_labels: Tensor | None = None
     trigger: Trigger | None = None
     triggered: Tensor | None = None
+    metadata: Metadata | None = None
     drawn_test: bool = False
 
     def __post_init__(self) -> None:

@@ -30,16 +30,17 @@ IMAGE_SUFFIXES = {
 NAMED = 5  # of what is left out
 
 
-def list_images(folder: Path) -> list[tuple[str, Path]]:
+def list_images(folder: Path, beside: Path | None = None) -> list[tuple[str, Path]]:
     """(class, file) of every image in ``folder/<class>/`` and in the folders below, sorted.
 
     Links are followed. Hidden files and folders are neither classes nor images. What else is left out is told in a
-    warning: files that are not images by their names, images that lie in no class, and classes without images.
+    warning: files that are not images by their names, images that lie in no class, and classes without images; but not
+    the file ``beside`` them.
     """
     found: list[tuple[str, Path]] = []
     others: list[str] = []
     empty: list[str] = []
-    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry != beside)
     for entry in entries:
         if not entry.is_dir():
             others.append(entry.name)
