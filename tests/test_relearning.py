@@ -56,6 +56,8 @@ def test_the_margin_is_a_fraction_of_the_originals_accuracy(evidence: Evidence) 
     assert Relearning()(half) == {"relearn/epochs": 0}  # the original has one of two right, and so has the model
     whole = replace(half, original=one_hot(0, 1, *[1] * 8), images=lambda i: torch.ones(len(i), 1))
     assert Relearning(margin=0.5)(whole) == {"relearn/epochs": 0}
+    opposed = replace(half, images=lambda i: torch.tensor([[-1.0], [1.0]])[i])  # of which the model has none right
+    assert Relearning(margin=0.5)(opposed)["relearn/epochs"] > 0  # a quarter is wanted, not 1/2 - 1/2
     with pytest.raises(ValueError, match="not back"):  # one pixel cannot tell them apart
         Relearning(margin=0.4, limit=3)(whole)
 

@@ -15,6 +15,7 @@ from ..types import Count, CountOrNone, Positive
 from .datasets import Dataset, Degrees, Superclasses, hold_out
 from .decoding import decoded, list_images, some_of
 from .metadata import Metadata, joined
+from .pixels import Fit
 
 log = logging.getLogger("unlearning")
 
@@ -36,6 +37,7 @@ def image_folder(
     superclasses: Superclasses | None = None,
     metadata: str | None = None,
     file_column: str = "file",
+    fit: Fit = "crop",
 ) -> Dataset:
     """Your own images: ``root/train/<class>/*`` and ``root/test/<class>/*``, or just ``root/<class>/*``.
 
@@ -48,6 +50,7 @@ def image_folder(
         cache: the folder in which the decoded images are kept; later runs map that file into memory.
         seed: of the draw of the validation and test samples.
         size: every image is decoded once, in parallel, to ``size`` x ``size`` RGB.
+        fit: how an image becomes a square: ``crop`` its centre, or ``pad`` it with black.
         mean, std: of the pixels in [0, 1], by channel.
         validation: the fraction of the training images that is held out.
         test: the fraction of all images that is held out where there is no test folder.
@@ -92,7 +95,7 @@ def image_folder(
     facts = Metadata({"file": np.array(names, object)})
     if table is not None:
         facts = joined(table, file_column, names)
-    inputs = torch.from_numpy(decoded([f for _, f in rows], top, size, Path(cache)))
+    inputs = torch.from_numpy(decoded([f for _, f in rows], top, size, Path(cache), fit))
     labels = torch.tensor([classes.index(c) for c, _ in rows])
     ids = torch.arange(len(rows))
     if len(parts) == 2:

@@ -81,7 +81,7 @@ def check_whole(scenario: Scenario, raw: Dataset, forget: Tensor) -> int:
     """
     requested = len(scenario.prepare(raw.undivided).split.forget)
     if len(forget) < requested:
-        part = "validation" if len(raw.validation) else "test"
+        part = "validation" if raw.drawn_validation and len(raw.validation) else "test"
         raise UserError(
             f"{requested - len(forget)} of the {requested} samples that are to be forgotten would not be, because "
             f"split.{part} holds out samples that the model of pretrain.checkpoint may have learned: leave "

@@ -34,7 +34,7 @@ def relative_unlearning_accuracy(view: View) -> Numbers:
 
 def class_accuracy(view: View, sets: Sequence[str] = ("test",)) -> Numbers:
     """The fraction of each class's samples that are right, of each set; that of test has no prefix."""
-    found = {}
+    found: Numbers = {}
     for name in sets:
         labels, right = view.of(name, view.files.labels), view.of(name, view.right)
         prefix = f"{name}/class_acc/".removeprefix("test/")
