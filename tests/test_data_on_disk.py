@@ -175,3 +175,13 @@ def test_a_set_can_be_labelled_by_super_class(tmp_path: Path, monkeypatch: pytes
     assert data.classes == ("low", "high")
     assert data.labels[:10].tolist() == [0] * 5 + [1] * 5
     assert data.fine_labels[:10].tolist() == list(range(10))
+
+
+@pytest.mark.parametrize("kind", ["fundus", "oct", "mri", "ultrasound", "xray"])
+def test_clinical_images_are_folders_of_large_padded_squares(kind: str, tmp_path: Path) -> None:
+    config, choices = composed(f"dataset={kind}", f"dataset.root={tmp_path}", "model.pretrained=true", "tracking=none")
+    assert (choices["model"], choices["pretrain"]) == ("resnet50_imagenet", kind)
+    data, recipe = config["dataset"], config["pretrain"]
+    assert (data["size"], data["fit"], data["name"]) == (512, "pad", kind)
+    assert data["mean"] == [0.485, 0.456, 0.406]  # of ImageNet
+    assert (recipe["optimizer"]["lr"], recipe["epochs"], recipe["batch_size"]) == (1e-3, 15, 16)

@@ -303,6 +303,29 @@ def test_what_is_broken_is_named(top: Path, content: Any, monkeypatch: pytest.Mo
     assert str(file) in str(refused(top))
 
 
+# Squares
+
+
+def test_a_square_is_cropped_or_padded(top: Path) -> None:
+    """Of 4 x 8 pixels in columns of 0, 30, ..., 210: the middle, or all at half the size between black."""
+    columns = np.repeat(np.arange(8, dtype=np.uint8)[None] * 30, SIDE, 0)
+    Image.fromarray(columns).save(top / "cat" / "+x.png")
+    assert load(top).inputs[0, :, :, 0].tolist() == [[60, 90, 120, 150]] * SIDE
+    padded = load(top, fit="pad").inputs[0, :, :, 0]
+    assert padded[[0, -1]].unique().tolist() == [0]
+    assert (padded[1:3].diff(dim=1) > 0).all()
+    assert np.abs(padded[1].numpy().astype(int) - [15, 75, 135, 195]).max() <= 6  # a bilinear filter at the ends
+    assert torch.equal(load(top, fit="pad").inputs[1], load(top).inputs[1])  # a square stays as it is
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.float32])
+def test_images_of_more_than_8_bits_are_padded_with_black(top: Path, kind: type) -> None:
+    scale = 65535 if kind is np.uint16 else 1
+    Image.fromarray(np.full((8, 4), scale, kind)).save(top / "cat" / "+x.tif")
+    found = load(top, fit="pad").inputs[0, :, :, 0]
+    assert found.tolist() == [[0, 255, 255, 0]] * SIDE
+
+
 # The cache of decoded images
 
 

@@ -2,16 +2,20 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from tests.predictions import from_probabilities, ids, one_hot, synthetic, ten_samples
 from unlearning.config.validation import check
 from unlearning.errors import UserError
 from unlearning.metrics.base import Evidence, evaluate
+from unlearning.metrics.matched_attack import MatchedLossAttack
 from unlearning.metrics.membership import FEATURES, MembershipInference, auc, member_score, non_members, tpr_at
 from unlearning.metrics.membership_classifiers import EntropyLogistic, SVCMembership
+from unlearning.types import Split
 
 
 @pytest.fixture
@@ -189,3 +193,54 @@ def test_fitted_attacks_refuse_tiny_sets(tiny):
     for attack in (EntropyLogistic(), SVCMembership()):
         with pytest.raises(ValueError, match="not 4 and 1"):
             attack(alone)
+
+
+# The class-matched attack
+
+
+def attacked(members: Tensor, others: Tensor, **options: Any) -> dict[str, float]:
+    """The attack on samples of two classes with these losses; half of each set is of class 0."""
+    losses = torch.cat([members, others]).double()
+    labels = torch.arange(len(losses)) % 2
+    logits = torch.zeros(len(losses), 2).double()
+    excess = losses + torch.log(-torch.expm1(-losses))  # m = ln(exp(loss) - 1), since the loss is ln(1 + exp(m))
+    logits[torch.arange(len(losses)), 1 - labels] = excess
+    rows = torch.arange(len(losses))
+    forget, test = rows[: len(members)], rows[len(members) :]
+    split = Split(forget, forget, rows[:0], rows[:0], test, rows[:0], test)
+    return MatchedLossAttack(**options)(Evidence(logits, labels, split, ("a", "b")))
+
+
+def test_a_matched_attack_tells_apart_what_differs_and_guesses_where_nothing_does() -> None:
+    low, high = torch.full((40,), 0.1), torch.full((40,), 3.0)
+    assert attacked(low, high) == {"mia/matched_loss_acc": 1, "mia/matched_loss_acc_sd": 0}
+    assert attacked(low, low)["mia/matched_loss_acc"] == 0.5  # 4 of each are judged, and all are called alike
+    above = torch.full((40,), 150.0)
+    assert attacked(above, 2 * above)["mia/matched_loss_acc"] == 0.5  # both are clipped to 100
+    assert attacked(above, 2 * above, clip=500.0)["mia/matched_loss_acc"] == 1
+
+
+def test_the_spread_of_a_matched_attack_is_over_its_shuffles() -> None:
+    generator = torch.Generator().manual_seed(0)
+    sets = [torch.rand(40, generator=generator) + shift for shift in (0.1, 0.5)]
+    found = attacked(*sets)
+    assert 0.5 < found["mia/matched_loss_acc"] < 1
+    assert found["mia/matched_loss_acc_sd"] > 0
+    once = attacked(*sets, shuffles=1)
+    assert once["mia/matched_loss_acc_sd"] == 0
+    assert (8 * once["mia/matched_loss_acc"]).is_integer()  # a tenth of 80 samples is judged
+    assert attacked(*sets, seed=1) != found
+    assert attacked(*sets) == found
+
+
+def test_every_class_has_as_many_members_as_non_members() -> None:
+    labels = torch.tensor([0, 0, 0, 0, 1, 2, 0, 1, 1, 1, 3])
+    members, others = MatchedLossAttack().matched(labels, torch.arange(6), torch.arange(6, 11))
+    assert labels[members].tolist() == labels[others].tolist() == [0, 1]  # class 2 has no non-member
+    assert members.max() < 6 <= others.min()
+
+
+def test_a_matched_attack_needs_two_of_each() -> None:
+    with pytest.raises(ValueError, match="at least 2"):
+        attacked(torch.ones(1), torch.ones(5))
+    assert attacked(torch.ones(2), torch.ones(2))["mia/matched_loss_acc"] == 0.5

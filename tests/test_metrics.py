@@ -69,6 +69,11 @@ def test_class_accuracy_by_hand_leaves_out_classes_without_test_samples(tiny):
     assert ClassAccuracy()(without) == {"class_acc/cat": 1, "class_acc/dog": 0}
     without = replace(tiny, split=replace(tiny.split, test=ids()))
     assert ClassAccuracy()(without) == {}
+    assert ClassAccuracy(["forget", "retain"])(tiny) == {
+        "forget/class_acc/ship": 1 / 2,
+        "retain/class_acc/cat": 1,
+        "retain/class_acc/dog": 1 / 2,
+    }
 
 
 # distance to the retrained model
@@ -83,6 +88,7 @@ def test_distance_by_hand(tiny):
     js = (0.5 * math.log(4 / 3) + 0.5 * math.log(4 / 5) + 0.25 * math.log(2 / 3) + 0.75 * math.log(6 / 5)) / 2
     assert found == pytest.approx(
         {
+            "distance/retrain": 0,
             "distance/js_forget": js / 2,
             "distance/activation_forget": math.hypot(0.25, 0.25) / 2,
             "distance/fidelity_forget": 1 / 2,
@@ -91,6 +97,13 @@ def test_distance_by_hand(tiny):
         },
         abs=2e-4,
     )
+
+
+def test_distance_to_retrain_by_hand(tiny):
+    # retain: 3 of 4 right and 2 of 4 for the retrained model, which says 0 to all; forget: 1 of 2 and none
+    assert Distance()(tiny)["distance/retrain"] == pytest.approx(math.hypot(3 / 4 - 2 / 4, 1 / 2))
+    without = replace(tiny, split=replace(tiny.split, forget=ids()))
+    assert "distance/retrain" not in Distance()(without)
 
 
 def test_distance_of_disjoint_predictions_is_ln_2_and_root_2(tiny):

@@ -24,14 +24,16 @@ from unlearning.models.wideresnet import PreActivation, WideResNet
 
 CONF = Path(__file__).parents[1] / "conf" / "model"
 NAMES = sorted(file.stem for file in CONF.glob("*.yaml"))
+BY_OTHERS = ("resnet9", "resnet50_imagenet")
 SMALLER = {  # options that make the large ones small enough for a test, without another architecture
-    **{name: {"width": 4} for name in NAMES if name.startswith("resnet") and name != "resnet9"},
+    **{name: {"width": 4} for name in NAMES if name.startswith("resnet") and name not in BY_OTHERS},
     "wrn28_10": {"width": 1},
     "wrn28_10_corrective": {"width": 1},
     "vgg11": {"depths": [1, 2, 1, 1, 1]},
     "vgg16": {"depths": [1, 2, 1, 1, 1]},
     "vgg16_bn": {"depths": [1, 2, 1, 1, 1]},
     "vgg16_bn_mlp": {"depths": [1, 2, 1, 1, 1]},
+    "resnet50_imagenet": {"name": "test_convnext", "resize": 64},  # timm starts residual branches of ResNets at zero
     "timm": {"name": "test_vit", "resize": 32},
     "vit_b16": {"name": "test_vit", "resize": 32},
     "swin_t": {"name": "test_convnext", "resize": 64},
@@ -143,6 +145,7 @@ def test_parameter_counts_by_hand():
         ("vgg16_bn", 14.72, 13 + 1),
         ("vgg16_bn_mlp", 14.72 + 0.59, 13 + 3),  # a head of 2048 x 256 + 256 x 256 + ... weights
         ("vit_b16", 85.81, 1 + 12 + 1),  # Dosovitskiy et al. 2021, table 1: 86 M
+        ("resnet50_imagenet", 23.53, 1 + 16 + 1),  # 25.56 M with 1000 classes
         ("swin_t", 27.53, 1 + 4 + 1),  # Liu et al. 2021: 28.3 M with 1000 classes
     ],
 )
@@ -322,6 +325,8 @@ def test_a_misspelt_name_of_timm_is_answered_with_the_nearest():
         ("vgg16", "dropout", 1.5),
         ("mlp", "hidden", [16, 0]),
         ("timm", "resize", 0),
+        ("timm", "dropout", 1.0),
+        ("resnet50", "dropout", -0.1),
     ],
 )
 def test_options_have_bounds(name, option, value):
@@ -333,6 +338,27 @@ def test_options_have_bounds(name, option, value):
     with pytest.raises(UserError) as caught:
         check(node | {option: value}, "model", given)
     assert caught.value.key == f"model.{option}"
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        lambda dropout: ResNet(CIFAR, 7, [1], 4, dropout=dropout),
+        lambda dropout: TimmModel(CIFAR, 7, "test_resnet", dropout=dropout),
+        lambda dropout: TimmModel(CIFAR, 7, "test_vit", dropout=dropout, resize=32),
+    ],
+)
+def test_dropout_comes_before_the_head_and_in_training_alone(network):
+    with torch.random.fork_rng():
+        plain, dropped = (torch.manual_seed(0) and network(dropout) for dropout in (0.0, 0.999))
+    assert plain.state_dict().keys() == dropped.state_dict().keys()
+    images = torch.rand(4, *CIFAR)
+    assert torch.equal(plain.eval()(images), dropped.eval()(images))
+    bias = list(dropped.parameters())[-1]
+    logits = dropped.train()(images)
+    assert logits.shape == (4, 7)
+    assert (logits == bias).all(-1).any()  # of most samples no feature is left
+    assert not (plain.train()(images) == bias).all(-1).any()
 
 
 def test_weights_that_cannot_be_fetched(monkeypatch, tmp_path):

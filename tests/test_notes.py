@@ -43,6 +43,7 @@ def told(
         same_parameters=same_parameters or unchanged,
         rows={"original": {}, "unlearned": {}} | dict(rows or {}),
         curves=curves or {},
+        selected={},
         sizes={"forget": 100, "test_forget": 0, "test": 100, "manipulated": 0} | sizes,
         dataset=SimpleNamespace(labels=torch.tensor(labels)),
         evidence={"unlearned": SimpleNamespace(split=split)},

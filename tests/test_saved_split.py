@@ -163,7 +163,6 @@ WRONG: dict[str, dict[str, Any]] = {
     "another name": {"named_classes": (2,)},
     "both of another": {"forget_classes": (2,), "named_classes": (2,)},
     "more classes": {"forget_classes": (2, 3), "named_classes": (2, 3)},
-    "no class": {"forget_classes": (), "named_classes": ()},
     "a whole class as a part": {"forget_classes": ()},
     "a part as a whole class": {"forget": [3, 7], "retain": sorted([*REST, 11])},
     "a class that is not there": {"forget_classes": (4,), "named_classes": (4,)},

@@ -43,7 +43,11 @@ SETTINGS = (
     "method=ssd",
 )
 ALL_FEATURES = "evaluation.membership.features=[loss,entropy,confidence,modified_entropy,margin]"
-LACKING = {"corrective": (), "random": ("svc_membership",), "few": ("accuracy", "svc_membership", "noise_curve", "zrf")}
+LACKING = {
+    "corrective": (),
+    "random": ("svc_membership",),
+    "few": ("accuracy", "svc_membership", "matched_attack", "noise_curve", "zrf"),
+}
 
 
 def problem(kind: str) -> Problem:

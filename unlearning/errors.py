@@ -40,5 +40,11 @@ def nearest(word: str, choices: Iterable[str], limit: int = 3) -> str:
     if not choices:
         return "there is nothing to choose from"
     near = difflib.get_close_matches(str(word), choices, limit, cutoff=0.5)
-    more = f", ... ({len(choices)} in all)" if len(choices) > LISTED else ""
-    return f"did you mean {', '.join(near)}?" if near else f"choose from {', '.join(choices[:LISTED])}{more}"
+    return f"did you mean {', '.join(near)}?" if near else listed(choices)
+
+
+def listed(choices: Iterable[str]) -> str:
+    """``choose from a, b, c`` for the choices in their order, or the first of many."""
+    names = list(map(str, choices))
+    more = f", ... ({len(names)} in all)" if len(names) > LISTED else ""
+    return f"choose from {', '.join(names[:LISTED])}{more}" if names else "there is nothing to choose from"

@@ -65,6 +65,8 @@ def same_parameters(network: nn.Module, original: nn.Module) -> bool:
 def results(job: Job, access: Mapping[str, str]) -> Result:
     """Train, unlearn, predict and evaluate; ``access`` names the data that the method may see."""
     problem, lab, split = job.problem, job.lab, job.problem.split
+    if problem.selected:
+        log.info("selected: %s", ", ".join(f"{name} {count}" for name, count in problem.selected.items()))
     made = {"original": lab.own_model(problem)} if lab.architecture.checkpoint else {}
     for name, ids in job.taught().items():
         made[name] = lab.train(problem, job.recipe, ids, job.pretrain_seed, name)
@@ -88,4 +90,5 @@ def results(job: Job, access: Mapping[str, str]) -> Result:
         same_parameters=same_parameters(unlearned.network, start),
         curves=unlearned.curves,
         dataset=problem.data,
+        selected=problem.selected,
     )

@@ -18,6 +18,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from ..errors import UserError, nearest
+from .metadata import Metadata
 from .trigger import Trigger
 
 Superclasses = Mapping[str, Sequence[int | str]]  # the (fine) classes in each, by name or number
@@ -52,8 +53,9 @@ class Dataset:
         clean_labels: (N,) the correct labels, where a scenario made some labels wrong.
         trigger: the mark that a scenario stamps on samples.
         triggered: (N,) bool, the samples with the trigger.
-        drawn_test: whether the test samples were drawn from the same ones as the training samples, rather than being a
-            part of their own.
+        metadata: facts by which a scenario can select samples, if there are any.
+        drawn_validation, drawn_test: whether these samples were drawn from the same ones as the training samples,
+            rather than being a part of their own.
 
     Raises ``UserError`` for samples of another kind, and for statistics and augmentation that do not fit the samples.
     """
@@ -76,6 +78,8 @@ class Dataset:
     clean_labels: Tensor | None = None
     trigger: Trigger | None = None
     triggered: Tensor | None = None
+    metadata: Metadata | None = None
+    drawn_validation: bool = True
     drawn_test: bool = False
 
     def __post_init__(self) -> None:
@@ -168,11 +172,11 @@ class Dataset:
 
     @property
     def undivided(self) -> Dataset:
-        """The data set with all samples in training but those of a test part of its own."""
-        held_out = (self.validation, self.test) if self.drawn_test else (self.validation,)
-        test = self.test[:0] if self.drawn_test else self.test
-        train = torch.cat([self.train, *held_out]).sort().values
-        return replace(self, train=train, validation=self.validation[:0], test=test)
+        """The data set with all samples in training but those of validation and test parts of their own."""
+        parts = {"validation": self.drawn_validation, "test": self.drawn_test}
+        drawn = {name: getattr(self, name) for name, is_drawn in parts.items() if is_drawn}
+        train = torch.cat([self.train, *drawn.values()]).sort().values
+        return replace(self, train=train, **{name: ids[:0] for name, ids in drawn.items()})
 
     def class_number(self, wanted: str | int, key: str = "scenario.classes") -> int:
         """The number of a class given by name or number, in the setting ``key``.

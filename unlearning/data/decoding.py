@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version
@@ -30,16 +30,17 @@ IMAGE_SUFFIXES = {
 NAMED = 5  # of what is left out
 
 
-def list_images(folder: Path) -> list[tuple[str, Path]]:
+def list_images(folder: Path, beside: Path | None = None) -> list[tuple[str, Path]]:
     """(class, file) of every image in ``folder/<class>/`` and in the folders below, sorted.
 
     Links are followed. Hidden files and folders are neither classes nor images. What else is left out is told in a
-    warning: files that are not images by their names, images that lie in no class, and classes without images.
+    warning: files that are not images by their names, images that lie in no class, and classes without images; but not
+    the file ``beside`` them.
     """
     found: list[tuple[str, Path]] = []
     others: list[str] = []
     empty: list[str] = []
-    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry != beside)
     for entry in entries:
         if not entry.is_dir():
             others.append(entry.name)
@@ -63,7 +64,7 @@ def some_of(counts: Counter[str]) -> str:
     return ", ".join(words) + (", ..." if len(counts) > NAMED else "")
 
 
-def decoded(files: Sequence[Path], top: Path, size: int, cache: Path) -> np.ndarray:
+def decoded(files: Sequence[Path], top: Path, size: int, cache: Path, fit: pixels.Fit = "crop") -> np.ndarray:
     """The pixels of ``files``, (N, size, size, 3) uint8, mapped from a file in ``cache``, which is made if necessary.
 
     The cache is keyed by the names of the files below ``top``, their sizes in bytes and the times of their changes, and
@@ -72,7 +73,7 @@ def decoded(files: Sequence[Path], top: Path, size: int, cache: Path) -> np.ndar
 
     Raises ``UserError`` where ``cache`` cannot be written, and for a file that is not an image.
     """
-    key = hashlib.sha256(repr((rules(), size, [stamp(file, top) for file in files])).encode()).hexdigest()
+    key = hashlib.sha256(repr((rules(), size, fit, [stamp(file, top) for file in files])).encode()).hexdigest()
     array, checksum = cache / f"{key}.npy", cache / f"{key}.sha256"
     temporary = cache / f".{key}.tmp"
     try:
@@ -82,7 +83,7 @@ def decoded(files: Sequence[Path], top: Path, size: int, cache: Path) -> np.ndar
                 if array.exists():
                     log.warning("%s is corrupt (its checksum does not match): making it again", array)
                 try:
-                    decode_all(files, size, temporary)
+                    decode_all(files, partial(pixels.decode, size, fit=fit), size, temporary)
                     checksum.write_text(f"{key} {file_digest(temporary)}")  # whose array it is, besides what is in it
                     os.replace(temporary, array)
                 finally:
@@ -115,7 +116,7 @@ def stamp(file: Path, top: Path) -> tuple[str, int, int, int]:
     return file.relative_to(top).as_posix(), status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def decode_all(files: Sequence[Path], size: int, path: Path) -> None:
+def decode_all(files: Sequence[Path], decode: Callable[..., pixels.Decoded], size: int, path: Path) -> None:
     """Write the pixels of ``files`` to ``path`` as one array, with a progress bar."""
     from rich.progress import track
 
@@ -123,7 +124,7 @@ def decode_all(files: Sequence[Path], size: int, path: Path) -> None:
     known: dict[int, pixels.Levels] = {}  # of the images of more than 8 bits, by row
     waiting = []  # rows of images whose range only all of them together show
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside Python's global lock
-        images = pool.map(partial(pixels.decode, size), files)
+        images = pool.map(decode, files)
         for row, (image, levels) in enumerate(track(images, DECODING, total=len(files))):
             if levels is not None:
                 known[row] = levels
@@ -131,7 +132,7 @@ def decode_all(files: Sequence[Path], size: int, path: Path) -> None:
                 waiting.append(row)
             else:
                 out[row] = image
-        again = partial(pixels.decode, size, factors=pixels.factors_for(known.values()))
+        again = partial(decode, factors=pixels.factors_for(known.values()))
         for row, (image, _) in zip(waiting, pool.map(again, [files[row] for row in waiting]), strict=True):
             out[row] = image
     pixels.warn_of_darkness(known.values())

@@ -7,12 +7,15 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ..errors import UserError
 from ..types import Count, CountOrNone, Positive
 from .datasets import Dataset, Degrees, Superclasses, hold_out
 from .decoding import decoded, list_images, some_of
+from .metadata import Metadata, joined
+from .pixels import Fit
 
 log = logging.getLogger("unlearning")
 
@@ -32,6 +35,9 @@ def image_folder(
     rotation: Degrees = 0.0,
     limit: Count | None = None,
     superclasses: Superclasses | None = None,
+    metadata: str | None = None,
+    file_column: str = "file",
+    fit: Fit = "crop",
 ) -> Dataset:
     """Your own images: ``root/train/<class>/*`` and ``root/test/<class>/*``, or just ``root/<class>/*``.
 
@@ -44,12 +50,16 @@ def image_folder(
         cache: the folder in which the decoded images are kept; later runs map that file into memory.
         seed: of the draw of the validation and test samples.
         size: every image is decoded once, in parallel, to ``size`` x ``size`` RGB.
+        fit: how an image becomes a square: ``crop`` its centre, or ``pad`` it with black.
         mean, std: of the pixels in [0, 1], by channel.
         validation: the fraction of the training images that is held out.
         test: the fraction of all images that is held out where there is no test folder.
         crop, flip, rotation: augmentation, as in :class:`~unlearning.data.datasets.Dataset`.
         limit: use only this number of images of each class, the first ones by name, in each part.
         superclasses: maps names to lists of folders.
+        metadata: a CSV file with facts about the images, by which a scenario can select them; its rows and the images
+            are matched by ``data.metadata.joined``.
+        file_column: the column of that file with the images' names.
 
     Raises ``UserError`` where there are no such folders, or fewer than two of them hold images.
     """
@@ -61,11 +71,13 @@ def image_folder(
             key="dataset.root",
             kind="file",
         )
+    table = None if metadata is None else Path(metadata).expanduser()
     if parts:
         beside = sorted(p.name for p in top.iterdir() if not p.name.startswith(".") and p.name not in parts)
+        beside = [name for name in beside if top / name != table]
         if beside:
             log.warning("%s holds %s; all else is left out: %s", top, " and ".join(parts), some_of(Counter(beside)))
-    listing = [list_images(top / p if parts else top) for p in parts or [""]]
+    listing = [list_images(top / p if parts else top, table) for p in parts or [""]]
     classes = sorted({c for rows in listing for c, _ in rows})
     if len(classes) < 2:
         raise UserError(
@@ -79,7 +91,11 @@ def image_folder(
         if left_out := whole - sum(map(len, listing)):
             log.warning("dataset.limit=%d leaves out %d of %d images below %s", limit, left_out, whole, top)
     rows = [row for part in listing for row in part]
-    inputs = torch.from_numpy(decoded([f for _, f in rows], top, size, Path(cache)))
+    names = [file.relative_to(top).as_posix() for _, file in rows]
+    facts = Metadata({"file": np.array(names, object)})
+    if table is not None:
+        facts = joined(table, file_column, names)
+    inputs = torch.from_numpy(decoded([f for _, f in rows], top, size, Path(cache), fit))
     labels = torch.tensor([classes.index(c) for c, _ in rows])
     ids = torch.arange(len(rows))
     if len(parts) == 2:
@@ -101,5 +117,6 @@ def image_folder(
         flip,
         rotation,
         superclasses,
+        metadata=facts,
         drawn_test=len(parts) < 2,
     )

@@ -17,7 +17,7 @@ import math
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,7 @@ BITS = 258  # a tag of TIFF: bits in a sample
 DARK = 4096  # of 65,536 levels: below it, an image of 16 bits may well be one of 12 or 8 bits
 BRIGHT = 128  # of 256 levels: images that stay below it hardly use the range that is supposed
 WIDE = "I;16"  # Pillow's mode for 16 bits
+Fit = Literal["crop", "pad"]
 KINDS = {"F": "floats", "I": "integers"}  # its modes for 32 bits
 
 
@@ -46,14 +47,17 @@ class Levels(NamedTuple):
     high: float
 
 
-def decode(
-    size: int, file: Path, factors: Mapping[str, float] | None = None
-) -> tuple[np.ndarray | None, Levels | None]:
-    """One image as (size, size, 3) uint8: the shorter side resized to ``size``, then the centre cropped.
+Decoded = tuple[np.ndarray | None, Levels | None]
+
+
+def decode(size: int, file: Path, factors: Mapping[str, float] | None = None, fit: Fit = "crop") -> Decoded:
+    """One image as (size, size, 3) uint8.
 
     Args:
         size: of the sides, in pixels.
         file: is identified by its content rather than by its name.
+        fit: how it becomes a square: ``crop`` brings the shorter side to ``size`` and crops the centre; ``pad`` brings
+            the longer side to ``size`` and puts black beside it, half on either side, so that nothing is lost.
         factors: see ``factors_for``.
 
     Returns:
@@ -80,7 +84,8 @@ def decode(
                 plain = Image.fromarray(blackened(image, values.astype(np.float32) * factors[image.mode], 255))
             else:
                 plain = opaque(image)
-        pixels = np.asarray(ImageOps.fit(plain, (size, size), Image.Resampling.BILINEAR))
+        square = ImageOps.fit if fit == "crop" else ImageOps.pad
+        pixels = np.asarray(square(plain, (size, size), Image.Resampling.BILINEAR))
     except Exception as error:  # Pillow raises errors of many types for broken files
         raise UserError(
             f"{file} is not a readable image ({error}): replace or remove it", key="dataset.root", kind="file"

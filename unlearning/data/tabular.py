@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +12,7 @@ import torch
 
 from ..errors import UserError, nearest
 from .datasets import Dataset, hold_out
+from .metadata import Metadata, read_csv, read_text, typed
 
 MEASURE = r"^[^\w\s]?\s*[-+]?\d[\d.,]*\s*(\D*)$"  # a number, perhaps with a unit after it or a sign before it
 MOST_WORDS = 100  # a column with more different words holds names or texts rather than categories
@@ -30,7 +30,8 @@ def csv(
     """Your own table: the CSV file ``root`` with a header line and the classes in the column ``label``.
 
     A column of numbers is a feature; a column of words becomes one feature for each word (one-hot). A column that holds
-    both is refused, as is one in which each cell is a number with the same unit, unless ``words`` names it.
+    both is refused, as is one in which each cell is a number with the same unit, unless ``words`` names it. A scenario
+    can select rows by any column, whether or not it is a feature.
 
     Args:
         root: the file.
@@ -43,18 +44,7 @@ def csv(
     Raises ``UserError`` for a file that is not CSV, and for columns that do not exist or cannot be features.
     """
     file = Path(root).expanduser()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = pd.read_csv(file, dtype=dict.fromkeys(words, str), index_col=False, low_memory=False)
-    except pd.errors.ParserWarning:
-        raise UserError(
-            f"the rows of {file} have more cells than its header: name each column", key="dataset.root", kind="file"
-        ) from None
-    except (OSError, ValueError) as error:  # pandas raises ValueErrors for a file that is not CSV
-        raise UserError(
-            f"{file} cannot be read as CSV ({error}): set dataset.root=FILE", key="dataset.root", kind="file"
-        ) from None
+    table = read_csv(file, "dataset.root", dtype=dict.fromkeys(words, str), low_memory=False)
     for option, columns in (("label", [label]), ("drop", drop), ("words", words)):
         for column in columns:
             if column not in table:
@@ -104,7 +94,8 @@ def csv(
             kind="file",
         )
     features = pd.get_dummies(table, columns=list(spoken)).to_numpy(np.float32)
-    return tabular(file.stem, features, labels, [str(c) for c in classes], seed, validation, test)
+    facts = Metadata(typed(read_text(file, "dataset.root")))
+    return tabular(file.stem, features, labels, [str(c) for c in classes], seed, validation, test, facts)
 
 
 def check_not_mixed(column: pd.Series[Any], file: Path) -> None:
@@ -151,7 +142,8 @@ def scikit_learn(
 
     raw = getattr(datasets, f"load_{name}")()
     features = raw.data.astype(np.float32)
-    return tabular(name, features, raw.target, [str(c) for c in raw.target_names], seed, validation, test)
+    facts = Metadata(dict(zip(map(str, raw.feature_names), raw.data.T, strict=True)))
+    return tabular(name, features, raw.target, [str(c) for c in raw.target_names], seed, validation, test, facts)
 
 
 def tabular(
@@ -162,6 +154,7 @@ def tabular(
     seed: int,
     validation: float,
     test: float,
+    metadata: Metadata,
 ) -> Dataset:
     """The data set of (N, F) features and (N,) class numbers, split by class and normalised by the training rows."""
     inputs, numbers = torch.tensor(features), torch.tensor(labels)
@@ -170,4 +163,16 @@ def tabular(
     std, mean = torch.std_mean(inputs[train], dim=0, correction=0)
     std[std == 0] = 1.0  # a constant column carries no information, and becomes 0
     statistics = tuple(mean.tolist()), tuple(std.tolist())
-    return Dataset(name, (inputs - mean) / std, numbers, tuple(classes), train, val, held, *statistics, drawn_test=True)
+    normalised = (inputs - mean) / std
+    return Dataset(
+        name,
+        normalised,
+        numbers,
+        tuple(classes),
+        train,
+        val,
+        held,
+        *statistics,
+        metadata=metadata,
+        drawn_test=True,
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
@@ -47,6 +47,7 @@ class Result:
     curves: Curves  # of the unlearning
     evidence: Mapping[str, Evidence]  # by model: for figures and files
     dataset: Dataset
+    selected: Mapping[str, int] = field(default_factory=dict)  # as in ``Problem``
 
 
 def evaluate(

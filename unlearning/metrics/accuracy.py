@@ -1,5 +1,8 @@
 """Accuracy on each set and on each class."""
 
+from collections.abc import Sequence
+from typing import Literal
+
 from torchmetrics.functional.classification import multiclass_recall
 
 from .base import Evidence, Metric, given
@@ -68,14 +71,25 @@ class RelativeUnlearningAccuracy(Metric):
 class ClassAccuracy(Metric):
     """``class_acc/<class name>``: the recall of each class on test; closer to the retrained model is better.
 
-    There is no number for a class without test samples.
+    On other sets it is ``<set>/class_acc/<class name>``. The row of the original model has the recalls before, that of
+    the unlearned model those after. There is no number for a class of which a set has no samples.
+
+    Args:
+        sets: the index sets; un-augmented, as all predictions are.
     """
 
-    directions = {"class_acc/*": "to-retrained"}
+    directions = {"class_acc/*": "to-retrained", "*/class_acc/*": "to-retrained"}
+
+    def __init__(self, sets: Sequence[Literal["test", "forget", "retain"]] = ("test",)) -> None:
+        self.sets = tuple(sets)
 
     def __call__(self, evidence: Evidence) -> dict[str, float]:
-        predicted, labels = evidence.logits[evidence.split.test].argmax(-1), evidence.labels[evidence.split.test]
-        if not len(labels):
-            return {}  # torchmetrics would raise
-        rates = multiclass_recall(predicted, labels, num_classes=len(evidence.classes), average="none").tolist()
-        return {f"class_acc/{evidence.classes[c]}": rates[c] for c in labels.unique().tolist()}
+        found: dict[str, float] = {}
+        for name in self.sets:
+            ids, prefix = evidence.split.sets[name], "" if name == "test" else f"{name}/"
+            if not len(ids):
+                continue  # torchmetrics would raise
+            predicted, labels = evidence.logits[ids].argmax(-1), evidence.labels[ids]
+            rates = multiclass_recall(predicted, labels, num_classes=len(evidence.classes), average="none").tolist()
+            found |= {f"{prefix}class_acc/{evidence.classes[c]}": rates[c] for c in labels.unique().tolist()}
+        return found

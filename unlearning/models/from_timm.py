@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
 from ..errors import UserError, nearest
@@ -21,6 +22,7 @@ class TimmModel(nn.Module):
         num_classes: the outputs of the head.
         name: timm's name of the model, with or without a tag of pretrained weights.
         pretrained: whether to fetch timm's weights. Two constructions then differ in the head only.
+        dropout: the probability with which a feature is dropped before the head, in training.
         resize: the side in pixels to which images are brought by bilinear interpolation. Without it they enter at their
             own size, and a transformer of fixed size is built for that size.
 
@@ -39,6 +41,7 @@ class TimmModel(nn.Module):
         num_classes: int,
         name: str,
         pretrained: bool = False,
+        dropout: Annotated[float, Ge(0), Lt(1)] = 0.0,
         resize: Count | None = None,
     ) -> None:
         import timm  # here, because the import takes seconds and the other networks do not need it
@@ -55,6 +58,7 @@ class TimmModel(nn.Module):
             raise UserError(f"timm has no weights for {name}: set model.pretrained=false", key="model.pretrained")
         size = (height, width) if resize is None else (resize, resize)
         options: dict[str, Any] = {"img_size": size} if known.fixed_input_size else {}
+        options |= {"drop_rate": dropout} if dropout else {}
         try:
             self.network = timm.create_model(
                 name, pretrained=pretrained, num_classes=num_classes, in_chans=channels, **options

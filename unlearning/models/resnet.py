@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch.nn.functional as F
-from annotated_types import MinLen
+from annotated_types import Ge, Lt, MinLen
 from torch import Tensor, nn
 
 from ..types import Count
@@ -62,6 +62,7 @@ class ResNet(Chain):
         width: Count = 64,
         block: Literal["basic", "bottleneck"] = "basic",
         shortcut: Literal["projection", "pad"] = "projection",
+        dropout: Annotated[float, Ge(0), Lt(1)] = 0.0,
     ) -> None:
         channels, _, _ = image_shape(input_shape, "resnet")
         layers: dict[str, nn.Module] = {"stem": conv_norm_relu(channels, width)}
@@ -74,7 +75,10 @@ class ResNet(Chain):
                 skip = skip_connection(inputs, outputs, stride, shortcut)
                 layers[f"stage{stage + 1}_{index + 1}"] = Residual(branch, skip, nn.ReLU())
                 inputs = outputs
-        super().__init__(**layers, pool=GlobalPool(), head=nn.Linear(inputs, num_classes))
+        layers["pool"] = GlobalPool()
+        if dropout:  # of the features before the head, in training
+            layers["dropout"] = nn.Dropout(dropout)
+        super().__init__(**layers, head=nn.Linear(inputs, num_classes))
         he_initialise(self)
 
 

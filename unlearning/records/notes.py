@@ -21,10 +21,15 @@ OPPOSITE = {"larger": "smaller", "smaller": "larger"}
 
 
 def notes(request: Request, result: Result) -> list[str]:
-    """Sentences about a run: a trial, no change, a model that was destroyed or kept from it, too much forgetting."""
+    """Sentences about a run.
+
+    They are on a trial, what a request by facts left out, no change, a model that was destroyed or kept from it, and
+    too much forgetting.
+    """
     found = []
     if (samples := request.config["trial"]) is not None:
         found.append(f"this is a trial on at most {samples} samples of each set; its numbers are not results")
+    found += left_out(result.selected)
     way = result.curves.get("unlearn/way")
     if way is not None:
         kept = f"{way[-1][1]:.3g} of its change was kept" if way[-1][1] else "nothing of its change was kept"
@@ -48,6 +53,27 @@ def remarks(request: Request, result: Result) -> Iterator[str]:
     said: Callable[..., Iterator[str]] | None = getattr(target_of(method, "method"), "remarks", None)
     last = {name.removeprefix("unlearn/"): points[-1][1] for name, points in result.curves.items() if points}
     return said(last, method, result.sizes) if said else iter(())
+
+
+def left_out(selected: Mapping[str, int]) -> Iterator[str]:
+    """A sentence for everything that a request by facts did not reach; ``selected`` is that of a problem."""
+    of = {name: f"{count:,}" for name, count in selected.items()}
+    if selected.get("surplus"):
+        yield f"scenario.cap keeps {of['surplus']} of the {of['training']} selected training samples in the retain set"
+    if selected.get("held_out"):
+        yield (
+            f"{of['held_out']} selected samples are in the validation or test set: the model has not learned them, so "
+            "they are not forgotten"
+        )
+    if selected.get("unknown"):
+        yield (
+            f"{of['unknown']} training samples have an empty cell where scenario.where looks: they are not selected, "
+            "and stay in the retain set"
+        )
+    if selected.get("samples_without_row"):
+        yield f"{of['samples_without_row']} images have no row in dataset.metadata: they are not selected by it"
+    if selected.get("rows_without_sample"):
+        yield f"{of['rows_without_sample']} rows of dataset.metadata name no image of the data set"
 
 
 def destroyed(request: Request, result: Result) -> Iterator[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ class Problem:
     split: Split
     attack: Attack | None  # the trigger that the data are poisoned with, if they are
     task: Task
+    selected: Mapping[str, int] = field(default_factory=dict)  # of a request by facts: what was selected, and what not
 
     @classmethod
     def of(cls, data: Dataset, split: Split, attack: Attack | None = None) -> Problem:
@@ -59,7 +60,7 @@ class Problem:
             test_retain=split.test_retain[torch.isin(split.test_retain, test)],
             manipulated=split.manipulated[torch.isin(split.manipulated, train)],
         )
-        return Problem.of(self.data, thinner, self.attack)
+        return replace(Problem.of(self.data, thinner, self.attack), selected=self.selected)
 
 
 class Scenario:
@@ -80,7 +81,7 @@ def check_whole(scenario: Scenario, raw: Dataset, forget: Tensor) -> int:
     """
     requested = len(scenario.prepare(raw.undivided).split.forget)
     if len(forget) < requested:
-        part = "validation" if len(raw.validation) else "test"
+        part = "validation" if raw.drawn_validation and len(raw.validation) else "test"
         raise UserError(
             f"{requested - len(forget)} of the {requested} samples that are to be forgotten would not be, because "
             f"split.{part} holds out samples that the model of pretrain.checkpoint may have learned: leave "

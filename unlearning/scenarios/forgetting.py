@@ -14,11 +14,15 @@ from ..types import Count, Fraction, Split
 from .base import Problem, Scenario, assemble
 
 
-def draw(pool: Tensor, count: int | None, fraction: float | None, seed: int) -> Tensor:
-    """``count`` samples of ``pool``, or a ``fraction`` of it, at random; all of it where neither is given."""
+def draw(pool: Tensor, count: int | None, fraction: float | None, seed: int, first: bool = False) -> Tensor:
+    """``count`` samples of ``pool``, or a ``fraction`` of it; all of it where neither is given.
+
+    They are drawn at random, or are the ``first`` ones.
+    """
     count = wanted_count(len(pool), count, fraction)
-    order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))
-    return pool[order[:count]] if count < len(pool) else pool
+    if first or count == len(pool):
+        return pool[:count]
+    return pool[torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))[:count]]
 
 
 def wanted_count(available: int, count: int | None, fraction: float | None) -> int:
@@ -50,7 +54,7 @@ def wanted_count(available: int, count: int | None, fraction: float | None) -> i
 
 
 class ClassForgetting(Scenario):
-    """Forget whole classes or, with a count or fraction, a random part of their samples.
+    """Forget whole classes or, with a count or fraction, a part of their samples.
 
     The test samples are split by the same classes. The samples of the classes that are not forgotten stay in the retain
     set.
@@ -59,6 +63,7 @@ class ClassForgetting(Scenario):
         seed: of the draw of a part.
         classes: the classes, by name or number.
         count, fraction: the number of their training samples to forget, or the fraction; all if neither is given.
+        first: take the first ones by their ids instead of a random draw.
     """
 
     def __init__(
@@ -67,8 +72,9 @@ class ClassForgetting(Scenario):
         classes: Sequence[int | str],
         count: Count | None = None,
         fraction: Fraction | None = None,
+        first: bool = False,
     ) -> None:
-        self.seed, self.classes, self.count, self.fraction = seed, classes, count, fraction
+        self.seed, self.classes, self.count, self.fraction, self.first = seed, classes, count, fraction, first
 
     def prepare(self, raw: Dataset) -> Problem:
         return Problem.of(raw, self.split(raw))
@@ -83,13 +89,13 @@ class ClassForgetting(Scenario):
         numbers = sorted({dataset.class_number(c) for c in self.classes})
         of_class = torch.isin(dataset.labels, torch.tensor(numbers))
         pool = dataset.train[of_class[dataset.train]]
-        forget = draw(pool, self.count, self.fraction, self.seed)
+        forget = draw(pool, self.count, self.fraction, self.seed, self.first)
         whole = len(forget) == len(pool)
         return replace(assemble(dataset, forget, of_class, numbers if whole else ()), named_classes=tuple(numbers))
 
 
 class SubclassForgetting(ClassForgetting):
-    """Forget fine classes, or a random part of their samples, when the model has learned super-classes.
+    """Forget fine classes, or a part of their samples, when the model has learned super-classes.
 
     The test samples are split by the same fine classes. The super-class stays, so no class is forgotten whole. The
     arguments are those of ``ClassForgetting``, and ``classes`` are fine classes.

@@ -134,8 +134,8 @@ def check_sets(split: Split, samples: int) -> None:
 def check_classes(split: Split, data: Dataset) -> None:
     """Raise ``MalformedError`` unless the classes and the parts of the test set are those of some request.
 
-    That is one by class, one for samples of any class, or one by fine class, of which the split names the super-class
-    alone.
+    That is one by class, one for samples of any class (at random, or by their metadata), or one by fine class, of which
+    the split names the super-class alone.
     """
     named, labels = split.named_classes, data.labels
     if not all(0 <= number < len(data.classes) for number in named) or list(named) != sorted({*named}):
@@ -147,9 +147,9 @@ def check_classes(split: Split, data: Dataset) -> None:
         and bool(alike[split.forget].all())
         and torch.equal(split.test_forget, split.test[alike[split.test]])
     )
-    at_random = not named and not split.forget_classes and not len(split.test_forget)
+    by_sample = not named and not split.forget_classes  # at random, or by facts that part the test samples as they may
     fine = data.fine_labels
-    if not (by_class or at_random or (fine is not None and by_fine_class(split, labels, fine))):
+    if not (by_class or by_sample or (fine is not None and by_fine_class(split, labels, fine))):
         raise MalformedError("the classes that it names do not fit its forget set and its test samples")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import entr, expit, logsumexp, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.svm import SVC
 
 from .files import Array
@@ -68,6 +69,33 @@ def require_two(*sets: Array) -> None:
     """Raise ``ValueError`` where a set has fewer than two samples."""
     if min(map(len, sets)) < 2:
         raise ValueError("too few members or non-members")
+
+
+def matched_loss(view: View, shuffles: int = 5, held_out: float = 0.1, clip: float = 100.0, seed: int = 0) -> Numbers:
+    """The accuracy of a logistic regression on the loss, with as many non-members as members of every class."""
+    import torch  # whose generator draws the samples
+
+    labels, generator = view.files.labels, torch.Generator().manual_seed(seed)
+    kind = view.files.forget_classes or len(view.files.sets["test_forget"])
+    sets = [view.files.sets[name] for name in ("forget", "test_forget" if kind else "test")]
+    drawn: list[list[int]] = [[], []]
+    for number in np.unique(labels[sets[0]]):
+        pools = [ids[labels[ids] == number] for ids in sets]
+        orders = [torch.randperm(len(pool), generator=generator).numpy() for pool in pools]
+        least = min(map(len, pools))
+        for part, pool, order in zip(drawn, pools, orders, strict=True):
+            part += pool[order][:least].tolist()
+    require_two(*map(np.array, drawn))
+    ids = np.concatenate(drawn).astype(np.int64)
+    known = np.repeat([1, 0], [len(part) for part in drawn])
+    losses = np.clip(feature("loss", view.logits[ids], labels[ids]), -clip, clip)[:, None]
+    scores = []
+    for fit, rest in StratifiedShuffleSplit(
+        shuffles, test_size=max(2, round(held_out * len(ids))), random_state=seed
+    ).split(losses, known):
+        attack = LogisticRegression().fit(losses[fit], known[fit])
+        scores.append(mean(attack.predict(losses[rest]) == known[rest]))
+    return {"mia/matched_loss_acc": float(np.mean(scores)), "mia/matched_loss_acc_sd": float(np.std(scores))}
 
 
 def entropy_logistic(view: View) -> Numbers:

@@ -13,7 +13,10 @@ from .view import Numbers, View
 
 TOLERANCE = 1e-6  # some numbers are sums of float32
 METRICS = f"{__package__.partition('.')[0]}.metrics."  # where the metrics of this package are
-IMAGES = METRICS + "noise_curve.EntropyAgainstNoise"
+IMAGES = {  # metrics that pass images through the networks, by the names of their numbers
+    "noise/": METRICS + "noise_curve.EntropyAgainstNoise",
+    "relearn/": METRICS + "relearning.Relearning",
+}
 TRAINED = METRICS + "accuracy.Accuracy"
 MEAN_OF = {"forget/acc": TRAINED, "retain/acc": TRAINED, "test/acc": TRAINED}
 AVERAGES = {  # the metrics in each average of absolute gaps, with the class that measures them
@@ -120,8 +123,8 @@ def evaluation(files: Files) -> Mapping[str, Mapping[str, Any]]:
 def out_of_reach(files: Files, name: str) -> str:
     """Why a number cannot be recomputed; empty where no metric of the run gives it."""
     targets = {node["_target_"] for node in evaluation(files).values()}
-    if name.startswith("noise/") and IMAGES in targets:
-        return "noisy images pass through the networks, and the folder holds neither images nor all networks"
+    if any(name.startswith(family) and target in targets for family, target in IMAGES.items()):
+        return "images pass through the networks, and the folder holds neither images nor all networks"
     if any(not target.startswith(METRICS) for target in targets):
         return "a metric from outside this package"
     return ""

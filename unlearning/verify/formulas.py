@@ -6,13 +6,13 @@ twice. Each formula maps the view of a model to numbers by name; NaN stands for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from scipy.spatial.distance import jensenshannon
 from scipy.special import softmax
 
-from .attacks import class_membership, entropy_logistic, membership, svc_membership
+from .attacks import class_membership, entropy_logistic, matched_loss, membership, svc_membership
 from .files import Array
 from .view import Numbers, View, mean
 
@@ -32,10 +32,14 @@ def relative_unlearning_accuracy(view: View) -> Numbers:
     return {"forget/rua": mean(view.of("forget", view.right)) - mean(view.of("forget", theirs))}
 
 
-def class_accuracy(view: View) -> Numbers:
-    """The fraction of each class's test samples that are right."""
-    labels, right = view.of("test", view.files.labels), view.of("test", view.right)
-    return {f"class_acc/{view.files.classes[c]}": mean(right[labels == c]) for c in np.unique(labels)}
+def class_accuracy(view: View, sets: Sequence[str] = ("test",)) -> Numbers:
+    """The fraction of each class's samples that are right, of each set; that of test has no prefix."""
+    found: Numbers = {}
+    for name in sets:
+        labels, right = view.of(name, view.files.labels), view.of(name, view.right)
+        prefix = f"{name}/class_acc/".removeprefix("test/")
+        found |= {f"{prefix}{view.files.classes[c]}": mean(right[labels == c]) for c in np.unique(labels)}
+    return found
 
 
 # Distances between predictions
@@ -48,8 +52,13 @@ def divergence(first: Array, second: Array) -> Array:
 
 
 def distance(view: View) -> Numbers:
-    """Distances to the retrained model's predictions: Jensen-Shannon, Euclidean, and equal classes."""
-    found = {}
+    """Distances to the retrained model's predictions: of accuracies, Jensen-Shannon, Euclidean, and equal classes."""
+    found, shifts = {}, []
+    for name in ("retain", "forget"):
+        theirs = view.predicted_by("retrained") == view.files.labels
+        shifts.append(mean(view.of(name, view.right)) - mean(view.of(name, theirs)))
+    if np.isfinite(shifts).all():
+        found["distance/retrain"] = float(np.linalg.norm(shifts))
     for name in ("forget", "test"):
         ours, theirs = view.of(name, view.logits), view.of(name, view.files.logits["retrained"])
         if len(ours):
@@ -119,6 +128,7 @@ FORMULAS: Mapping[str, tuple[Callable[..., Numbers], str]] = {  # by the class o
     "distance.Distance": (distance, "retrained"),
     "zrf.ZeroRetrainForgetting": (zero_retrain_forgetting, "untrained"),
     "membership.MembershipInference": (membership, ""),
+    "matched_attack.MatchedLossAttack": (matched_loss, ""),
     "membership_classifiers.EntropyLogistic": (entropy_logistic, ""),
     "membership_classifiers.SVCMembership": (svc_membership, ""),
     "class_membership.ClassMembership": (class_membership, "class"),  # and the retrained model
