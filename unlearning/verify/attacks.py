@@ -130,7 +130,7 @@ def svc_membership(view: View, limit: int = 1000, seed: int = 0) -> Numbers:
 
 
 def class_membership(view: View, folds: int = 5) -> Numbers:
-    """Whether the probabilities of the other classes tell this model's view of a forgotten class from the retrained's."""
+    """Whether probabilities of the other classes tell this model's view of a forgotten class from the retrained's."""
     rest = np.setdiff1d(np.arange(view.logits.shape[1]), view.files.forget_classes)
     pair = [view.of("forget", logits)[:, rest] for logits in (view.logits, view.files.logits["retrained"])]
     samples = len(pair[0])
