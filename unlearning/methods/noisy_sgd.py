@@ -65,19 +65,24 @@ class NoisySGD(Method):
         layers = [module for module in self.model.modules() if not list(module.children())]
         linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
         logistic = len(linear) == 1 and all(isinstance(layer, nn.Linear | nn.Flatten) for layer in layers)
-        needed = {
-            "model": (logistic, "logistic regression, such as model=mlp model.hidden=[]"),
-            "dataset": (not task.augmented, "samples that are not augmented"),
-            "method.radius": (self.radius is not None, "a ball for the weights: set method.radius"),
-            "method.sigma": (self.sigma > 0, "noise: set method.sigma above 0"),
-            "method.schedule": (self.schedule is None, "one learning rate: set method.schedule=null"),
-            "method.keep": (self.guard is None, "a run that never goes back to the original: set method.keep=null"),
-            "method.retain_weight": (self.weights["retain"] == 1, "the loss as it is: remove method.retain_weight"),
-            "addon": (not self.addons, "the steps as they are: set addon=[]"),
+        fits = {
+            "model": logistic,
+            "dataset": not task.augmented,
+            "method.radius": self.radius is not None,
+            "method.sigma": self.sigma > 0,
+            "method.schedule": self.schedule is None,
+            "method.keep": self.guard is None,
+            "method.retain_weight": self.weights["retain"] == 1,
+            "addon": not self.addons,
         }
-        for key, (given, what) in needed.items():
-            if self.delta is not None and not given:
-                raise UserError(f"method.delta asks for a guarantee, which needs {what}", key=key, kind="conflict")
+        for key in (key for key, fit in fits.items() if self.delta is not None and not fit):
+            raise UserError(
+                f"method.delta asks for a guarantee, and {key} rules it out: it is given for logistic regression "
+                "(model=mlp model.hidden=[]), samples without augmentation, a method.radius, a method.sigma above 0, "
+                "method.schedule=null, method.keep=null, method.retain_weight=1 and no add-ons",
+                key=key,
+                kind="conflict",
+            )
 
     def configure_optimizers(self) -> Any:
         found = super().configure_optimizers()
