@@ -55,7 +55,7 @@ def test_epsilon_is_the_least_over_the_orders_of_divergence() -> None:
     steps = Steps(20, 0.1, 0.02, 1.0, 0.5, 4.0)
     rho, orders = renyi_rate(steps), np.linspace(1.0001, 2000, 2_000_000)
     assert epsilon(steps, 1e-5) == pytest.approx((rho * orders + math.log(1e5) / (orders - 1)).min(), rel=1e-4)
-    assert epsilon(steps._replace(count=40), 1e-5) < epsilon(steps, 1e-5)
+    assert epsilon(steps._replace(taken=40), 1e-5) < epsilon(steps, 1e-5)
 
 
 def test_a_run_gives_the_epsilon_of_its_steps(tiny: Tiny) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 class Steps(NamedTuple):
     """Noisy steps ``x <- Pi(x - rate grad f_t(x) + N(0, variance))``, with Pi the projection on a ball about 0."""
 
-    count: int
+    taken: int
     rate: float
     variance: float  # of the noise, in each coordinate
     radius: float  # of the ball
@@ -28,8 +28,8 @@ def renyi_rate(steps: Steps) -> float:
     chosen best, for two points as far apart as the ball allows. It is exact for a quadratic function.
     """
     c = steps.contraction
-    noise = steps.variance * sum(c ** (2 * k) for k in range(steps.count))
-    return (2 * steps.radius) ** 2 * c ** (2 * steps.count) / (2 * noise) if noise else math.inf
+    noise = steps.variance * sum(c ** (2 * k) for k in range(steps.taken))
+    return (2 * steps.radius) ** 2 * c ** (2 * steps.taken) / (2 * noise) if noise else math.inf
 
 
 def epsilon(steps: Steps, delta: float) -> float:

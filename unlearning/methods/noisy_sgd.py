@@ -146,6 +146,6 @@ class NoisySGD(Method):
         super().on_train_end()
         if self.delta is None:
             return
-        found = epsilon(self.steps._replace(count=self.taken), self.delta)
+        found = epsilon(self.steps._replace(taken=self.taken), self.delta)
         self.curves["epsilon"].append(torch.tensor(found))
         log.info("NoisySGD: (%.4g, %g)-indistinguishable from any other start, %d steps", found, self.delta, self.taken)
