@@ -93,8 +93,9 @@ def test_a_transformer_without_batch_norm(kind: type) -> None:
     assert any(g.abs().sum() > 0 for g in gradients)
 
 
-@pytest.mark.parametrize("method", ["boundary_expand", pytest.param("enhanced_shrink", marks=pytest.mark.slow)])
-def test_forgets_a_class_of_the_digits(method: str, places: list[str]) -> None:
-    found = rows(places, f"method={method}")
-    assert found["unlearned"]["forget/acc"] <= 0.1
+@pytest.mark.slow
+def test_expand_forgets_most_of_a_class_of_the_digits(places: list[str]) -> None:
+    found = rows(places, "method=boundary_expand")
+    assert found["original"]["forget/acc"] == 1
+    assert found["unlearned"]["forget/acc"] <= 0.25
     assert found["unlearned"]["retain/acc"] >= 0.95

@@ -104,3 +104,11 @@ def test_parts_are_made_once_and_are_those_of_their_methods(places: list[str]) -
     composed = results(places, *words, "method.remain.epochs=1")
     assert composed["cost"]["cost/seconds_forget"] == alone["cost"]["cost/seconds"]
     assert composed["cost"]["cost/forward"] > alone["cost"]["cost/forward"]
+
+
+@pytest.mark.slow
+def test_forgets_a_class_of_the_digits(places: list[str]) -> None:
+    rows = results(places, "method=compose")["rows"]
+    assert rows["original"]["forget/acc"] == 1
+    assert rows["unlearned"]["forget/acc"] <= 0.1
+    assert rows["unlearned"]["retain/acc"] >= 0.95

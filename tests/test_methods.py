@@ -179,6 +179,10 @@ ACCESS = {  # what the papers let these see; the others see inputs and labels of
     "gradient_ascent": {"forget": "inputs and labels"},
     "amnesiac": {"train": "inputs and labels", "classes": "numbers"},
     "jit": {"forget": "inputs"},
+    "boundary_shrink": {"forget": "inputs and labels"},
+    "boundary_expand": {"forget": "inputs"},
+    "noisy_sgd": {"retain": "inputs and labels"},
+    "compose": {"forget": "inputs and labels", "retain": "inputs and labels"},
     "bad_teacher": {"train": "inputs"},
     "lfssd": {"forget": "inputs", "train": "inputs"},
     "alfssd": {"forget": "inputs", "retain": "inputs"},
@@ -202,7 +206,7 @@ def takes_no_steps(name: str) -> bool:
 
 # The filter takes add-ons for the training that follows its edit.
 STEPPING = [name for name in names("method") if not takes_no_steps(name) or name == "influence_filter"]
-REPLACING = ("retrain", "eu_k", "influence_filter", "gkt")  # they begin by replacing the weights
+REPLACING = ("retrain", "eu_k", "influence_filter", "gkt", "compose")  # they begin by replacing the weights
 
 
 @pytest.mark.parametrize(
