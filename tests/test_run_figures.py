@@ -119,6 +119,11 @@ def test_kinds_of_samples_by_hand() -> None:
     )  # right: all; 0, 3, 4
     rows = {"original": before, "retrained": aim, "unlearned": now}
     assert [part.tolist() for part in kinds(rows).values()] == [[5], [2], [4]]
+    split = replace(now.split, forget=ids(0, 2, 4, 5), retain=ids(1, 3))
+    more = {name: replace(row, split=split) for name, row in rows.items()}
+    assert [part.tolist() for part in kinds(more).values()] == [[5], [2], [4]]  # the retrained model is right on 0, too
+    more["original"] = more["unlearned"]  # which had 4 and 5 wrong already
+    assert [part.tolist() for part in kinds(more).values()] == [[], [2], [4]]
     del rows["retrained"]
     assert [part.tolist() for part in kinds(rows).values()] == [[5], [2], [4]]
     rows["original"] = now  # which had 4 and 5 wrong already

@@ -14,6 +14,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
@@ -77,6 +78,8 @@ def for_each_job(setting: str) -> str:
     if not inside or override.is_sweep_override() or override.is_delete():
         return setting
     key, _, value = setting.partition("=")
+    if isinstance(override.value(), QuotedString):  # choice() would drop the quotes, and signs such as > need them
+        return f"{setting},{value}"  # two equal jobs are one
     swept = f"{key}=choice({value})"
     with suppress(*COMPOSITION_ERRORS):
         parser.parse_override(swept)

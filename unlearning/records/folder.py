@@ -133,7 +133,7 @@ def is_finished(request: Request) -> bool:
         if not (request.folder / DONE).exists():
             return False
         results = read(request.folder, RESULTS)
-        drawn = set(request.figures) <= {*results["config"].get("figures", ())}
+        drawn = not request.figures or set(request.figures) <= {*results["config"].get("figures", ())}
         return drawn and results["run_key"] == request.key.digest
     except (OSError, ValueError, KeyError, TypeError):
         return False

@@ -89,7 +89,8 @@ def draw(axes: Axes, cells: Cells, keys: Sequence[str]) -> None:
     for (x, y), value in cells.items():
         values[up.index(y), across.index(x)] = value
     image = axes.imshow(values, origin="lower", aspect="auto", cmap="viridis")
-    axes.set_xticks(range(len(across)), list(map(text_of, across)), rotation=35 if len(across) > 6 else 0)
+    turned: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if len(across) > 6 else {}
+    axes.set_xticks(range(len(across)), list(map(text_of, across)), **turned)
     axes.set_yticks(range(len(up)), list(map(text_of, up)))
     axes.set(xlabel=keys[0], ylabel=keys[1])
     axes.figure.colorbar(image, ax=axes)
