@@ -14,7 +14,6 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import QuotedString
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
@@ -78,12 +77,13 @@ def for_each_job(setting: str) -> str:
     if not inside or override.is_sweep_override() or override.is_delete():
         return setting
     key, _, value = setting.partition("=")
-    if isinstance(override.value(), QuotedString):  # choice() would drop the quotes, and signs such as > need them
-        return f"{setting},{value}"  # two equal jobs are one
     swept = f"{key}=choice({value})"
     with suppress(*COMPOSITION_ERRORS):
-        parser.parse_override(swept)
+        for written in parser.parse_override(swept).sweep_string_iterator():
+            parser.parse_override(f"{key}={written}")
         return swept
+    if value[:1] in ("'", '"'):  # choice() drops the quotes, which signs such as > need
+        return f"{setting},{value}"  # of equal jobs one is run
     return setting  # null, which choice() does not take
 
 
