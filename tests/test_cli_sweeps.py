@@ -113,6 +113,7 @@ def test_a_setting_beside_a_swept_group_need_not_fit_the_groups_default(command:
     [
         ("scenario.classes=[3,4]", "scenario.classes=choice([3,4])"),
         ("dataset.root='/a b'", "dataset.root=choice('/a b')"),
+        ('scenario.where="age > 60"', 'scenario.where="age > 60","age > 60"'),  # which is one job
         *(
             (same, same)
             for same in (

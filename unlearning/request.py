@@ -53,6 +53,11 @@ class Request:
         return bool(self.config["verbose"])
 
     @property
+    def figures(self) -> list[str]:
+        """The figures that are asked for besides those that every run has."""
+        return list(self.config["figures"])
+
+    @property
     def profile(self) -> bool:
         """Whether the run is profiled."""
         return bool(self.config["profile"])

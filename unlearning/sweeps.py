@@ -79,8 +79,11 @@ def for_each_job(setting: str) -> str:
     key, _, value = setting.partition("=")
     swept = f"{key}=choice({value})"
     with suppress(*COMPOSITION_ERRORS):
-        parser.parse_override(swept)
+        for written in parser.parse_override(swept).sweep_string_iterator():
+            parser.parse_override(f"{key}={written}")
         return swept
+    if value[:1] in ("'", '"'):  # choice() drops the quotes, which signs such as > need
+        return f"{setting},{value}"  # of equal jobs one is run
     return setting  # null, which choice() does not take
 
 

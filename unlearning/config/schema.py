@@ -17,6 +17,8 @@ from ..runtime.threads import threads_for
 from .messages import no_key
 from .trainer import check_trainer
 
+FIGURES = ("losses", "embeddings", "gallery")  # that a run can draw besides those that every run has
+
 
 @dataclass
 class Split:
@@ -43,6 +45,7 @@ class Schema:
 
     seed: int = MISSING
     retrained: bool = MISSING
+    figures: Any = MISSING
     force: bool = MISSING
     verbose: bool = MISSING
     trial: int | None = None
@@ -89,6 +92,9 @@ def plain(config: Any, overrides: Sequence[str] = ()) -> dict[str, Any]:
     for name, seed in seeds.items():
         if not isinstance(seed, int) or not 0 <= seed < 2**31:
             raise UserError(f"{name}={seed} must be a whole number from 0 to {2**31 - 1}", key=name)
+    asked = known["figures"]
+    if not isinstance(asked, list) or not {*map(str, asked)} <= {*FIGURES}:
+        raise UserError(f"figures={asked} must be a list of {', '.join(FIGURES)}, such as [losses]", key="figures")
     checkpoint = known["pretrain"]["checkpoint"]
     if checkpoint is not None and (not isinstance(checkpoint, str) or not checkpoint):
         raise UserError(f"pretrain.checkpoint={checkpoint} must name a file, or be null", key="pretrain.checkpoint")

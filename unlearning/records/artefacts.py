@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from matplotlib.figure import Figure
 from safetensors.torch import save
 from torch import Tensor
 
@@ -16,10 +17,28 @@ from .names import PREDICTIONS, REFERENCES, SPLIT, WEIGHTS
 from .summary_figure import noise_figure, summary_figure
 
 
-def contents(result: Result) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each file, one at a time, since weights may be large."""
-    figures = {"summary.png": summary_figure(result.evidence), "noise.png": noise_figure(result.rows)}
-    for name, figure in figures.items():
+def figures(result: Result, asked: Iterable[str] = ()) -> Iterator[tuple[str, Figure | None]]:
+    """The figures of a run by the names of their files: those that every run has, and those that are ``asked`` for."""
+    yield "summary.png", summary_figure(result.evidence)
+    yield "noise.png", noise_figure(result.rows)
+    for name in asked:  # their modules are imported only then
+        if name == "losses":
+            from .loss_figure import loss_figure
+
+            yield "losses.png", loss_figure(result.evidence)
+        elif name == "embeddings":
+            from .embedding_figure import embedding_figure
+
+            yield "embeddings.png", embedding_figure(result.evidence)
+        else:
+            from .gallery_figure import gallery_figure
+
+            yield "gallery.png", gallery_figure(result.evidence, result.dataset)
+
+
+def contents(result: Result, asked: Iterable[str] = ()) -> Iterator[tuple[str, bytes]]:
+    """Name and content of each file, one at a time, since weights may be large; with the figures ``asked`` for."""
+    for name, figure in figures(result, asked):
         if figure is not None:
             image = io.BytesIO()
             figure.savefig(image, format="png", dpi=150)

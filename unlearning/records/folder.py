@@ -44,7 +44,7 @@ def begin(request: Request, held: ExitStack) -> bool:
     held.enter_context(exclusive(folder, PLACE))
     finished = is_finished(request)
     if (folder / DONE).exists() and not finished:
-        log.warning("%s does not hold the results of this run: it is made again", folder / RESULTS)
+        log.warning("%s does not hold the results or figures of this run: it is made again", folder / RESULTS)
     return finished and not request.config["force"]
 
 
@@ -72,7 +72,7 @@ def finish(request: Request, result: Result, tracker: Tracker, started: float) -
 
     folder = request.folder
     files = {}
-    for name, content in contents(result):
+    for name, content in contents(result, request.figures):
         files[name] = hashlib.sha256(content).hexdigest()
         if not linked(folder, name, content):
             write(folder, name, content)
@@ -125,12 +125,16 @@ def track(
 
 
 def is_finished(request: Request) -> bool:
-    """Whether the run's folder has a DONE marker and results that can be read and are of this run.
+    """Whether the run's folder has a DONE marker, results that can be read and are of this run, and its figures.
 
     The name of a folder does not show that: it holds a part of the key, and folders can be renamed.
     """
     try:
-        return (request.folder / DONE).exists() and read(request.folder, RESULTS)["run_key"] == request.key.digest
+        if not (request.folder / DONE).exists():
+            return False
+        results = read(request.folder, RESULTS)
+        drawn = not request.figures or set(request.figures) <= {*results["config"].get("figures", ())}
+        return drawn and results["run_key"] == request.key.digest
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -15,13 +15,8 @@ from matplotlib.ticker import PercentFormatter
 from ..metrics.accuracy import Accuracy, ClassAccuracy
 from ..metrics.base import Evidence, evaluate
 from ..metrics.membership import auc, member_score, non_members
+from .drawing import COLOURS
 
-COLOURS = {  # distinguishable for colour-blind readers
-    "original": "#8c8c8c",
-    "retrained": "#0072b2",
-    "clean": "#009e73",
-    "unlearned": "#d55e00",
-}
 MARKERS = {"original": "s", "retrained": "o", "clean": "^", "unlearned": "D"}
 SETS = ("forget", "retain", "test")
 NOISE = "noise/entropy_"

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from ..errors import UserError
 from .markdown import page
-from .runs import collect, read
+from .runs import Run, collect, read
 from .screen import print_report
-from .selection import COLUMNS
+from .selection import COLUMNS, columns_of, filtered, known_metrics
 from .tables import Report, report_on, rest_of
 
 RUNS = Path("multirun")  # below the current folder, as paths.runs in conf/config.yaml
@@ -26,6 +26,8 @@ EXAMPLES = """examples:
                                                                keys must all hold, values of one key are alternatives
   python -m unlearning.report --filter method.alpha=10         any key of the resolved configuration
   python -m unlearning.report --metrics 'forget/*,gap/*' --out tables
+  python -m unlearning.report --heat method.alpha,method.lam --metrics gap/mean,forget/acc
+                                                               a heat map of each metric over two swept settings
   python -m unlearning.report --by split.seed                  one row per split, the interval over the other seeds
 
 exit code: 0 with a table, 1 where there is no finished run (or none that passes --filter), 2 for wrong usage"""
@@ -40,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--metrics", metavar="A,B", default="", help=f"columns of the tables, globs allowed ({','.join(COLUMNS)})")
     add("--by", metavar="KEY,KEY", default="", help="config keys, seeds included, whose values get separate rows")
     add("--filter", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="only these runs; globs allowed")
+    add("--heat", metavar="X,Y", default="", help="also draw heat.png: the metrics over these two config keys")
     add("--out", metavar="DIR", type=Path, help="folder for report.csv and report.md (RUNS_DIR)")
     args = parser.parse_args(argv)
     try:
@@ -50,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         report = report_on(runs, args.metrics, args.by, args.filter)
         print_report(report)
         write(report, args.out or args.runs)
+        if args.heat:
+            draw(filtered(runs, args.filter), args.heat, args.metrics, args.out or args.runs)
     except UserError as error:
         print(f"report: {error}", file=sys.stderr)
         return 1
@@ -73,3 +78,15 @@ def write(report: Report, folder: Path) -> None:
             f"cannot write to {folder}: {error.strerror}; name another folder with --out", key="--out", kind="storage"
         ) from error
     print(f"\n{folder / 'report.md'}\n{folder / 'report.csv'}")
+
+
+def draw(runs: Sequence[Run], keys: str, metrics: str, folder: Path) -> None:
+    """Draw the heat maps of the metrics, those of the tables where none are named, and print where they are."""
+    from .heat_map import heat_map
+
+    figure = heat_map(runs, [key.strip() for key in keys.split(",")], columns_of(metrics, known_metrics(runs)))
+    try:
+        figure.savefig(folder / "heat.png", dpi=150)
+    except OSError as error:
+        raise UserError(f"cannot write {folder / 'heat.png'}: {error.strerror}", key="--out", kind="storage") from None
+    print(folder / "heat.png")
