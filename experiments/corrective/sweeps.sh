@@ -26,7 +26,7 @@ searched() { # SSD with every alpha of a grid, of which searched.py chooses the 
         scenario.known=0.1,0.3,1.0 method=ssd method.alpha=0.5,1,2,5,7,10,14,20,50,100
 }
 searched_cifar() {
-    cifar paths.runs="$out/searched/multirun" scenario=poison scenario.known=0.1,1.0 method=ssd method.alpha=0.5,2,5,10,20,50
+    cifar paths.runs="$out/searched/multirun" scenario=poison scenario.known=0.1 method=ssd method.alpha=0.5,2,5,10,20,50
 }
 xlf_importance() { # Potion with the importance of its paper, where the table of settings uses ASSD's on CIFAR-10; it has its own page
     cifar paths.runs="$out/potion/multirun" scenario=poison scenario.known=0.1,0.5,1.0 \
