@@ -193,3 +193,20 @@ def test_scrub_of_the_corrective_benchmark(dataset: str, model: str, epochs: int
     schedule = {"_target_": "unlearning.schedules.linear", "horizon": 1.25, "warmup": 0.01}
     rate = {"optimizer.lr": 2.5e-3, **{f"schedule.{name}": value for name, value in schedule.items()}}
     check("scrub", dataset, model, "poison", passes | rate | {"batch_size": 512, "forget_batch_size": 512})
+
+
+# The comparison in the paper on Langevin unlearning (arXiv:2505.21872), with its All-CNN
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("finetune", {"epochs": 10, "optimizer.lr": 0.04}),
+        ("neggrad_plus", {"epochs": 5, "optimizer.lr": 0.01, "forget_weight": 1e-4, "retain_weight": 0.9999}),
+        ("cf_k", {"epochs": 10, "optimizer.lr": 0.01, "schedule": None}),
+        ("scrub", {"epochs": 5, "temperature": 4.0, "msteps": 3, "optimizer.lr": 5e-4, "schedule.milestones": [3]}),
+        ("langevin", {"attack.gamma": 0.0064, "attack.lam": 0.0, "attack.relative": False, "optimizer.lr": 1e-5}),
+    ],
+)
+def test_the_comparison_of_langevin_unlearning(method: str, expected: Mapping[str, Any]) -> None:
+    check(method, "fashion_mnist", "allcnn", "class", expected | {"keep": None})
