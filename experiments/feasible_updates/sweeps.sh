@@ -19,9 +19,9 @@ old_prob="addon=[prob] addon.prob.rho_weighs=old"
     set -e
     set -- dataset=cifar10_folder dataset.root="$cifar10" model=resnet9 model.width=8 pretrain.epochs=20 pretrain.batch_size=32 \
         scenario=random scenario.fraction=0.1
-    pairs "$@" method.optimizer.lr=5e-4,1e-3,2e-3,4e-3 'addon=[],[prob],[focus]'
-    pairs "$@" method.optimizer.lr=5e-4,1e-3,2e-3 method.forget_weight=0.2,0.4 'addon=[]'
-    pairs "$@" method.optimizer.lr=2e-3,4e-3 $authors_salun
+    pairs "$@" method.optimizer.lr=5e-4,1e-3,2e-3,4e-3,8e-3 'addon=[],[prob],[focus]'
+    pairs "$@" method.optimizer.lr=1e-3,2e-3,4e-3 method.forget_weight=0.2,0.4 'addon=[]'
+    pairs "$@" method.optimizer.lr=4e-3,8e-3 $authors_salun
 ) & on_cifar10=$!
 (
     set -e
