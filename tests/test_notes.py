@@ -1,6 +1,5 @@
 """A run that is a trial, changed nothing, destroyed the model or forgot too much says so."""
 
-import pkgutil
 import re
 from collections.abc import Mapping
 from types import SimpleNamespace
@@ -10,19 +9,15 @@ import pytest
 import torch
 
 from tests.command_line import Done
-from tests.conftest import CONF, composed, names
+from tests.conftest import composed, names
 from tests.finished import result
-from unlearning.config.validation import parameters
+from unlearning.config.validation import parameters, target_of
 from unlearning.records import tracked
 from unlearning.records.notes import notes
 from unlearning.report.run_table import one_line, title
 from unlearning.request import Request
 
 SSD = {"_target_": "unlearning.methods.ssd.SSD", "alpha": 10.0, "lam": 1.0}
-TARGETS = {
-    name: re.findall(r"^_target_: (\S+)", (CONF / "method" / f"{name}.yaml").read_text(), re.MULTILINE)
-    for name in names("method")
-}
 
 
 def told(
@@ -152,10 +147,9 @@ def test_nothing_is_advised_where_the_method_declares_nothing() -> None:
     assert note.endswith("; try a smaller method.percentile")
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", names("method"))
 def test_advice_names_options_that_exist(name: str) -> None:
-    (target,) = TARGETS[name]
-    method = pkgutil.resolve_name(target)
+    method = target_of(composed(f"method={name}")[0]["method"], "method")
     accepted, _ = parameters(method)
     assert {option.partition(".")[0] for option in method.stronger} <= accepted.keys()
     assert set(method.stronger.values()) <= {"larger", "smaller"}

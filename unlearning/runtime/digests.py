@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+WHOLE = 64 * 2**20  # bytes of a folder whose files are read for its digest
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     try:
@@ -25,16 +28,20 @@ def file_digest(path: Path) -> str:
 
 
 def content_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes; of a folder, over the names, sizes (bytes) and times of its files.
+    """SHA-256 of a file's bytes; of a folder, over the names and the content of its files.
 
-    The times are those at which content and entry were changed; see ``data.decoding.stamp``. Files and folders that are
+    Of a folder of more than ``WHOLE`` bytes, the size of each file and the time when it was last written stand for its
+    content: two files that were exchanged, and have both in common, are not noticed there. Files and folders that are
     reached by links count as if they were there.
     """
     if path.is_file():
         return file_digest(path)
     files, again = files_below(path)
-    stats = [(relative(file, path), file.stat()) for file in files if file.is_file()]
-    listing = [(name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for name, stat in stats]
+    stats = [(file, file.stat()) for file in files if file.is_file()]
+    whole = sum(stat.st_size for _, stat in stats) <= WHOLE
+    listing = [
+        (relative(file, path), file_digest(file) if whole else (stat.st_size, stat.st_mtime_ns)) for file, stat in stats
+    ]
     linked = [(relative(place, path), relative(first, path)) for place, first in again.items()]
     return hashlib.sha256(json.dumps([listing, linked]).encode()).hexdigest()
 
