@@ -96,6 +96,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         assert raised.value.key == "method.remain"
 
 
+@pytest.mark.slow
 def test_parts_are_made_once_and_are_those_of_their_methods(places: list[str]) -> None:
     """The part that forgets is found in the store under the key of the same method alone, and costs what it did."""
     options = ["keep=null", "attack.radius=0.3", "optimizer.lr=1e-3", "epochs=2"]

@@ -15,6 +15,7 @@ from unlearning.runtime.cost import Meter
 from unlearning.types import Batch
 
 
+@pytest.mark.slow
 def test_ekfac_influences_are_those_of_the_formula() -> None:
     """One input and two classes: the block has the eigenvectors (1, 1) and (1, -1), with 0 and the mean of squares.
 

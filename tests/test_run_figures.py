@@ -149,6 +149,7 @@ def test_a_gallery_shows_images_with_what_they_are_taken_for() -> None:
 # A run
 
 
+@pytest.mark.slow
 def test_a_run_draws_what_it_is_asked_for_and_a_finished_one_does_so_later(command: Callable[..., Done]) -> None:
     words = [*FAST, "evaluation.membership=null", "trial=40"]
     folder = command(*words).folder
