@@ -62,6 +62,6 @@ report digits "gamma examples"
 report cifar "gamma examples"
 report potion gamma
 report ekfac gamma
-report scrub gamma
+python -m unlearning.report "$out/scrub/multirun" --out "$out/scrub" --metrics "$columns"
 report dampening dampening
 python -m experiments.corrective.searched "$out/searched/multirun" > "$out/searched.md"
