@@ -12,7 +12,6 @@ from tests.conftest import ROOT
 NOTEBOOKS = sorted((ROOT / "docs").glob("*.ipynb"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.name)
 def test_a_notebook_runs(file: Path, tmp_path: Path) -> None:
     notebook = nbformat.read(file, as_version=4)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-
-import torch
-from torch import nn
 
 from .config.build import Spec
 from .engine.evaluation import Result, evaluate
@@ -18,11 +14,10 @@ from .records import folder as records
 from .records.log import writing
 from .records.tracking import Tracker
 from .request import Request
-from .runtime.digests import state_digest
+from .runtime.digests import same_parameters, state_digest
 from .runtime.distributed import join, leads, leave, led
 from .runtime.profile import profiled
 
-log = logging.getLogger(__package__)
 begin, catch_up = led(records.begin), led(records.catch_up)
 clear, finish = led(records.clear), led(records.finish)
 
@@ -56,27 +51,17 @@ def run(request: Request) -> Path:
     return request.folder
 
 
-def same_parameters(network: nn.Module, original: nn.Module) -> bool:
-    """Whether all parameters are bit-equal, on whatever device they are."""
-    pairs = zip(network.parameters(), original.parameters(), strict=True)
-    return all(torch.equal(ours.cpu(), theirs.cpu()) for ours, theirs in pairs)
-
-
 def results(job: Job, access: Mapping[str, str]) -> Result:
     """Train, unlearn, predict and evaluate; ``access`` names the data that the method may see."""
     problem, lab, split = job.problem, job.lab, job.problem.split
-    if problem.selected:
-        log.info("selected: %s", ", ".join(f"{name} {count}" for name, count in problem.selected.items()))
     made = {"original": lab.own_model(problem)} if lab.architecture.checkpoint else {}
     for name, ids in job.taught().items():
         made[name] = lab.train(problem, job.recipe, ids, job.pretrain_seed, name)
     start = made["original"].network
     made["unlearned"] = unlearned = lab.unlearn(problem, job.method, job.addons, start, job.seed, job.again)
     models = {name: job.model(trained) for name, trained in made.items()}
-    untrained = lab.untrained(problem) if job.needs("untrained") else None
     weights, original = (state_digest(network.state_dict()) for network in (unlearned.network, start))
-    found = evaluate(problem, job.metrics, models, untrained)
-    log.info("evaluated: %s", ", ".join(models))
+    found = evaluate(problem, job.metrics, models, lab.untrained(problem) if job.needs("untrained") else None)
     return Result(
         **found,
         cost=unlearned.cost,

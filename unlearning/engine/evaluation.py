@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,8 @@ from ..data.transform import Transform
 from ..metrics.base import Evidence, Metric, directions_of, gaps
 from ..metrics.base import evaluate as evaluate_metrics
 from ..scenarios.base import Problem
+
+log = logging.getLogger("unlearning")
 
 Curves = dict[str, list[tuple[int, float]]]
 
@@ -82,4 +85,7 @@ def evaluate(
     found = gaps(metrics, rows["unlearned"], rows["retrained"]) if "retrained" in rows else {}
     for name, model in models.items():
         rows[name] |= {f"cost/{what}": model.cost[f"cost/{what}"] for what in ("seconds", "passes") if model.cost}
+    if problem.selected:
+        log.info("selected: %s", ", ".join(f"{name} {count}" for name, count in problem.selected.items()))
+    log.info("evaluated: %s", ", ".join(models))
     return {"rows": rows, "gaps": found, "directions": directions, "failed": failed, "evidence": evidence}

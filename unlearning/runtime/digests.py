@@ -12,7 +12,7 @@ from ..errors import UserError
 from .files import files_below
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 WHOLE = 64 * 2**20  # bytes of a folder whose files are read for its digest
@@ -54,6 +54,14 @@ def relative(path: Path, top: Path) -> str:
 def ids_digest(ids: Tensor) -> str:
     """SHA-256 of an index set, whose order counts."""
     return hashlib.sha256(ids.contiguous().numpy().data).hexdigest()
+
+
+def same_parameters(network: nn.Module, original: nn.Module) -> bool:
+    """Whether all parameters are bit-equal, on whatever device they are."""
+    import torch
+
+    pairs = zip(network.parameters(), original.parameters(), strict=True)
+    return all(torch.equal(ours.cpu(), theirs.cpu()) for ours, theirs in pairs)
 
 
 def state_digest(state: Mapping[str, Tensor]) -> str:
