@@ -24,7 +24,7 @@ def views(shift: float, seed: int = 1) -> Evidence:
 
 
 def test_the_attack_has_the_area_that_the_distributions_allow() -> None:
-    """Of two normal variables with unit variance, P(X > Y) = Phi(shift / sqrt 2)."""
+    """For two normal variables with unit variance, P(X > Y) is Phi(shift / sqrt 2)."""
     for shift in (0.0, 1.0, 2.0):
         best = torch.special.ndtr(torch.tensor(shift / 2**0.5)).item()
         assert ClassMembership()(views(shift))["cmia/auc"] == pytest.approx(best, abs=0.02)

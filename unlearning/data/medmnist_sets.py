@@ -45,7 +45,7 @@ def medmnist(
         crop, flip, rotation: augmentation, as in :class:`~unlearning.data.datasets.Dataset`.
         superclasses: maps names to lists of classes.
 
-    Raises ``UserError`` where there is no such file and it cannot be fetched, and for a file of another form.
+    Raises ``UserError`` if the file is missing and cannot be fetched, or if it has another form.
     """
     file = Path(root).expanduser()
     if not file.is_file():
@@ -118,7 +118,7 @@ def for_each(values: Sequence[float], channels: int) -> tuple[float, ...]:
 
 
 def known_sets() -> Mapping[str, Any]:
-    """What the package ``medmnist`` knows of each flag; nothing where it is not installed."""
+    """The package's entry for each flag; empty where ``medmnist`` is not installed."""
     try:
         from medmnist import INFO
     except ImportError:
