@@ -16,7 +16,7 @@ from unlearning.methods.fisher import Fisher
 from unlearning.methods.fisher_new import FisherNew
 from unlearning.methods.ntk import NTK, gram, grams, jacobian_of, ridge, trapezium
 from unlearning.models.mlp import MLP
-from unlearning.types import Batch
+from unlearning.types import Batch, Task
 
 
 def flat(tensors: list[Tensor]) -> Tensor:
@@ -47,7 +47,7 @@ def test_fisher_forgetting_multiplies_the_variance_of_the_head_and_of_vectors(fa
     """With no information at all the variance is alpha times its bound."""
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
     method = Fisher(model, alpha=1e-4, head_factor=factor)
-    method.data = SimpleNamespace(task=SimpleNamespace(forget_classes=(1,)))
+    method.data = SimpleNamespace(task=SimpleNamespace(forget_classes=(1,), num_classes=2))
     weights = list(model.parameters())
     method.observations = {"fisher": torch.zeros(sum(w.numel() for w in weights)), "terms": torch.tensor(1.0)}
     before = [w.detach().clone() for w in weights]
@@ -63,6 +63,19 @@ def test_fisher_forgetting_multiplies_the_variance_of_the_head_and_of_vectors(fa
         if number in row:
             mean[1], spread[1] = 0.0, row[number]
         torch.testing.assert_close(weight.detach(), mean + spread.sqrt() * noise)
+
+
+@pytest.mark.parametrize("last", [nn.Linear(4, 3), nn.Conv2d(4, 3, 1), nn.Linear(4, 2), nn.BatchNorm1d(3)])
+def test_fisher_forgetting_needs_the_classifiers_layer(last: nn.Module) -> None:
+    """The last linear layer or convolution is that if it has an output for each of the three classes."""
+    task = Task(3, (1,), {"retain": 5}, (3,), False)
+    method = Fisher(nn.Sequential(nn.Linear(3, 4), last))
+    if len(last.weight) == 3 and not isinstance(last, nn.BatchNorm1d):
+        method.check(task)
+    else:
+        with pytest.raises(UserError) as refused:
+            method.check(task)
+        assert (refused.value.key, refused.value.kind) == ("method", "conflict")
 
 
 def test_fisher_forgetting_bounds_and_averages_the_variance(tiny: Tiny) -> None:

@@ -71,7 +71,7 @@ class Reworded(ast.NodeTransformer):
         return node
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        if node.name == "remarks":
+        if node.name == "remarks" and [argument.arg for argument in node.args.args] == ["last", "options", "sizes"]:
             self.said(node)
         self.changed += 1
         node.returns = ast.Name("Anything")
@@ -146,6 +146,14 @@ class Own:
         log.warning("a size of %s", size)
         assert size, "there must be some"
         return self.rate * torch.log(size)  # natural
+
+    @staticmethod
+    def remarks(last, options, sizes):
+        if last["kept"] < 1:
+            yield "little was kept"
+
+def remarks(name):
+    return name + "said"
 '''
 
 
@@ -162,6 +170,7 @@ class Own:
         ("a size of %s", "size: %d"),
         (', "there must be some"', ""),
         ("  # natural", ""),
+        ('last["kept"] < 1', "sizes"),
         ("import Anything", "import Something"),
     ],
 )
@@ -183,6 +192,7 @@ def test_words_do_not_count(old: str, new: str) -> None:
         ("size: int", "extent: int"),
         ("class Own", "class Other"),
         ("log.warning", "log.info"),
+        ('"said"', '"done"'),  # in a function of the same name as that in which a method remarks on a run
     ],
 )
 def test_code_counts(old: str, new: str) -> None:

@@ -68,6 +68,7 @@ def test_a_table_of_the_users_own(tmp_path: Path) -> None:
         ({}, 'a,late\n1,"yes\n', "dataset.root", "file"),  # an open quotation
         ({"drop": ["late"]}, None, "dataset.drop", "conflict"),
         ({}, ",a,late\n0,1,yes\n1,2,no\n", "dataset.root", "file"),  # row numbers
+        ({}, "a,late,a\n1,yes,2\n1,no,2\n", "dataset.root", "file"),  # two columns of one name
         ({}, f"a,late\n{10**20},yes\n{10**21},no\n{10**22},no\n", "dataset.words", "value"),  # beyond 64 bits
     ],
 )
@@ -97,7 +98,7 @@ def odd_cell(tmp_path: Path, cell: str, row: int = 37, column: str = "days") -> 
     return str(file)
 
 
-@pytest.mark.parametrize("cell", ["12 kg", '"1,234"', "none at all", "12O", "?", "=A1"])
+@pytest.mark.parametrize("cell", ["NA", "NaN", "12 kg", '"1,234"', "none at all", "12O", "?", "=A1"])
 def test_a_word_in_a_column_of_numbers_is_named_with_its_row(tmp_path: Path, cell: str) -> None:
     with pytest.raises(UserError) as refused:
         csv(odd_cell(tmp_path, cell), "late", seed=0, drop=["remark"])
@@ -137,6 +138,29 @@ def test_codes_are_words_with_their_zeros(tmp_path: Path) -> None:
     file = table(tmp_path, "\n".join(["code,late", *lines]))
     assert csv(file, "late", seed=0, words=["code"]).inputs.shape == (60, 2)
     assert csv(file, "late", seed=0).inputs.unique().tolist() == [0.0]
+
+
+@pytest.mark.parametrize("column", ["colour", "late"])
+def test_a_cell_that_says_it_is_empty_is_a_word_only_if_told(tmp_path: Path, column: str) -> None:
+    """Namibia's code is NA."""
+    file = odd_cell(tmp_path, "NA", column=column)
+    with pytest.raises(UserError) as refused:
+        csv(file, "late", seed=0, drop=["remark"])
+    assert (refused.value.key, refused.value.kind) == ("dataset.words", "value")
+    assert "row 37 below" in str(refused.value)
+    lines = ["days,country,late", *(f"{i},{'NA' if i % 2 else 'ZA'},{i % 4 // 2}" for i in range(120))]
+    file = table(tmp_path, "\n".join(lines))
+    assert csv(file, "late", seed=0, words=["country"]).inputs.shape == (120, 3)
+    assert csv(file, "country", seed=0, words=["country"]).classes == ("NA", "ZA")
+
+
+def test_numbers_in_two_units_are_refused(tmp_path: Path) -> None:
+    lines = ["size,late", *(f"{i} {'kg' if i % 3 else 'lb'},{i % 2}" for i in range(60))]
+    with pytest.raises(UserError) as refused:
+        csv(table(tmp_path, "\n".join(lines)), "late", seed=0)
+    assert refused.value.key == "dataset.words"
+    lines = ["rank,late", *(f"{('1st', '2nd', '3rd')[i % 3]},{i % 2}" for i in range(60))]
+    assert csv(table(tmp_path, "\n".join(lines)), "late", seed=0).inputs.shape == (60, 3)
 
 
 @pytest.mark.parametrize("form", ["{} kg", "{}%", "${}", "€ {}.50", '"{},5"', '"1,{}00"', "{} km/h", "-{} °"])

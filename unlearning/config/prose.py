@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 SPEAKERS = ("log", "logger", "logging", "warnings")
-REMARKS = "remarks"  # the function in which a method tells what its numbers do not show
+REMARKS = ("remarks", ["last", "options", "sizes"])  # where a method tells what its numbers do not show
 SPEECH = ("debug", "info", "warning", "warn", "error", "exception", "critical", "log", "filterwarnings", "simplefilter")
 
 
@@ -13,7 +13,7 @@ def without_prose(tree: ast.Module) -> ast.Module:
     """A module's tree, changed in place: without docstrings, messages, annotations and imports for type checkers.
 
     Messages are the arguments of exceptions that are raised, of assertions, and of calls such as ``log.warning``, and
-    all that a function of the name ``remarks`` says about a finished run.
+    all that the ``remarks`` of a method say about a finished run.
     """
     silent: ast.Module = Silent().visit(tree)
     return silent
@@ -61,7 +61,7 @@ class Silent(ast.NodeTransformer):
 
     def without_hints(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
         """A function without annotations; without its body where all that it does is to remark."""
-        if node.name == REMARKS:
+        if (node.name, [argument.arg for argument in node.args.args]) == REMARKS:
             node.body = [ast.copy_location(ast.Pass(), node)]
         node.returns = None
         arguments = node.args

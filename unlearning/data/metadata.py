@@ -35,25 +35,30 @@ class Metadata:
 
 
 def read_csv(file: Path, key: str, **options: Any) -> pd.DataFrame:
-    """A CSV file with a header line, read with pandas' ``options``.
+    """A CSV file with a header line, read with pandas' ``options``; only a cell without text is empty.
 
-    Raises ``UserError`` about the setting ``key`` for a file that is not CSV.
+    Raises ``UserError`` about the setting ``key`` for a file that is not CSV, or that has two columns of one name.
     """
+    how: dict[str, Any] = {"index_col": False, "encoding": "utf-8-sig", "keep_default_na": False, "na_values": [""]}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(file, index_col=False, encoding="utf-8-sig", **options)
+            table = pd.read_csv(file, **how | options)
+            header = pd.read_csv(file, header=None, nrows=1, dtype=str, **how).iloc[0].dropna()
     except pd.errors.ParserWarning:
         raise UserError(
             f"the rows of {file} have more cells than its header: name each column", key=key, kind="file"
         ) from None
     except (OSError, ValueError) as error:  # pandas raises ValueErrors for a file that is not CSV
         raise UserError(f"{file} cannot be read as CSV ({error}): set {key}=FILE", key=key, kind="file") from None
+    if twice := header[header.duplicated()].tolist():
+        raise UserError(f"{file} has more than one column {twice[0]!r}: rename all but one", key=key, kind="file")
+    return table
 
 
 def read_text(file: Path, key: str) -> pd.DataFrame:
     """A CSV file with all cells as text; an empty cell is an empty string. Raises ``UserError`` as ``read_csv``."""
-    return read_csv(file, key, dtype=str, keep_default_na=False, na_values=[""]).fillna("")
+    return read_csv(file, key, dtype=str).fillna("")
 
 
 def typed(table: pd.DataFrame) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ import torch
 
 from ..errors import UserError, nearest
 from .datasets import Dataset, hold_out
-from .metadata import Metadata, read_csv, read_text, typed
+from .metadata import ABSENT, Metadata, read_csv, read_text, typed
 
 MEASURE = r"^[^\w\s]?\s*[-+]?\d[\d.,]*\s*(\D*)$"  # a number, perhaps with a unit after it or a sign before it
 MOST_WORDS = 100  # a column with more different words holds names or texts rather than categories
@@ -30,8 +30,8 @@ def csv(
     """Your own table: the CSV file ``root`` with a header line and the classes in the column ``label``.
 
     A column of numbers is a feature; a column of words becomes one feature for each word (one-hot). A column that holds
-    both is refused, as is one in which each cell is a number with the same unit, unless ``words`` names it. A scenario
-    can select rows by any column, whether or not it is a feature.
+    both is refused, as is one in which each cell is a number with a unit or some cell is ``NA`` or the like, unless
+    ``words`` names it. A scenario can select rows by any column, whether or not it is a feature.
 
     Args:
         root: the file.
@@ -73,10 +73,12 @@ def csv(
         )
     if label not in words:
         check_not_mixed(table[label], file)
+        check_present(table[label], file)
     classes, labels = np.unique(table.pop(label), return_inverse=True)
     spoken = table.select_dtypes(exclude=["number", "bool"])
     for column in spoken.columns.difference(list(words), sort=False):
         check_not_mixed(spoken[column], file)
+        check_present(spoken[column], file)
         check_no_unit(spoken[column], file)
     for column in table.columns.difference(spoken.columns, sort=False):
         check_finite(table[column], file)
@@ -110,13 +112,26 @@ def check_not_mixed(column: pd.Series[Any], file: Path) -> None:
         )
 
 
+def check_present(column: pd.Series[Any], file: Path) -> None:
+    """Raise a ``UserError`` where a cell of a column of words says that it has none, such as ``NA``."""
+    absent = column.isin(ABSENT)
+    if absent.any():
+        row = int(absent.to_numpy().argmax())
+        raise UserError(
+            f"column {column.name!r} of {file} holds {column.iloc[row]!r} in row {row + 1} below the header: fill it, "
+            f"or set dataset.words=[{column.name}] if it is a word",
+            key="dataset.words",
+        )
+
+
 def check_no_unit(column: pd.Series[str], file: Path) -> None:
-    """Raise a ``UserError`` where each cell of a column of words is a number with the same unit."""
+    """Raise a ``UserError`` where each cell of a column of words is a number with one of few units."""
     units = column.astype(str).str.extract(MEASURE, expand=False)  # whole numbers above 64 bits are objects
-    if column.nunique() > 2 and units.notna().all() and units.nunique() == 1:
+    if units.notna().all() and column.nunique() > 2 * units.nunique():  # 1st, 2nd, 3rd are words
         raise UserError(
             f"column {column.name!r} of {file} holds numbers with something around them, such as {column.iloc[0]!r}: "
-            f"write plain numbers, with a decimal point, or set dataset.words=[{column.name}] if they are words",
+            f"write plain numbers in one unit, with a decimal point, or set dataset.words=[{column.name}] if they are "
+            "words",
             key="dataset.words",
         )
 

@@ -6,9 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import UserError
 from ..gradients.fisher import exact_fisher
 from ..gradients.vectors import flatten, trainable
-from ..types import Batch, NonNegative, Positive
+from ..models.base import head_of
+from ..types import Batch, NonNegative, Positive, Task
 from .one_shot import OneShot
 
 
@@ -26,6 +28,8 @@ class Fisher(OneShot):
         model: as in ``Method``, like the other options; ``batch_size`` affects only speed and memory.
         alpha: scale of the variance.
         head_factor: see above. The authors' code has 10; that of SSD has 1 for random and sub-class forgetting.
+
+    Raises ``UserError`` for a network whose last linear layer or convolution is not the classifier's layer.
     """
 
     # No labels: the expectation is over the labels that the model itself expects.
@@ -39,6 +43,16 @@ class Fisher(OneShot):
         super().__init__(model, **options)
         self.alpha, self.head_factor = alpha, head_factor
 
+    def check(self, task: Task) -> None:
+        super().check(task)
+        if head_of(self.model, task.num_classes) is None:
+            raise UserError(
+                "Fisher forgetting adds other noise to the classifier's layer, but the last linear layer or convolution"
+                f" of this network has not {task.num_classes} outputs, as that layer would: use method=ssd",
+                key="method",
+                kind="conflict",
+            )
+
     def observe(self, stream: str, batch: Batch) -> None:
         self.add("fisher", flatten(exact_fisher(self.model, batch.images)))
         self.add("terms", torch.tensor(float(len(batch.ids)), device=self.device))
@@ -46,7 +60,8 @@ class Fisher(OneShot):
     def edit(self) -> None:
         weights = trainable(self.model)
         fisher = self.observations["fisher"] / self.observations["terms"]
-        head = {p for layer in linear_layers(self.model)[-1:] for p in layer.parameters()}
+        layer = head_of(self.model, self.task.num_classes)
+        head = set(layer.parameters()) if layer is not None else set()
         forgotten = torch.tensor(self.task.forget_classes, dtype=torch.int64, device=self.device)
         for weight, information in zip(weights, fisher.split([w.numel() for w in weights]), strict=True):
             variance = self.variance(information.view(weight.shape), weight in head)
@@ -61,8 +76,3 @@ class Fisher(OneShot):
         if variance.ndim > 1:
             variance = variance.mean(1, keepdim=True).expand_as(fisher).clone()
         return variance
-
-
-def linear_layers(model: nn.Module) -> list[nn.Linear]:
-    """The linear layers in the order of the network; the last one is the classifier's layer."""
-    return [layer for layer in model.modules() if isinstance(layer, nn.Linear)]

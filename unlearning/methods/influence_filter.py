@@ -105,7 +105,7 @@ class InfluenceFilter(OneShot):
 
     @staticmethod
     def remarks(last: Mapping[str, float], options: Mapping[str, Any], sizes: Mapping[str, int]) -> Iterator[str]:
-        dropped, retained = int(last["dropped"]), sizes["retain"]
+        dropped, retained = int(last.get("dropped", 0)), sizes["retain"]
         if dropped > WARNED * retained:
             yield (
                 f"influence_filter dropped {dropped} of {retained} retain samples, which are too much like the forget "

@@ -68,7 +68,7 @@ class Potion(Dampening):
 
     @staticmethod
     def remarks(last: Mapping[str, float], options: Mapping[str, Any], sizes: Mapping[str, int]) -> Iterator[str]:
-        if not last["reached"]:
+        if not last.get("reached", 1.0):
             yield (
                 f"potion ended at percentile {last['percentile']:.2f} with more than method.rho={options['rho']:g} of "
                 "the original's forget accuracy"
