@@ -1,123 +1,38 @@
 """Which published claims on Langevin unlearning hold: `python -m experiments.langevin.claims --out OUT`.
 
-Each claim is a set of statements about paired differences of two runs of a seed, or about two models of a run: the mean
-is above a bound, below it, or both within two. It holds where the 95 % t-interval over seeds lies on that side of the
-bound, does not hold where it lies on the other, and cannot be told where it holds the bound. The script prints the
-table and writes ``langevin.png`` to OUT.
+The script prints a table with a verdict for each claim, data set and setting (see ``statements``), and writes
+``langevin.png`` to OUT. Accuracies are those of test samples, of the class and of the others, unless it says otherwise.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.cells import plus_minus
-from experiments.langevin.figure import draw
+from experiments.langevin.figure import BATCH, FORGET, GAMMA, NORM, RETAIN, draw
+from experiments.langevin.statements import (
+    Cell,
+    Claim,
+    Statement,
+    Value,
+    paired,
+    runs_of,
+    select,
+    success,
+    table,
+    value,
+)
 from unlearning.errors import UserError
-from unlearning.report.groups import spread
-from unlearning.report.runs import Run, collect
+from unlearning.report.runs import Run
 
 DATA = ("digits", "digits28", "cifar10")
 POLICIES = ("train", "eval", "frozen")
-FORGET, RETAIN = "test_forget/acc", "test_retain/acc"
+DRAWN = ("grid", "composition")
 ALIKE = 0.05  # of an accuracy: two models that differ by less are alike
-BATCH = 64  # the published gammas and lambdas are of the gradient of a mean over as many samples
-GAMMA, LAM, RATE, NORM = "method.attack.gamma", "method.attack.lam", "method.optimizer.lr", "method.batch_norm"
-HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be told"
-
-Cell = Mapping[int, Run]  # by seed
-Values = Mapping[int, float]  # likewise
-Value = Callable[[Run], float]
-
-
-@dataclass(frozen=True)
-class Statement:
-    """A quantity over seeds, and the open range in which its mean is said to lie."""
-
-    name: str
-    values: Values
-    low: float = -math.inf
-    high: float = math.inf
-
-    @property
-    def verdict(self) -> str:
-        """Whether the interval over seeds lies in the range, outside it, or neither; one seed tells nothing."""
-        if len(self.values) < 2:
-            return OPEN
-        mean, _, half = spread(list(self.values.values()))
-        if self.low < mean - half and mean + half < self.high:
-            return HOLDS
-        return FAILS if mean + half < self.low or self.high < mean - half else OPEN
-
-    @property
-    def text(self) -> str:
-        return f"{self.name} {plus_minus(list(self.values.values()))}"
-
-
-def verdict(statements: Sequence[Statement]) -> str:
-    """That of a claim, which holds where all of its statements do, and does not where one does not."""
-    found = {statement.verdict for statement in statements}
-    return FAILS if FAILS in found else OPEN if OPEN in found or not found else HOLDS
-
-
-def runs_of(out: Path, data: str, part: str) -> list[Run]:
-    """The finished runs of a part of the study, with their curves; none where it was not made."""
-    folder = out / data / part / "multirun"
-    return [
-        replace(run, result={**run.result, "curves": json.loads((folder / run.name / "curves.json").read_text())})
-        for run in (collect(folder) if folder.is_dir() else [])
-        if run.state == "done"
-    ]
-
-
-def select(runs: Iterable[Run], settings: Mapping[str, Any]) -> dict[int, Run]:
-    """The run of each seed that has these settings. Raises ``ValueError`` for two runs of a seed."""
-    found: dict[int, Run] = {}
-    for run in runs:
-        if all(same(run.lookup(key), wanted) for key, wanted in settings.items()):
-            seed = int(run.config["seed"])
-            if seed in found:
-                raise ValueError(f"{found[seed].name} and {run.name} both have {settings}")
-            found[seed] = run
-    return found
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two values of a setting are equal; numbers but for rounding."""
-    numbers = isinstance(one, float) and isinstance(other, float)
-    return math.isclose(one, other) if numbers else bool(one == other)
-
-
-def value(metric: str, row: str = "unlearned") -> Value:
-    """A metric of a run's row."""
-    return lambda run: run.values[row][metric]
-
-
-def success(run: Run) -> float:
-    """The share of the attacked samples that changed class, over all steps of the run."""
-    curve = run.result["curves"]["unlearn/attack_success"]
-    return sum(share for _, share in curve) / len(curve)
-
-
-def paired(one: Cell, other: Cell, of: Value, less: Value | None = None) -> dict[int, float]:
-    """``of`` of the one run less ``less`` (``of``) of the other, for the seeds that both have."""
-    less = less or of
-    return {seed: of(one[seed]) - less(other[seed]) for seed in sorted(one.keys() & other.keys())}
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A published claim, on one data set and in one setting."""
-
-    text: str
-    where: str
-    statements: Sequence[Statement]
+LAM, RATE = "method.attack.lam", "method.optimizer.lr"
 
 
 def of_cells(grid: Sequence[Run], data: str, policy: str) -> Iterator[Claim]:
@@ -195,7 +110,7 @@ def of_controls(controls: Sequence[Run], data: str) -> Iterator[Claim]:
 def of_parts(runs: Sequence[Run], data: str) -> Iterator[Claim]:
     """The claims on parts of a class, by the published distance to the retrained model, of training samples."""
     distance = "distance/retrain"
-    methods = {
+    methods: dict[str, dict[str, Any]] = {
         "boundary shrink": {"method": "langevin", GAMMA: 0.0},
         "langevin": {"method": "langevin", GAMMA: 1e-4 * BATCH},
         "finetune": {"method": "finetune"},
@@ -245,20 +160,12 @@ def claims(out: Path) -> list[Claim]:
     """Those for which there are runs."""
     found: list[Claim] = []
     for data in DATA:
-        found += of_controls(runs_of(out, data, "controls"), data)
+        found += of_controls(runs_of(out / data / "controls" / "multirun"), data)
         for policy in POLICIES:
-            found += of_cells(runs_of(out, data, "grid"), data, policy)
-        found += of_parts(runs_of(out, data, "partial"), data)
-        found += of_composition(runs_of(out, data, "composition"), data)
+            found += of_cells(runs_of(out / data / "grid" / "multirun"), data, policy)
+        found += of_parts(runs_of(out / data / "partial" / "multirun"), data)
+        found += of_composition(runs_of(out / data / "composition" / "multirun"), data)
     return [claim for claim in found if all(statement.values for statement in claim.statements)]
-
-
-def table(found: Iterable[Claim]) -> list[str]:
-    """A Markdown table with a row for each claim."""
-    rows = [
-        f"| {c.text} | {c.where} | {verdict(c.statements)} | {'; '.join(s.text for s in c.statements)} |" for c in found
-    ]
-    return ["| claim | data and setting | verdict | numbers |", "| --- | --- | --- | --- |", *rows]
 
 
 def main() -> None:
@@ -269,9 +176,8 @@ def main() -> None:
     found = claims(out)
     if not found:
         raise UserError(f"{out}: no runs of this study; make them with sweeps.sh", key="--out", kind="missing")
-    draw({data: {part: runs_of(out, data, part) for part in ("grid", "composition")} for data in DATA}).savefig(
-        out / "langevin.png"
-    )
+    shown = {data: {part: runs_of(out / data / part / "multirun") for part in DRAWN} for data in DATA}
+    draw(shown).savefig(out / "langevin.png")
     print("\n".join(["# Which claims hold", "", *table(found)]))
 
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORGET, RETAIN = "test_forget/acc", "test_retain/acc"
-GAMMA, NORM, BATCH = "method.attack.gamma", "method.batch_norm", 64
+GAMMA, NORM = "method.attack.gamma", "method.batch_norm"
+BATCH = 64  # the published gammas and lambdas are of the gradient of a mean over as many samples
 MARKERS = {"train": "o", "eval": "s", "frozen": "^"}
 COURSES = {"forget": "#c44e52", "retain": "#4c72b0"}
 
