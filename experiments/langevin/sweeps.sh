@@ -45,8 +45,8 @@ moving() { echo "method.batch_norm=train method.optimizer.lr=$(rate "$1" train)"
 still() { echo "method.batch_norm=eval,frozen method.optimizer.lr=$(rate "$1" eval)"; }
 rate() { # chosen by the part rates
     case $1-$2 in
-        digits-train | digits28-train) echo 1e-3 ;;
-        cifar10-train) echo 1e-3 ;;
+        *-train) echo 1e-3 ;;
+        cifar10-eval) echo 1e-4 ;;
         *) echo 1e-5 ;;
     esac
 }
