@@ -16,7 +16,7 @@ sweep() {
     case $data in
         digits) set -- dataset=digits "$@" ;;
         digits28)
-            set -- dataset=image_folder dataset.name=digits28 dataset.root="$out/digits28" dataset.size=28 dataset.limit=100 \
+            set -- dataset=image_folder dataset.name=digits28 dataset.root="$out/images" dataset.size=28 dataset.limit=100 \
                 dataset.crop=0 dataset.flip=false model=small_cnn pretrain=digits "$@"
             ;;
         cifar10)
@@ -91,7 +91,7 @@ rates() { # by retain accuracy less forget accuracy, both of training samples, o
     python -m unlearning.report "$out/$1/rates/multirun" --out "$out/$1/rates" --metrics forget/acc,retain/acc,val/acc
 }
 
-python -m experiments.digits28 --out "$out/digits28" || exit 1
+python -m experiments.digits28 --out "$out/images" || exit 1
 (
     set -e
     for part in $parts; do "$part" cifar10; done
