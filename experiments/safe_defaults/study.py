@@ -18,8 +18,8 @@ from statistics import mean
 from typing import Any
 
 import torch
-from PIL import Image
 
+from experiments.digits28 import digits_at_28_pixels
 from unlearning.config.compose import composed
 from unlearning.config.guide import choices
 from unlearning.engine.job import Job
@@ -43,18 +43,6 @@ DATA = {  # the classes from which the seed draws the one to forget, and the set
     "photos3": (3, (*FOLDER, "dataset.limit=100", "model=resnet18", "model.width=4")),
     "photos5": (5, (*FOLDER, "dataset.limit=100", "model=resnet9", "model.width=16")),
 }
-
-
-def digits_at_28_pixels(folder: Path) -> None:
-    """Write scikit-learn's digits as a folder of images of 28 pixels, in colour as photos are."""
-    from sklearn.datasets import load_digits
-
-    raw = load_digits()
-    for number, (image, label) in enumerate(zip(raw.images, raw.target, strict=True)):
-        place = folder / str(label)
-        place.mkdir(parents=True, exist_ok=True)
-        small = Image.fromarray((image * (255 / 16)).round().astype("uint8"))
-        small.resize((28, 28), Image.Resampling.BILINEAR).convert("RGB").save(place / f"{number}.png")
 
 
 def folders(out: Path, photos: Path | None) -> dict[str, Path]:

@@ -1,0 +1,1 @@
+"""Perturbed-sign Langevin unlearning: which of the published claims hold."""
