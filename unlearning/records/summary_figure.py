@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ..metrics.accuracy import Accuracy, ClassAccuracy
 from ..metrics.base import Evidence, evaluate
@@ -21,7 +21,9 @@ MARKERS = {"original": "s", "retrained": "o", "clean": "^", "unlearned": "D"}
 SETS = ("forget", "retain", "test")
 NOISE = "noise/entropy_"
 NAMED_CLASSES = 20  # where there are more, only the forgotten ones are named
+NUMBERED = 12  # epochs; where there are more, their points have no numbers
 
+Curve = Sequence[tuple[int, float]]
 Values = dict[str, dict[str, float]]  # numbers of each model
 
 
@@ -76,6 +78,35 @@ def noise_figure(values: Mapping[str, Mapping[str, float]]) -> Figure | None:
     return figure
 
 
+def epochs_figure(curves: Mapping[str, Curve], values: Mapping[str, Mapping[str, float]]) -> Figure | None:
+    """Forget and retain accuracy by epoch of a method that measured them (``compose``); None if none did.
+
+    Lines at the height of the original and the retrained model show where it comes from and where it should end.
+
+    Args:
+        curves: (epoch, value) by name, from epoch 0, before the training.
+        values: the numbers of each model.
+    """
+    found = {name: curves.get(f"unlearn/{name}_acc") for name in SETS[:2]}
+    if not all(found.values()):
+        return None
+    figure = Figure(figsize=(9.5, 4.0), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (name, points) in zip(figure.subplots(1, 2), found.items(), strict=True):
+        for model in ("original", "retrained"):
+            if (height := values.get(model, {}).get(f"{name}/acc")) is not None:
+                axes.axhline(height, color=COLOURS[model], alpha=0.5, lw=5, clip_on=False, label=model)
+        axes.plot(*np.array(points).T, MARKERS["unlearned"] + "-", color=COLOURS["unlearned"], label="unlearned")
+        for place in points if len(points) <= NUMBERED else ():
+            axes.annotate(rate(place[1]), place, (0, 7), textcoords="offset points", ha="center", fontsize=8.5)
+        axes.set(title=f"Accuracy on the {name} set (%)", xlabel="epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.spines[["top", "right"]].set_visible(False)
+        draw_rates(axes)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
+    return figure
+
+
 def draw_sets(axes: Axes, values: Values) -> None:
     """Grouped bars with their numbers: accuracy on the forget set, the retain set and test."""
     width = 0.86 / len(values)
@@ -83,7 +114,7 @@ def draw_sets(axes: Axes, values: Values) -> None:
         heights = [found.get(f"{s}/acc", np.nan) for s in SETS]
         x = np.arange(len(SETS)) + (place - (len(values) - 1) / 2) * width
         bars = axes.bar(x, heights, 0.94 * width, color=COLOURS[name], label=name)
-        axes.bar_label(bars, ["" if np.isnan(h) else f"{100 * h:.1f}" for h in heights], padding=2, fontsize=8)
+        axes.bar_label(bars, ["" if np.isnan(h) else rate(h) for h in heights], padding=2, fontsize=8)
     axes.set(title="Accuracy (%)", xlim=(-0.6, len(SETS) - 0.4))
     axes.set_xticks(range(len(SETS)), SETS)
     draw_rates(axes)
@@ -115,6 +146,12 @@ def draw_classes(axes: Axes, values: Values, classes: tuple[str, ...], forgotten
     draw_rates(axes)
 
 
+def rate(value: float) -> str:
+    """A fraction in percent, short enough to stand beside another one."""
+    text = f"{100 * value:.1f}"
+    return "100" if text == "100.0" else text
+
+
 def draw_rates(axes: Axes) -> None:
     """A vertical axis from 0 to 100 with light lines."""
     axes.set_ylim(0, 1.06)
@@ -131,7 +168,7 @@ def draw_margins(panels: Mapping[str, Axes], rows: Mapping[str, Evidence]) -> No
         margins[name] = [v[v.isfinite()] for v in (member_score("margin", row.logits[i], row.labels[i]) for i in ids)]
     pooled = torch.cat([v for pair in margins.values() for v in pair])
     low, high = np.percentile(pooled, (0.2, 99.8)) if len(pooled) else (0, 0)
-    low, high = low - 0.5, high + 0.5
+    low, high = min(low, 0) - 0.5, max(high, 0) + 0.5
     smallest = min((len(v) for pair in margins.values() for v in pair if len(v)), default=1)
     bins = np.linspace(low, high, int(np.clip(2 * np.sqrt(smallest), 10, 40)) + 1).tolist()
     for name, axes in panels.items():
