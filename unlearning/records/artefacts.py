@@ -13,8 +13,9 @@ from torch import Tensor
 
 from ..engine.evaluation import Result
 from ..scenarios.saved import split_file
+from .epochs_figure import epochs_figure
 from .names import PREDICTIONS, REFERENCES, SPLIT, WEIGHTS
-from .summary_figure import epochs_figure, noise_figure, summary_figure
+from .summary_figure import noise_figure, summary_figure
 
 
 def figures(result: Result, asked: Iterable[str] = ()) -> Iterator[tuple[str, Figure | None]]:

@@ -66,6 +66,12 @@ def draw_losses(axes: Axes, name: str, pair: list[np.ndarray], edges: np.ndarray
     filled, _, _ = axes.hist(forget, edges.tolist(), weights=each[0], color=COLOURS[name], alpha=0.55)
     line, _, _ = axes.hist(unseen, edges.tolist(), weights=each[1], histtype="step", color="black", lw=1.2)
     area = auc(-torch.from_numpy(forget), -torch.from_numpy(unseen))
-    note = f"AUC {area:.2f}\nmedians {np.median(forget):.2g}, {np.median(unseen):.2g}"
+    note = f"AUC {area:.2f}\nmedians {middle(forget)}, {middle(unseen)}"
     axes.text(0.02, 0.97, note, transform=axes.transAxes, va="top", fontsize=9)
     return float(max(np.max(filled), np.max(line)))
+
+
+def middle(values: np.ndarray) -> str:
+    """The median of losses, in words."""
+    median = float(np.median(values))
+    return f"{median:.2g}" if median > SMALLEST else f"below {SMALLEST:.0e}"

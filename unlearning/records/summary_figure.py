@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -10,20 +11,20 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from ..metrics.accuracy import Accuracy, ClassAccuracy
 from ..metrics.base import Evidence, evaluate
 from ..metrics.membership import auc, member_score, non_members
-from .drawing import COLOURS
+from .drawing import COLOURS, shortened
 
 MARKERS = {"original": "s", "retrained": "o", "clean": "^", "unlearned": "D"}
 SETS = ("forget", "retain", "test")
 NOISE = "noise/entropy_"
-NAMED_CLASSES = 20  # where there are more, only the forgotten ones are named
-NUMBERED = 12  # epochs; where there are more, their points have no numbers
+NAMED_CLASSES = 20  # where there are more, only forgotten ones are named
+MENTIONED = 9  # of these
+LETTERS = 60  # in the names of classes beside each other; where there are more, they are turned
 
-Curve = Sequence[tuple[int, float]]
 Values = dict[str, dict[str, float]]  # numbers of each model
 
 
@@ -78,35 +79,6 @@ def noise_figure(values: Mapping[str, Mapping[str, float]]) -> Figure | None:
     return figure
 
 
-def epochs_figure(curves: Mapping[str, Curve], values: Mapping[str, Mapping[str, float]]) -> Figure | None:
-    """Forget and retain accuracy by epoch of a method that measured them (``compose``); None if none did.
-
-    Lines at the height of the original and the retrained model show where it comes from and where it should end.
-
-    Args:
-        curves: (epoch, value) by name, from epoch 0, before the training.
-        values: the numbers of each model.
-    """
-    found = {name: curves.get(f"unlearn/{name}_acc") for name in SETS[:2]}
-    if not all(found.values()):
-        return None
-    figure = Figure(figsize=(9.5, 4.0), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    for axes, (name, points) in zip(figure.subplots(1, 2), found.items(), strict=True):
-        for model in ("original", "retrained"):
-            if (height := values.get(model, {}).get(f"{name}/acc")) is not None:
-                axes.axhline(height, color=COLOURS[model], alpha=0.5, lw=5, clip_on=False, label=model)
-        axes.plot(*np.array(points).T, MARKERS["unlearned"] + "-", color=COLOURS["unlearned"], label="unlearned")
-        for place in points if len(points) <= NUMBERED else ():
-            axes.annotate(rate(place[1]), place, (0, 7), textcoords="offset points", ha="center", fontsize=8.5)
-        axes.set(title=f"Accuracy on the {name} set (%)", xlabel="epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.spines[["top", "right"]].set_visible(False)
-        draw_rates(axes)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
-    return figure
-
-
 def draw_sets(axes: Axes, values: Values) -> None:
     """Grouped bars with their numbers: accuracy on the forget set, the retain set and test."""
     width = 0.86 / len(values)
@@ -132,18 +104,30 @@ def draw_classes(axes: Axes, values: Values, classes: tuple[str, ...], forgotten
         shift = 0 if many else 0.2 * (place - (len(values) - 1) / 2)
         style: dict[str, Any] = {"color": COLOURS[name], "ms": 4 if many else 7, "alpha": 0.85, "mew": 0}
         axes.plot(np.arange(len(order)) + shift, heights[order], MARKERS[name], clip_on=False, **style)
-    named = [x for x, number in enumerate(order) if not many or classes[number] in forgotten]
-    names = [classes[order[x]] for x in named]
-    long = max(map(len, names), default=0) > 3
-    turned: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if long else {}
-    axes.set_xticks(named, names, **turned)
-    for x, label in zip(named, axes.get_xticklabels(), strict=True):
-        if classes[order[x]] in forgotten:
-            label.set_fontweight("bold")
-            axes.axvspan(x - 0.5, x + 0.5, color="#f0e442", alpha=0.5, lw=0)
+    shaded = [x for x, number in enumerate(order) if classes[number] in forgotten]
+    for x in shaded:
+        axes.axvspan(x - 0.5, x + 0.5, color="#f0e442", alpha=0.5, lw=0)
+    if many:
+        axes.set_xticks([])
+        axes.set_xlabel(listed([classes[order[x]] for x in shaded]))
+    else:
+        names = [shortened(name, 22) for name in classes]
+        long = len(names) * max(map(len, names)) > LETTERS
+        turned: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if long else {}
+        axes.set_xticks(range(len(names)), names, **turned)
+        for x in shaded:
+            axes.get_xticklabels()[x].set_fontweight("bold")
     title = f"Test accuracy (%) of {len(order)} classes, best first" if many else "Test accuracy (%) by class"
     axes.set(title=title + "; forgotten shaded" * bool(forgotten), xlim=(-0.6, len(order) - 0.4))
     draw_rates(axes)
+
+
+def listed(names: Sequence[str]) -> str:
+    """The names of forgotten classes, from left to right; of many, the first ones."""
+    if not names:
+        return ""
+    more = f", and {len(names) - MENTIONED} more" if len(names) > MENTIONED else ""
+    return fill(f"Forgotten: {', '.join(shortened(name, 22) for name in names[:MENTIONED])}{more}", 80)
 
 
 def rate(value: float) -> str:
