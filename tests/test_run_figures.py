@@ -192,7 +192,7 @@ def test_every_figure_that_can_be_asked_for_is_drawn(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(embeddings, "LAYOUTS", {"t-SNE": lambda values: values[:, :2]})
     row, pixels = ten_samples(), torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1)
     data = Dataset("made", pixels, row.labels, row.classes, *[ids()] * 3, (0.5,), (1.0,))
-    model = nn.Sequential(nn.Flatten(), nn.Linear(1, 3))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(1, 2), nn.Linear(2, 3))
     row = replace(row, images=lambda i: pixels[i].float() / 255 - 0.5, model=model)
     made: Any = SimpleNamespace(evidence={"unlearned": row}, rows={"unlearned": {}}, curves={}, dataset=data)
     drawn = {name: figure for name, figure in artefacts.figures(made, FIGURES) if figure is not None}
