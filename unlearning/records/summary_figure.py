@@ -81,12 +81,12 @@ def noise_figure(values: Mapping[str, Mapping[str, float]]) -> Figure | None:
 
 def draw_sets(axes: Axes, values: Values) -> None:
     """Grouped bars with their numbers: accuracy on the forget set, the retain set and test."""
-    width = 0.86 / len(values)
+    width, size = 0.86 / len(values), 8 if len(values) < 4 else 6.5
     for place, (name, found) in enumerate(values.items()):
         heights = [found.get(f"{s}/acc", np.nan) for s in SETS]
         x = np.arange(len(SETS)) + (place - (len(values) - 1) / 2) * width
         bars = axes.bar(x, heights, 0.94 * width, color=COLOURS[name], label=name)
-        axes.bar_label(bars, ["" if np.isnan(h) else rate(h) for h in heights], padding=2, fontsize=8)
+        axes.bar_label(bars, ["" if np.isnan(h) else rate(h) for h in heights], padding=2, fontsize=size)
     axes.set(title="Accuracy (%)", xlim=(-0.6, len(SETS) - 0.4))
     axes.set_xticks(range(len(SETS)), SETS)
     draw_rates(axes)
@@ -164,7 +164,7 @@ def draw_margins(panels: Mapping[str, Axes], rows: Mapping[str, Evidence]) -> No
             axes.hist(unseen.clamp(low, high).numpy(), bins, density=True, histtype="step", color="black", lw=1.2)
         axes.text(0.01, 0.97, note, transform=axes.transAxes, va="top", color=COLOURS[name], fontweight="bold")
         axes.axvline(0, color="#8c8c8c", lw=0.8, ls=":")
-        axes.set(xlim=(low, high), ylim=(0, 1.3 * axes.get_ylim()[1]), yticks=[])
+        axes.set(xlim=(low, high), ylim=(0, 1.45 * axes.get_ylim()[1]), yticks=[])
         axes.spines["left"].set_visible(False)
     stack = list(panels.values())
     stack[0].set_title("Margins: forget set filled, unseen samples as a line")
