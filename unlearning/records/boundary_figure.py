@@ -73,7 +73,7 @@ def boundary_figure(rows: Mapping[str, Evidence], data: Dataset) -> Figure | Non
     if not height:
         draw_curves(figure, found, "in ranges of the features")
         return figure
-    top, bottom = figure.subfigures(2, 1, height_ratios=(CURVES, height))
+    top, bottom = np.asarray(figure.subfigures(2, 1, height_ratios=(CURVES, height))).tolist()
     draw_curves(top, found, "in pixels from 0 to 1")
     draw_points(bottom, rows, {name: parts["forget"] for name, parts in found.items()}, sets["forget"], box)
     return figure

@@ -26,7 +26,7 @@ def epochs_figure(curves: Mapping[str, Curve], values: Mapping[str, Mapping[str,
         curves: (epoch, value) by name, from epoch 0, before the training.
         values: the numbers of each model.
     """
-    found = {name: curves.get(f"unlearn/{name}_acc") for name in ("forget", "retain")}
+    found = {name: curves.get(f"unlearn/{name}_acc", ()) for name in ("forget", "retain")}
     if not all(found.values()):
         return None
     figure = Figure(figsize=(9.5, 4.0), dpi=110, layout="constrained")
