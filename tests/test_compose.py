@@ -1,5 +1,6 @@
 """The composition of two models: the head of one on the other, how its parts are made, kept and named."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,29 @@ def test_the_head_of_one_model_is_put_on_the_other(tiny: Tiny, tmp_path: Path) -
     state = tiny.model.state_dict()
     assert all(torch.equal(state[name], remaining[name]) for name in ("1.weight", "1.bias"))
     assert all(torch.equal(state[name], forgetting[name]) for name in ("2.weight", "2.bias"))
-    assert len(method.curves["forget_acc"]) == len(method.curves["retain_acc"]) == 3  # and before the training
+    x = torch.tensor(Tiny.pixels)[:, None] / 255
+    right = (tiny.model(x).argmax(1) == torch.tensor(Tiny.labels)).float()
+    for stream, part in {"forget": right[:2], "retain": right[2:]}.items():  # before the training, and after each epoch
+        assert torch.stack(method.curves[f"{stream}_acc"]).tolist() == [part.mean().item()] * 3
+    assert method.meter.forward == 2 * 2  # two retain samples in two epochs: the looks are not the method's
     assert method.access == {"forget": "inputs and labels", "retain": "inputs and labels"}
+
+
+def test_what_is_followed_does_not_count_as_the_methods_time(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(self: Compose, batches: object) -> float:
+        time.sleep(0.2)
+        return 0.5
+
+    saved(tmp_path / "own.safetensors", 1)
+    tiny.model = network()
+    method = Compose(tiny.model, *[str(tmp_path / "own.safetensors")] * 2, optimizer=STILL, follow=True)
+    monkeypatch.setattr(Compose, "accuracy", slow)
+    before = time.perf_counter()
+    tiny.fit(method)
+    assert len(method.curves["forget_acc"]) == 2
+    assert 0 < method.meter.seconds < time.perf_counter() - before - 0.79  # four looks
 
 
 def test_a_model_composed_with_itself_is_the_model(tiny: Tiny, tmp_path: Path) -> None:

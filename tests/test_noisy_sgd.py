@@ -11,6 +11,7 @@ from torch import nn
 
 from tests.by_hand import LR, RETAIN, SGD, W, close, gradient
 from tests.conftest import Tiny, composed
+from tests.digits import rows
 from unlearning.engine.job import Job
 from unlearning.errors import UserError
 from unlearning.gradients.iteration_privacy import Steps, epsilon, renyi_rate
@@ -110,3 +111,13 @@ def test_networks_have_no_guarantee(tiny: Tiny, places: list[str]) -> None:
     options = ["method.delta=1e-5", "method.radius=3", "method.keep=null", "method.optimizer.weight_decay=0.1"]
     words = ["method=noisy_sgd", "dataset=wine", "model=mlp", "model.hidden=[]", *options, *places]
     assert Job.of(composed(*words)[0]).checked().access == {"retain": "inputs and labels"}
+
+
+@pytest.mark.slow
+def test_forgets_a_class_of_the_digits(places: list[str]) -> None:
+    """As fine-tuning does at its rate for the digits."""
+    options = ["optimizer.lr=0.1", "epochs=10", "batch_size=32", "keep=null"]
+    found = rows(places, "method=noisy_sgd", *(f"method.{option}" for option in options))
+    assert found["original"]["forget/acc"] == 1
+    assert found["unlearned"]["forget/acc"] <= 0.1
+    assert found["unlearned"]["retain/acc"] >= 0.9

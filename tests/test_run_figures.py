@@ -1,9 +1,11 @@
 """The figures that a run draws where it is asked to, and heat maps of a sweep, by the numbers that they show."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -97,11 +99,35 @@ def test_of_many_classes_those_that_are_forgotten_have_a_colour(monkeypatch: pyt
     assert list(embeddings.class_colours(row, many=True)) == [2]
     figure = embeddings.embedding_figure({"unlearned": row})
     assert figure is not None
-    assert len(figure.legends[0].get_texts()) == 3
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["retained, of 100 classes", "2", "to be forgotten", "classified wrongly"]
     whole = replace(row, labels=torch.arange(10).repeat(2)[:20], split=replace(row.split, forget=torch.arange(20)))
     many = replace(whole, labels=torch.arange(20))
     assert len(set(embeddings.class_colours(whole, many=True).values())) == 10
     assert len(set(embeddings.class_colours(many, many=True).values())) == 1  # there are not as many colours
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_umap_is_a_second_row_where_it_is_installed(installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stub:
+        def __init__(self, n_neighbors: int, random_state: int, n_jobs: int) -> None:
+            self.options = (n_neighbors, random_state, n_jobs)
+
+        def fit_transform(self, values: np.ndarray) -> np.ndarray:
+            assert self.options == (11, 0, 1)  # of 6 samples of two models
+            return values[:, 1:3]
+
+    module = ModuleType("umap")
+    module.UMAP = Stub
+    module.__spec__ = ModuleSpec("umap", None)
+    monkeypatch.setitem(sys.modules, "umap", module if installed else None)
+    monkeypatch.setitem(embeddings.LAYOUTS, "t-SNE", lambda values: values[:, :2])
+    row = seen(ten_samples())
+    figure = embeddings.embedding_figure({"unlearned": row, "original": row})
+    assert figure is not None
+    rows = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
+    assert rows == ["t-SNE", "UMAP"][: 1 + installed]
+    assert len(figure.axes) == 2 * len(rows)
 
 
 def test_the_layout_of_few_samples() -> None:
@@ -164,11 +190,11 @@ def test_a_run_draws_what_it_is_asked_for_and_a_finished_one_does_so_later(comma
 
 def test_every_figure_that_can_be_asked_for_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embeddings, "LAYOUTS", {"t-SNE": lambda values: values[:, :2]})
-    row = seen(ten_samples())
-    data = Dataset(
-        "made", torch.zeros(10, 1, 1, 1, dtype=torch.uint8), row.labels, row.classes, *[ids()] * 3, (0.5,), (1.0,)
-    )
-    made: Any = SimpleNamespace(evidence={"unlearned": row}, rows={"unlearned": {}}, dataset=data)
+    row, pixels = ten_samples(), torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1)
+    data = Dataset("made", pixels, row.labels, row.classes, *[ids()] * 3, (0.5,), (1.0,))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(1, 2), nn.Linear(2, 3))
+    row = replace(row, images=lambda i: pixels[i].float() / 255 - 0.5, model=model)
+    made: Any = SimpleNamespace(evidence={"unlearned": row}, rows={"unlearned": {}}, curves={}, dataset=data)
     drawn = {name: figure for name, figure in artefacts.figures(made, FIGURES) if figure is not None}
     assert list(drawn) == ["summary.png", *(f"{name}.png" for name in FIGURES)]
 

@@ -1,6 +1,7 @@
 """The figures of a run, by the numbers that they show."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,9 @@ import torch
 from tests.predictions import synthetic
 from unlearning.metrics.accuracy import Accuracy
 from unlearning.metrics.membership import MembershipInference
-from unlearning.records.summary_figure import noise_figure, summary_figure
+from unlearning.records.drawing import shortened
+from unlearning.records.epochs_figure import epochs_figure
+from unlearning.records.summary_figure import listed, noise_figure, rate, summary_figure
 
 
 def test_figure_shows_the_numbers_and_marks_the_forgotten_class(tmp_path):
@@ -45,3 +48,32 @@ def test_the_curve_of_noise_is_drawn_only_where_it_was_measured() -> None:
     first, second = noise_figure(rows).axes[0].lines
     assert first.get_xydata().tolist() == [[0, 0.1], [2, 0.2], [10, 0.5]]
     assert len(second.get_xydata()) == 0  # it failed for this model
+
+
+def test_accuracy_by_epoch_is_drawn_beside_the_other_models_where_a_method_follows_it() -> None:
+    curves = {"unlearn/forget_acc": [(0, 0.5), (1, 0.25)], "unlearn/retain_acc": [(0, 0.75), (1, 1.0)]}
+    rows = {"original": {"forget/acc": 1.0, "retain/acc": 0.9}, "retrained": {"forget/acc": 0.1}, "unlearned": {}}
+    forget, retain = epochs_figure(curves, rows).axes
+    assert [line.get_label() for line in forget.lines] == ["original", "retrained", "unlearned"]
+    assert [line.get_label() for line in retain.lines] == ["original", "unlearned"]
+    assert forget.lines[1].get_ydata() == [0.1, 0.1]
+    assert forget.lines[2].get_xydata().tolist() == [[0, 0.5], [1, 0.25]]
+    assert [text.get_text() for text in retain.texts] == ["75.0", "100"]
+    assert epochs_figure({"unlearn/forget_loss": [(0, 1.0)]}, rows) is None
+
+
+def test_names_and_numbers_that_stand_beside_each_other_are_short() -> None:
+    assert [shortened(name) for name in ("elephant", "african elephant")] == ["elephant", "africa\u2026hant"]
+    assert [len(shortened("x" * 40, letters)) for letters in (11, 22)] == [11, 22]
+    assert [rate(value) for value in (0.0, 0.25, 0.9994, 0.99961, 1.0)] == ["0.0", "25.0", "99.9", "100", "100"]
+    assert listed(()) == ""
+    assert listed(["cat", "dog"]) == "Forgotten: cat, dog"
+    assert " ".join(listed([f"c{i}" for i in range(12)]).split()).endswith("c8, and 3 more")
+
+
+def test_of_many_classes_those_that_are_forgotten_are_named_below() -> None:
+    evidence = synthetic(False, classes=8)
+    many = replace(evidence, classes=tuple(f"class {i}" for i in range(30)))
+    _, classes, *_ = summary_figure({"unlearned": many}).axes
+    assert classes.get_xlabel() == "Forgotten: class 0"
+    assert len(classes.get_xticks()) == 0

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..models.base import blocks_of
 from ..models.checkpoints import load_checkpoint
 from ..types import Batch
 from .base import Method
 from .cf_k import CFk
+from .guard import evaluating
 
 Part = str | Callable[..., Method]
 WEIGHTS = "unlearned.safetensors"  # of a run, in its folder
@@ -33,8 +35,10 @@ class Compose(CFk):
         model: as in ``CFk``, like the other options.
         forget: makes or names the model whose head is taken.
         remain: makes or names the model that gets it.
-        follow: look at both sets before the training and after each epoch of it: the curves ``forget_acc`` and
-            ``retain_acc``.
+        follow: measure the accuracy on both sets before the training and after each epoch of it, in eval mode and
+            without augmentation: the curves ``forget_acc`` and ``retain_acc``, which begin with the composition as it
+            is put together. The labels are those that the method sees, which then include those of the forget set.
+            Neither the time nor the passes of it count as the method's.
 
     Raises ``UserError`` for a folder or a file whose weights do not fit.
     """
@@ -73,11 +77,19 @@ class Compose(CFk):
 
     def note(self) -> None:
         """Add to the curves of accuracies."""
-        for stream in ("forget", "retain") if self.follow else ():
-            self.curves[f"{stream}_acc"].append(self.accuracy(self.look(stream)))
+        if not self.follow:
+            return
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()  # steps that are under way belong to the method's time
+        began, passed = time.perf_counter(), self.meter.forward
+        for stream in ("forget", "retain"):
+            self.curves[f"{stream}_acc"].append(torch.tensor(self.accuracy(self.look(stream))))
+        self.meter.seconds -= time.perf_counter() - began
+        self.meter.forward = passed
 
     @torch.no_grad()
-    def accuracy(self, batches: Iterable[Batch]) -> Tensor:
-        """The fraction of samples that the model gets right, a scalar."""
-        self.model.eval()
-        return torch.cat([self.model(batch.images).argmax(1) == batch.targets for batch in batches]).float().mean()
+    def accuracy(self, batches: Iterable[Batch]) -> float:
+        """The fraction of samples that the model gets right."""
+        with evaluating(self.model):
+            right = [self.model(batch.images).argmax(1) == batch.targets for batch in batches]
+        return torch.cat(right).float().mean().item()

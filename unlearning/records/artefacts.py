@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..engine.evaluation import Result
 from ..scenarios.saved import split_file
+from .epochs_figure import epochs_figure
 from .names import PREDICTIONS, REFERENCES, SPLIT, WEIGHTS
 from .summary_figure import noise_figure, summary_figure
 
@@ -21,6 +22,7 @@ def figures(result: Result, asked: Iterable[str] = ()) -> Iterator[tuple[str, Fi
     """The figures of a run by the names of their files: those that every run has, and those that are ``asked`` for."""
     yield "summary.png", summary_figure(result.evidence)
     yield "noise.png", noise_figure(result.rows)
+    yield "epochs.png", epochs_figure(result.curves, result.rows)
     for name in asked:  # their modules are imported only then
         if name == "losses":
             from .loss_figure import loss_figure
@@ -30,6 +32,10 @@ def figures(result: Result, asked: Iterable[str] = ()) -> Iterator[tuple[str, Fi
             from .embedding_figure import embedding_figure
 
             yield "embeddings.png", embedding_figure(result.evidence)
+        elif name == "boundary":
+            from .boundary_figure import boundary_figure
+
+            yield "boundary.png", boundary_figure(result.evidence, result.dataset)
         else:
             from .gallery_figure import gallery_figure
 

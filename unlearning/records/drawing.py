@@ -1,4 +1,4 @@
-"""What the figures of a run share: the models' colours, and panels that open no window."""
+"""What the figures of a run share: the models' colours, names of classes, and panels that open no window."""
 
 from __future__ import annotations
 
@@ -19,3 +19,11 @@ def canvas(rows: int, columns: int, width: float, height: float) -> tuple[Figure
     figure = Figure(figsize=(width * columns, height * rows + 0.4), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False).tolist()
+
+
+def shortened(name: str, letters: int = 11) -> str:
+    """A class's name without its middle where it is longer: names of many classes begin alike."""
+    if len(name) <= letters:
+        return name
+    end = (letters - 1) * 2 // 5
+    return f"{name[: letters - 1 - end]}\N{HORIZONTAL ELLIPSIS}{name[len(name) - end :]}"

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..metrics.base import Evidence, given
 from ..scenarios.base import every
-from .drawing import COLOURS, canvas
+from .drawing import COLOURS, canvas, shortened
 
 FORGET, RETAIN = 150, 350  # samples shown
 BATCH = 64
@@ -60,8 +60,14 @@ def embedding_figure(rows: Mapping[str, Evidence]) -> Figure | None:
             axes.set(xticks=[], yticks=[])
         line[0].set_ylabel(kind)
     handles = dict(zip(*reversed(panels[0][0].get_legend_handles_labels()), strict=True))
+    columns = int(figure.get_figwidth() / (0.6 + 0.08 * max(map(len, handles))))
     figure.legend(
-        list(handles.values()), list(handles), loc="outside lower center", ncols=7, frameon=False, fontsize=8.5
+        list(handles.values()),
+        list(handles),
+        loc="outside lower center",
+        ncols=max(1, min(7, columns)),
+        frameon=False,
+        fontsize=8.5,
     )
     return figure
 
@@ -143,9 +149,11 @@ def draw_samples(axes: Axes, row: Evidence, ids: Tensor, places: np.ndarray, ret
             axes.scatter(*places[here].T, color=shades, edgecolors=edges, linewidths=0.7, zorder=2 + starred, **style)
     if len(row.classes) <= NAMED:
         for number, name in enumerate(row.classes):
-            axes.scatter([], [], s=20, color=[colours[number]], label=name)
+            axes.scatter([], [], s=20, color=[colours[number]], label=shortened(name, 22))
     else:
         axes.scatter([], [], s=20, color=GREY, label=f"retained, of {len(row.classes)} classes")
+        for number in colours if len(set(colours.values())) == len(colours) else ():
+            axes.scatter([], [], s=58, marker="*", color=[colours[number]], label=shortened(row.classes[number], 22))
     axes.scatter([], [], s=58, marker="*", color="#555555", label="to be forgotten")
     axes.scatter([], [], s=20, color="white", edgecolors="black", linewidths=0.7, label="classified wrongly")
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ..data.datasets import Dataset
 from ..metrics.base import Evidence
+from .drawing import shortened
 
 SHOWN = 8  # of each kind
-LETTERS = 11  # of a class's name
 CELL, LINE, WORDS, EDGE = 1.25, 1.85, 0.4, 0.06  # inches: of an image, a kind, a kind without images, a margin
 
 
@@ -85,11 +85,6 @@ def draw_sample(axes: Axes, data: Dataset, number: int, evidence: Evidence, forg
     names = [shortened(data.classes[number]) for number in (label, predicted)]
     axes.set_axis_off()
     axes.set_title(f"{names[0]}\n> {names[1]}", fontsize=7.5, pad=2, color="black" if forgotten else "#0072b2")
-
-
-def shortened(name: str) -> str:
-    """A class's name that fits under an image."""
-    return name if len(name) <= LETTERS else name[: LETTERS - 1] + "."
 
 
 def shown_pixels(data: Dataset, number: int) -> np.ndarray:

@@ -27,16 +27,26 @@ def loss_figure(rows: Mapping[str, Evidence]) -> Figure:
     values = {name: [losses(row, ids) for ids in (split.forget, non_members(split))] for name, row in rows.items()}
     figure, panels = canvas(1, len(rows), 4.2, 3.4)
     smallest = min((len(part) for pair in values.values() for part in pair if len(part)), default=1)
-    edges = np.geomspace(SMALLEST, LARGEST, int(np.clip(2 * np.sqrt(smallest), 32, 56)) + 1)
+    low, high = decades([part for pair in values.values() for part in pair])
+    edges = np.geomspace(low, high, int(np.clip(2 * np.sqrt(smallest), 16, 48)) + 1)
     shared = max(draw_losses(axes, name, values[name], edges) for axes, name in zip(panels[0], rows, strict=True))
     for axes in panels[0]:
-        axes.set(xscale="log", xlim=(SMALLEST, LARGEST), ylim=(0, 1.28 * shared), xlabel="cross-entropy (nats)")
+        axes.set(xscale="log", xlim=(low, high), ylim=(0, 1.28 * shared), xlabel="cross-entropy (nats)")
         axes.set_yticks([tick for tick in axes.get_yticks() if 0 <= tick <= shared + 1e-9])  # no fraction is above 1
         axes.spines[["top", "right"]].set_visible(False)
     panels[0][0].set_ylabel("fraction of samples")
     unseen = UNSEEN[bool(split.forget_classes or len(split.test_forget))]
     figure.suptitle(f"Loss of the forget set (filled) and of {unseen} (line)", fontsize=11)
     return figure
+
+
+def decades(parts: list[np.ndarray]) -> tuple[float, float]:
+    """The powers of ten that enclose all values."""
+    pooled = np.concatenate(parts)
+    if not len(pooled):
+        return SMALLEST, LARGEST
+    low, high = np.floor(np.log10(pooled.min())), np.ceil(np.log10(pooled.max()))
+    return float(10**low), float(10 ** max(high, low + 1))
 
 
 def losses(row: Evidence, ids: torch.Tensor) -> np.ndarray:
@@ -56,6 +66,12 @@ def draw_losses(axes: Axes, name: str, pair: list[np.ndarray], edges: np.ndarray
     filled, _, _ = axes.hist(forget, edges.tolist(), weights=each[0], color=COLOURS[name], alpha=0.55)
     line, _, _ = axes.hist(unseen, edges.tolist(), weights=each[1], histtype="step", color="black", lw=1.2)
     area = auc(-torch.from_numpy(forget), -torch.from_numpy(unseen))
-    note = f"AUC {area:.2f}\nmedians {np.median(forget):.2g}, {np.median(unseen):.2g}"
+    note = f"AUC {area:.2f}\nmedians {middle(forget)}, {middle(unseen)}"
     axes.text(0.02, 0.97, note, transform=axes.transAxes, va="top", fontsize=9)
     return float(max(np.max(filled), np.max(line)))
+
+
+def middle(values: np.ndarray) -> str:
+    """The median of losses, in words."""
+    median = float(np.median(values))
+    return f"{median:.2g}" if median > SMALLEST else f"below {SMALLEST:.0e}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,14 @@ from matplotlib.ticker import PercentFormatter
 from ..metrics.accuracy import Accuracy, ClassAccuracy
 from ..metrics.base import Evidence, evaluate
 from ..metrics.membership import auc, member_score, non_members
-from .drawing import COLOURS
+from .drawing import COLOURS, shortened
 
 MARKERS = {"original": "s", "retrained": "o", "clean": "^", "unlearned": "D"}
 SETS = ("forget", "retain", "test")
 NOISE = "noise/entropy_"
-NAMED_CLASSES = 20  # where there are more, only the forgotten ones are named
+NAMED_CLASSES = 20  # where there are more, only forgotten ones are named
+MENTIONED = 9  # of these
+LETTERS = 60  # in the names of classes beside each other; where there are more, they are turned
 
 Values = dict[str, dict[str, float]]  # numbers of each model
 
@@ -78,12 +81,12 @@ def noise_figure(values: Mapping[str, Mapping[str, float]]) -> Figure | None:
 
 def draw_sets(axes: Axes, values: Values) -> None:
     """Grouped bars with their numbers: accuracy on the forget set, the retain set and test."""
-    width = 0.86 / len(values)
+    width, size = 0.86 / len(values), 8 if len(values) < 4 else 6.5
     for place, (name, found) in enumerate(values.items()):
         heights = [found.get(f"{s}/acc", np.nan) for s in SETS]
         x = np.arange(len(SETS)) + (place - (len(values) - 1) / 2) * width
         bars = axes.bar(x, heights, 0.94 * width, color=COLOURS[name], label=name)
-        axes.bar_label(bars, ["" if np.isnan(h) else f"{100 * h:.1f}" for h in heights], padding=2, fontsize=8)
+        axes.bar_label(bars, ["" if np.isnan(h) else rate(h) for h in heights], padding=2, fontsize=size)
     axes.set(title="Accuracy (%)", xlim=(-0.6, len(SETS) - 0.4))
     axes.set_xticks(range(len(SETS)), SETS)
     draw_rates(axes)
@@ -101,18 +104,36 @@ def draw_classes(axes: Axes, values: Values, classes: tuple[str, ...], forgotten
         shift = 0 if many else 0.2 * (place - (len(values) - 1) / 2)
         style: dict[str, Any] = {"color": COLOURS[name], "ms": 4 if many else 7, "alpha": 0.85, "mew": 0}
         axes.plot(np.arange(len(order)) + shift, heights[order], MARKERS[name], clip_on=False, **style)
-    named = [x for x, number in enumerate(order) if not many or classes[number] in forgotten]
-    names = [classes[order[x]] for x in named]
-    long = max(map(len, names), default=0) > 3
-    turned: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if long else {}
-    axes.set_xticks(named, names, **turned)
-    for x, label in zip(named, axes.get_xticklabels(), strict=True):
-        if classes[order[x]] in forgotten:
-            label.set_fontweight("bold")
-            axes.axvspan(x - 0.5, x + 0.5, color="#f0e442", alpha=0.5, lw=0)
+    shaded = [x for x, number in enumerate(order) if classes[number] in forgotten]
+    for x in shaded:
+        axes.axvspan(x - 0.5, x + 0.5, color="#f0e442", alpha=0.5, lw=0)
+    if many:
+        axes.set_xticks([])
+        axes.set_xlabel(listed([classes[order[x]] for x in shaded]))
+    else:
+        names = [shortened(name, 22) for name in classes]
+        long = len(names) * max(map(len, names)) > LETTERS
+        turned: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if long else {}
+        axes.set_xticks(range(len(names)), names, **turned)
+        for x in shaded:
+            axes.get_xticklabels()[x].set_fontweight("bold")
     title = f"Test accuracy (%) of {len(order)} classes, best first" if many else "Test accuracy (%) by class"
     axes.set(title=title + "; forgotten shaded" * bool(forgotten), xlim=(-0.6, len(order) - 0.4))
     draw_rates(axes)
+
+
+def listed(names: Sequence[str]) -> str:
+    """The names of forgotten classes, from left to right; of many, the first ones."""
+    if not names:
+        return ""
+    more = f", and {len(names) - MENTIONED} more" if len(names) > MENTIONED else ""
+    return fill(f"Forgotten: {', '.join(shortened(name, 22) for name in names[:MENTIONED])}{more}", 80)
+
+
+def rate(value: float) -> str:
+    """A fraction in percent, short enough to stand beside another one."""
+    text = f"{100 * value:.1f}"
+    return "100" if text == "100.0" else text
 
 
 def draw_rates(axes: Axes) -> None:
@@ -131,7 +152,7 @@ def draw_margins(panels: Mapping[str, Axes], rows: Mapping[str, Evidence]) -> No
         margins[name] = [v[v.isfinite()] for v in (member_score("margin", row.logits[i], row.labels[i]) for i in ids)]
     pooled = torch.cat([v for pair in margins.values() for v in pair])
     low, high = np.percentile(pooled, (0.2, 99.8)) if len(pooled) else (0, 0)
-    low, high = low - 0.5, high + 0.5
+    low, high = min(low, 0) - 0.5, max(high, 0) + 0.5
     smallest = min((len(v) for pair in margins.values() for v in pair if len(v)), default=1)
     bins = np.linspace(low, high, int(np.clip(2 * np.sqrt(smallest), 10, 40)) + 1).tolist()
     for name, axes in panels.items():
@@ -143,7 +164,7 @@ def draw_margins(panels: Mapping[str, Axes], rows: Mapping[str, Evidence]) -> No
             axes.hist(unseen.clamp(low, high).numpy(), bins, density=True, histtype="step", color="black", lw=1.2)
         axes.text(0.01, 0.97, note, transform=axes.transAxes, va="top", color=COLOURS[name], fontweight="bold")
         axes.axvline(0, color="#8c8c8c", lw=0.8, ls=":")
-        axes.set(xlim=(low, high), ylim=(0, 1.3 * axes.get_ylim()[1]), yticks=[])
+        axes.set(xlim=(low, high), ylim=(0, 1.45 * axes.get_ylim()[1]), yticks=[])
         axes.spines["left"].set_visible(False)
     stack = list(panels.values())
     stack[0].set_title("Margins: forget set filled, unseen samples as a line")

@@ -90,6 +90,7 @@ def draw(axes: Axes, cells: Cells, keys: Sequence[str]) -> None:
         values[up.index(y), across.index(x)] = value
     image = axes.imshow(values, origin="lower", aspect="auto", cmap="viridis")
     turned: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if len(across) > 6 else {}
+    turned = {"rotation": 90} if len(across) > 10 else turned
     axes.set_xticks(range(len(across)), list(map(text_of, across)), **turned)
     axes.set_yticks(range(len(up)), list(map(text_of, up)))
     axes.set(xlabel=keys[0], ylabel=keys[1])
