@@ -2,11 +2,11 @@
 # Make every run of this study, two sweeps at a time: sh sweeps.sh CIFAR10_DIR OUT [PART]
 # CIFAR10_DIR holds train/<class>/ and test/<class>/; runs, reference models, tables and figures go to OUT. PART is rates (the
 # choice of learning rates, on a seed that no table reports), grid, partial or composition; without it the last three are made.
-# SEEDS=0 makes them for that seed alone.
+# SEEDS=0 makes them for that seed alone, DATA=digits on that data set alone.
 cifar10=$(cd "$1" && pwd) && mkdir -p "$2" && out=$(cd "$2" && pwd) || exit 1
 cd "$(dirname "$0")/../.." || exit 1
 export OMP_NUM_THREADS=1
-parts=${3:-grid partial composition} seeds=${SEEDS:-0,1,2}
+parts=${3:-grid partial composition} seeds=${SEEDS:-0,1,2} data_sets=${DATA:-cifar10 digits digits28}
 
 # A sweep of one data set; its part of the study names the folder of the runs. All attacks have several steps, since the pull
 # (lam) is zero in the first. Nothing is held back.
@@ -88,21 +88,19 @@ finetune() {
 }
 rates() { # by retain accuracy less forget accuracy, both of training samples, of the plain attack
     seeds=100
-    plain "$1" rates $none retrained=false method.batch_norm=train,eval method.optimizer.lr=1e-5,1e-4,1e-3,1e-2
+    plain "$1" rates $none retrained=false method.batch_norm=train,eval method.optimizer.lr=1e-7,1e-6,1e-5,1e-4,1e-3,1e-2
     python -m unlearning.report "$out/$1/rates/multirun" --out "$out/$1/rates" --metrics forget/acc,retain/acc,val/acc
 }
 
 python -m experiments.digits28 --out "$out/images" || exit 1
-(
+lane() {
     set -e
-    for part in $parts; do "$part" cifar10; done
-) & on_cifar10=$!
-(
-    set -e
-    for data in digits digits28; do
-        for part in $parts; do "$part" $data; done
+    for data in "$@"; do
+        case " $data_sets " in *" $data "*) for part in $parts; do "$part" "$data"; done ;; esac
     done
-) & on_digits=$!
+}
+(lane cifar10) & on_cifar10=$!
+(lane digits digits28) & on_digits=$!
 wait $on_cifar10 && wait $on_digits || exit 1
 [ "$parts" != rates ] || exit 0
 set -e
