@@ -23,6 +23,6 @@ class Listing(Launcher):
         for number, overrides in enumerate(job_overrides, start=initial_job_idx + 1):
             print(f"{number}. {' '.join(overrides)}")
         shared = {frozenset(o for o in job if not OWN.match(o)) for job in job_overrides}
-        count, runs = len(shared), len(job_overrides)
-        print(f"{runs} runs, which train at most {count} original and {count} retrained models: methods share them")
+        print("runs:", len(job_overrides))
+        print("trained:", "at most", len(shared), "original,", len(shared), "retrained")
         return []
