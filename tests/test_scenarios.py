@@ -69,6 +69,18 @@ def test_a_problem_states_what_methods_may_know_of_it(animals: Dataset) -> None:
     assert not ClassForgetting(0, ["dog"]).prepare(animals).task.augmented
 
 
+def test_models_can_learn_a_random_part_of_which_a_part_is_forgotten(animals: Dataset) -> None:
+    drawn = [RandomForgetting(seed, fraction=0.5, learned=0.5).prepare(animals) for seed in range(200)]
+    for problem in drawn:
+        split = problem.split
+        assert (len(split.train), len(split.forget), len(split.retain)) == (6, 3, 3)
+        assert rows(split.train) == rows(problem.data.train) == sorted(rows(split.forget) + rows(split.retain))
+        assert rows(split.test) == rows(animals.test)
+    learned, forgotten = (torch.cat([p.split.sets[name] for p in drawn]).bincount() for name in ("train", "forget"))
+    assert torch.all((learned - 100).abs() < 30)  # of 200 draws, 4 standard deviations
+    assert torch.all((forgotten - 50).abs() < 26)
+
+
 def test_learning_is_a_problem_in_which_nothing_is_forgotten(animals: Dataset) -> None:
     problem = ClassForgetting(0, ["dog"]).prepare(animals)
     learning = problem.learning(torch.tensor([0, 4, 5]))

@@ -121,8 +121,11 @@ def test_a_batch_has_at_least_one_job() -> None:
 
 
 def test_a_list_of_the_jobs_runs_none(capsys: pytest.CaptureFixture[str]) -> None:
-    assert Listing().launch([["seed=0", "kind=plum"], ["seed=1"]], initial_job_idx=8) == []
-    assert capsys.readouterr().out == "9. seed=0 kind=plum\n10. seed=1\n"
+    jobs = [["seed=0", "method=ssd"], ["seed=0", "addon=[l1]", "method=scrub"], ["seed=1"]]
+    assert Listing().launch(jobs, initial_job_idx=8) == []
+    *listed, count, cost = capsys.readouterr().out.splitlines()
+    assert listed == ["9. seed=0 method=ssd", "10. seed=0 addon=[l1] method=scrub", "11. seed=1"]
+    assert [re.findall(r"\d+", line) for line in (count, cost)] == [["3"], ["2", "2"]]  # methods share models
 
 
 # The experiments

@@ -1,6 +1,7 @@
 """Mean and 95 % interval over seeds, and what the interval is over: one table for each setting.
 
-Prints the tables and writes them as report.md and, in long form with every metric, as report.csv. Runs that differ only
+Prints the tables and writes them as report.md, report.tex and, in long form with every metric, report.csv. Where there
+are runs of method=retrain, the gaps are given in units of theirs, which are noise, too. Runs that differ only
 in seeds form one group; anything else that decides a result separates groups. Runs that failed, were interrupted or
 cannot be read are listed below the tables. Nothing is imputed.
 """
@@ -11,13 +12,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from ..errors import UserError
+from .latex import latex
 from .markdown import page
 from .runs import Run, collect, read
 from .screen import print_report
 from .selection import COLUMNS, columns_of, filtered, known_metrics
-from .tables import Report, report_on, rest_of
+from .tables import Interval, Report, report_on, rest_of
 
 RUNS = Path("multirun")  # below the current folder, as paths.runs in conf/config.yaml
 EXAMPLES = """examples:
@@ -28,6 +31,8 @@ EXAMPLES = """examples:
   python -m unlearning.report --metrics 'forget/*,gap/*' --out tables
   python -m unlearning.report --heat method.alpha,method.lam --metrics gap/mean,forget/acc
                                                                a heat map of each metric over two swept settings
+  python -m unlearning.report --margin 0.02                    a verdict on each method: is it as the retrained model?
+  python -m unlearning.report --test gap/mean                  methods against each other: over seeds, and by mean ranks
   python -m unlearning.report --by split.seed                  one row per split, the interval over the other seeds
 
 exit code: 0 with a table, 1 where there is no finished run (or none that passes --filter), 2 for wrong usage"""
@@ -43,14 +48,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--by", metavar="KEY,KEY", default="", help="config keys, seeds included, whose values get separate rows")
     add("--filter", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="only these runs; globs allowed")
     add("--heat", metavar="X,Y", default="", help="also draw heat.png: the metrics over these two config keys")
-    add("--out", metavar="DIR", type=Path, help="folder for report.csv and report.md (RUNS_DIR)")
+    add("--interval", choices=get_args(Interval), default="student", help="beside each mean: an interval, or the sd")
+    add("--margin", metavar="X", type=float, help="say which gaps are shown to be smaller than this (TOST)")
+    add(
+        "--test",
+        metavar="METRIC",
+        default="",
+        help="compare the methods: paired over seeds, and by ranks over settings",
+    )
+    add("--out", metavar="DIR", type=Path, help="folder for the report's files (RUNS_DIR)")
     args = parser.parse_args(argv)
     try:
         runs = collect(args.runs)
         if not any(run.state == "done" for run in runs):
             print("\n".join([f"no finished run in {args.runs}", *rest_of(runs)]))
             return 1
-        report = report_on(runs, args.metrics, args.by, args.filter)
+        if args.margin is not None and not args.margin > 0:
+            raise UserError(
+                f"--margin {args.margin:g}: give the largest gap that does not matter, above 0", key="--margin"
+            )
+        chosen = {"interval": args.interval, "margin": args.margin, "test": args.test}
+        report = report_on(runs, args.metrics, args.by, args.filter, **chosen)
         print_report(report)
         write(report, args.out or args.runs)
         if args.heat:
@@ -68,16 +86,17 @@ def show_runs(folders: Sequence[Path]) -> None:
 
 
 def write(report: Report, folder: Path) -> None:
-    """Write the report as Markdown and its numbers as CSV, and print where they are."""
+    """Write the report as Markdown and LaTeX and its numbers as CSV, and print where they are."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "report.md").write_text(page(report), encoding="utf-8")
+        (folder / "report.tex").write_text(latex(report), encoding="utf-8")
         report.frame.to_csv(folder / "report.csv", index=False)
     except OSError as error:
         raise UserError(
             f"cannot write to {folder}: {error.strerror}; name another folder with --out", key="--out", kind="storage"
         ) from error
-    print(f"\n{folder / 'report.md'}\n{folder / 'report.csv'}")
+    print("", *(folder / f"report.{kind}" for kind in ("md", "tex", "csv")), sep="\n")
 
 
 def draw(runs: Sequence[Run], keys: str, metrics: str, folder: Path) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SEEDS = {"seed": "unlearning", "split.seed": "split", "scenario.seed": "scenario", "pretrain.seed": "pretraining"}
 FIELDS = ["setting", "method", "row", "metric", "mean", "std", "ci95", "n", "varied", "failed"]
+ENDS = ("low", "high")
 
 
 @dataclass
@@ -139,15 +140,20 @@ def varied(runs: Sequence[Run], row: str) -> str:
     return f"{', '.join(most)} and {last} seeds" if most else f"{last} seed only"
 
 
-def aggregate(runs: Iterable[Run], metrics: Sequence[str], by: Sequence[str] = ()) -> pd.DataFrame:
+def aggregate(
+    runs: Iterable[Run], metrics: Sequence[str], by: Sequence[str] = (), bootstrap: bool = False
+) -> pd.DataFrame:
     """One record for each setting, row of its table and metric, in the tables' order.
 
     Columns: setting, method (the label of the row), row (original, retrained, clean or unlearned), metric, mean,
     std (n-1), ci95 (half-width of Student's t interval of the mean), n (runs with a value), varied (what ``std`` and
     ``ci95`` are over), failed (runs in which the metric failed). ``std`` and ``ci95`` are NaN for n = 1. References
-    come first, then the methods by the absolute value of their mean gap.
+    come first, then the methods by the absolute value of their mean gap. With ``bootstrap`` there are ``low`` and
+    ``high``, too, the ends of that interval.
     """
     import pandas as pd
+
+    from .statistics import bootstrap_interval
 
     groups, _ = group_runs(runs, by)
     reported = reported_by(groups)
@@ -158,10 +164,12 @@ def aggregate(runs: Iterable[Run], metrics: Sequence[str], by: Sequence[str] = (
             failed = sum(has_failed(run, group.row, metric, reported) for run in group.runs)
             if not having and not failed:
                 continue
-            mean, std, half = spread([run.values[group.row][metric] for run in having])
+            values = [run.values[group.row][metric] for run in having]
+            mean, std, half = spread(values)
+            ends = bootstrap_interval(values) if bootstrap else ()
             n, over = len(having), varied(having, group.row) if having else ""
-            records.append((group.setting, group.label, group.row, metric, mean, std, half, n, over, failed))
-    return pd.DataFrame(records, columns=FIELDS)
+            records.append((group.setting, group.label, group.row, metric, mean, std, half, n, over, failed, *ends))
+    return pd.DataFrame(records, columns=[*FIELDS, *(ENDS if bootstrap else ())])
 
 
 def spread(values: Sequence[float]) -> tuple[float, float, float]:

@@ -11,6 +11,8 @@ def page(report: Report) -> str:
     """The whole report."""
     parts = ["# Report", "", *(f"{line}.\n" for line in report.legend)]
     parts += [section(table, report.arrows) for table in report.tables]
+    if report.tests:
+        parts.append("\n".join(["## Methods against each other", "", "```", *report.tests, "```", ""]))
     if report.rest:
         listed = [f"  - {text.strip()}" if text.startswith(" ") else f"- {text}" for text in report.rest]
         parts.append("\n".join(["## Not in a table", "", *listed, ""]))

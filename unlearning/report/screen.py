@@ -27,6 +27,8 @@ def print_report(report: Report, console: Console | None = None) -> None:
         for note in table.notes:
             console.print(Padding(note, (0, 0, 0, 1), expand=False))
         console.print()
+    for line in report.tests:
+        console.print(line, soft_wrap=True)
     for line in report.legend:
         console.print(line, style="dim")
     if report.rest:

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..config.legend import ARROWS, LEGEND, TAUGHT, mean_gap
+from ..errors import UserError
 from ..metrics.directions import AVERAGE_GAPS, MEAN_OVER, taught_wrong
 from .groups import Group, aggregate, group_runs
+from .noise_floor import notes_on_noise
 from .runs import REFERENCES, Run
 from .selection import columns_of, filtered, known_key, known_metrics
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+Interval = Literal["student", "bootstrap", "sd"]
+SHOWN: dict[Interval, str] = {
+    "student": "± half the 95 % interval of the mean over n runs (Student t)",
+    "bootstrap": "[low, high] the 95 % bootstrap interval of the mean over n runs, within the range of the values",
+    "sd": "± the standard deviation over n runs (n-1)",
+}
 
 
 @dataclass(frozen=True)
@@ -47,40 +57,71 @@ class Report:
     arrows: dict[str, str]  # for every metric whose good side is known
     legend: list[str]
     rest: list[str]  # the runs that are in no table, and why; lines about one run are indented
+    tests: list[str] = field(default_factory=list)  # of the methods against each other; indented below their setting
 
 
-def report_on(runs: Sequence[Run], metrics: str = "", by: str = "", filters: Sequence[str] = ()) -> Report:
+def report_on(
+    runs: Sequence[Run],
+    metrics: str = "",
+    by: str = "",
+    filters: Sequence[str] = (),
+    *,
+    interval: Interval = "student",
+    margin: float | None = None,
+    test: str = "",
+) -> Report:
     """The report on the finished runs that pass the filters.
 
     Args:
         metrics: globs of the metrics that are columns, with commas; a usual selection where it is empty.
         by: config keys, with commas, whose values get separate rows.
         filters: ``KEY=VALUE``; see ``selection.filtered``.
+        interval: what stands beside each mean.
+        margin: of the verdicts below each table; none where it is None.
+        test: the metric by which methods are compared with each other; none where it is empty.
     """
     done = filtered(runs, filters)
     keys = [known_key(done, key) for key in by.split(",") if key]
     known = known_metrics(done)
     columns = columns_of(metrics, known)
+    tested = columns_of(test, known) if test else []
     groups, repeats = group_runs(done, keys)
-    frame = aggregate(done, known, keys)
+    frame = aggregate(done, known, keys, interval == "bootstrap")
     tables = []
     for setting, part in frame.groupby("setting", sort=False):
         there = [column for column in columns if column in set(part.metric)]
-        lines = lines_of(part, there)
-        notes = notes_on(part[part.metric.isin(there)], lines, [g for g in groups if g.setting == setting])
+        lines, own = lines_of(part, there, interval), [g for g in groups if g.setting == setting]
+        notes = [*notes_on(part[part.metric.isin(there)], lines, own, interval), *notes_on_noise(own)]
+        if margin is not None:
+            from .verdicts import verdicts  # here, since the tests take a library that takes time to load
+
+            notes += verdicts(own, margin)
         tables.append(Table(str(setting), there, lines, notes))
     legend = [LEGEND]
     if any("gap/mean" in table.columns for table in tables):
         legend.append(mean_gap(metric.removeprefix("gap/") for metric in known if metric.startswith("gap/")))
-    return Report(frame, tables, arrows_of(done), legend, rest_of(runs, repeats))
+    arrows = arrows_of(done)
+    return Report(frame, tables, arrows, legend, rest_of(runs, repeats), tests_of(groups, tested, arrows))
 
 
-def lines_of(table: pd.DataFrame, columns: Sequence[str]) -> list[Line]:
+def tests_of(groups: Sequence[Group], metrics: Iterable[str], arrows: Mapping[str, str]) -> list[str]:
+    """Lines that compare the methods by each of the metrics. Raises ``UserError`` where no side of one is good."""
+    texts = []
+    for metric in metrics:
+        from .comparison import compared
+
+        if metric not in arrows:
+            raise UserError(f"--test {metric}: it has no good side", key="--test")
+        texts += compared(groups, metric, arrows)
+    return texts
+
+
+def lines_of(table: pd.DataFrame, columns: Sequence[str], interval: Interval = "student") -> list[Line]:
     """The rows of one setting's table, from its part of ``aggregate``."""
     found = []
     for (label, row), part in table.groupby(["method", "row"], sort=False):
         n = int((part.n + part.failed).max())
-        cells = {record.metric: cell(record, n) for record in part.itertuples()}
+        cells = {record.metric: cell(record, n, interval) for record in part.itertuples()}
         mean, half = cells.get("gap/mean", ("failed", ""))
         if mean != "failed" and part[part.failed > 0].metric.str.removeprefix("gap/").isin(MEAN_OVER).any():
             cells["gap/mean"] = (mean + "†", half)
@@ -88,14 +129,18 @@ def lines_of(table: pd.DataFrame, columns: Sequence[str]) -> list[Line]:
     return found
 
 
-def cell(record: Any, n: int) -> tuple[str, str]:
-    """Mean and interval with three decimals for rates, fewer for large numbers, and none lost for tiny ones."""
+def cell(record: Any, n: int, interval: Interval = "student") -> tuple[str, str]:
+    """Mean and interval (or deviation): three decimals for rates, fewer for large numbers, none lost for tiny ones."""
     if not record.n:
         return "failed", ""
     size = abs(record.mean)
     style = ".1e" if 0 < size < 0.001 else ".3f" if size < 10 else ",.1f" if size < 1000 else ",.0f"
     mean = format(record.mean, style) + ("*" if record.n < n else "")
-    return mean, "" if math.isnan(record.ci95) else f"±{record.ci95:{style}}"
+    if math.isnan(record.ci95):
+        return mean, ""
+    if interval == "bootstrap":
+        return mean, f"[{record.low:{style}}, {record.high:{style}}]"
+    return mean, f"±{record.std if interval == 'sd' else record.ci95:{style}}"
 
 
 def arrows_of(runs: Iterable[Run]) -> dict[str, str]:
@@ -107,9 +152,11 @@ def arrows_of(runs: Iterable[Run]) -> dict[str, str]:
     return arrows | dict.fromkeys(AVERAGE_GAPS, "↓")
 
 
-def notes_on(table: pd.DataFrame, lines: Iterable[Line], groups: Sequence[Group]) -> list[str]:
+def notes_on(
+    table: pd.DataFrame, lines: Iterable[Line], groups: Sequence[Group], interval: Interval = "student"
+) -> list[str]:
     """The notes below one table."""
-    texts = counts_in(table)
+    texts = counts_in(table, interval)
     runs = [run for group in groups for run in group.runs]
     if any(taught_wrong(run.result.get("sizes", {})) for run in runs):
         texts.append(f"{TAUGHT}.")
@@ -133,7 +180,7 @@ def notes_on(table: pd.DataFrame, lines: Iterable[Line], groups: Sequence[Group]
     return texts
 
 
-def counts_in(table: pd.DataFrame) -> list[str]:
+def counts_in(table: pd.DataFrame, interval: Interval = "student") -> list[str]:
     """The number of runs, and the seeds, that each row covers; text that most rows share appears once."""
     over: dict[str, list[str]] = defaultdict(list)
     fullest = table.sort_values("n", ascending=False, kind="stable").drop_duplicates(["method", "row"])
@@ -141,7 +188,7 @@ def counts_in(table: pd.DataFrame) -> list[str]:
         over[f"n={record.n}" + (f" ({record.varied})" if record.n > 1 else "")].append(record.method)
     texts = []
     if (fullest.n > 1).any():
-        texts.append("± half the 95 % interval of the mean over n runs (Student t); a single run has no interval.")
+        texts.append(f"{SHOWN[interval]}; a single run has no interval.")
     rest = max(over, key=lambda text: len(over[text]), default="")
     if len(over) > 1 and len(over[rest]) > 3:
         over[rest] = ["all other rows"]

@@ -115,12 +115,21 @@ class RandomForgetting(Scenario):
     Args:
         seed: of the draw.
         count, fraction: the number of training samples to forget, or the fraction; a tenth if neither is given.
+        learned: the fraction of the training samples that the models learn, drawn at random; all if not given. The
+            others are in no index set, as the attacks with shadow models want it, and ``fraction`` is of the learned.
     """
 
-    def __init__(self, seed: int, count: Count | None = None, fraction: Fraction | None = None) -> None:
-        self.seed, self.count, self.fraction = seed, count, fraction
+    def __init__(
+        self, seed: int, count: Count | None = None, fraction: Fraction | None = None, learned: Fraction | None = None
+    ) -> None:
+        self.seed, self.count, self.fraction, self.learned = seed, count, fraction, learned
 
     def prepare(self, raw: Dataset) -> Problem:
         fraction = 0.1 if self.count is None and self.fraction is None else self.fraction
-        forget = draw(raw.train, self.count, fraction, self.seed)
+        if self.learned is None:
+            forget = draw(raw.train, self.count, fraction, self.seed)
+        else:
+            learned = draw(raw.train, None, self.learned, self.seed)
+            forget = draw(learned, self.count, fraction, self.seed, first=True)  # of an order that is random already
+            raw = replace(raw, train=learned.sort().values)
         return Problem.of(raw, assemble(raw, forget, torch.zeros(len(raw.labels), dtype=torch.bool)))

@@ -1,0 +1,146 @@
+"""Populations of hand-made runs: what their folders give, and the command over them."""
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from tests.finished import result
+from unlearning.populations.challenge import epsilons, forgetting_quality
+from unlearning.populations.command import FILE, main
+from unlearning.populations.folders import populations
+from unlearning.populations.klom import klom
+from unlearning.populations.scores import chosen_samples, scores
+from unlearning.populations.ulira import efficacy, privacy
+from unlearning.report import collect
+
+N = 40  # samples; the last ten are for validation
+RANDOM = np.random.default_rng(3)
+
+
+def write_run(root: Path, seed: int, margins: Mapping[str, np.ndarray], forget: np.ndarray, train: np.ndarray) -> None:
+    """A finished run whose models have these margins: of label 0, with logits (margin, 0)."""
+    folder = root / f"run{len(list(root.iterdir()))}"
+    folder.mkdir()
+    logits = {name: np.stack([m, 0 * m], 1).astype(np.float32) for name, m in margins.items()}
+    labels = np.zeros(N, dtype=np.int64)
+    save_file({"labels": labels, "logits": logits.pop("unlearned")}, folder / "predictions.safetensors")
+    save_file({f"{name} logits": array for name, array in logits.items()}, folder / "references-0.safetensors")
+    sets = {"forget": forget, "train": train, "retain": np.setdiff1d(train, forget), "validation": np.arange(30, N)}
+    save_file({name: np.asarray(ids, dtype=np.int64) for name, ids in sets.items()}, folder / "split.safetensors")
+    found = result(seed=seed)
+    found["rows"]["unlearned"] |= {"retain/acc": 0.8, "test/acc": 0.6}
+    found["rows"]["retrained"] |= {"retain/acc": 1.0, "test/acc": 0.8}
+    (folder / "results.json").write_text(json.dumps(found))
+    (folder / "DONE").touch()
+
+
+def same_request(root: Path, models: int = 6) -> np.ndarray:
+    """Runs that forget the samples 0 to 9; returns their (2, K, N) margins, unlearned and retrained."""
+    margins = RANDOM.normal(size=(2, models, N)).astype(np.float32)
+    for seed, (unlearned, retrained) in enumerate(margins.swapaxes(0, 1)):
+        write_run(root, seed, {"unlearned": unlearned, "retrained": retrained}, np.arange(10), np.arange(30))
+    return margins
+
+
+def shadows(root: Path, runs: int = 24, learned: float = 0.5) -> dict[str, np.ndarray]:
+    """Runs that learn and forget samples of their own; sample 0 is memorised. Returns the arrays."""
+    state = RANDOM.random((runs, N))
+    state[:, 30:] = 1
+    found = {"forget": state < learned / 2, "train": state < learned}
+    found |= {name: RANDOM.normal(size=(runs, N)).astype(np.float32) for name in ("unlearned", "retrained", "original")}
+    found["original"][:, 0] += 9 * (state[:, 0] < learned) - 5
+    for seed in range(runs):
+        forget, train = (np.flatnonzero(found[name][seed]) for name in ("forget", "train"))
+        write_run(root, seed, {n: found[n][seed] for n in ("unlearned", "retrained", "original")}, forget, train)
+    return found
+
+
+def test_a_population_is_compared_where_its_runs_forget_the_same(tmp_path: Path) -> None:
+    unlearned, retrained = same_request(tmp_path).astype(float)
+    (population,) = populations(tmp_path, collect(tmp_path))
+    assert population.same_request
+    found = scores(population)
+    expected = klom(unlearned[:, :10], retrained[:, :10])
+    assert found.values["klom/forget_mean"] == pytest.approx(expected.mean())
+    assert found.values["klom/forget_p95"] == pytest.approx(np.percentile(expected, 95))
+    assert found.values["klom/validation_mean"] == pytest.approx(klom(unlearned[:, 30:], retrained[:, 30:]).mean())
+    other_way = scores(population, "retrained||unlearned").values["klom/retain_mean"]
+    assert other_way == pytest.approx(klom(retrained[:, 10:30], unlearned[:, 10:30]).mean())
+    quality = forgetting_quality(epsilons(unlearned[:, :10], retrained[:, :10]))
+    assert found.values["challenge/score"] == pytest.approx(quality * 0.8 * 0.75)
+    assert any("too few" in note for note in found.notes)  # six models for twenty bins
+
+
+def test_equal_models_count_once(tmp_path: Path) -> None:
+    retrained = RANDOM.normal(size=(3, N))
+    for seed in range(3):
+        margins = {"unlearned": RANDOM.normal(size=N), "retrained": retrained[min(seed, 1)]}
+        write_run(tmp_path, seed, margins, np.arange(10), np.arange(30))
+    (population,) = populations(tmp_path, collect(tmp_path))
+    assert scores(population).notes[0].startswith("3 unlearned and 2 retrained models")
+    for file in tmp_path.glob("*/references-0.safetensors"):
+        save_file({"retrained logits": np.zeros((N, 2), dtype=np.float32)}, file)
+    (population,) = populations(tmp_path, collect(tmp_path))
+    assert scores(population).values == {}
+
+
+def test_a_population_is_attacked_where_its_runs_forget_others(tmp_path: Path) -> None:
+    arrays = shadows(tmp_path)
+    (population,) = populations(tmp_path, collect(tmp_path))
+    assert not population.same_request
+    found = scores(population)
+    forget, retain = arrays["forget"], arrays["train"] & ~arrays["forget"]
+    unlearned, retrained = arrays["unlearned"].astype(float), arrays["retrained"].astype(float)
+    expected = efficacy(unlearned, retrained, forget, ~retain)
+    assert found.values["ulira/efficacy_auc"] == pytest.approx(expected.auc.mean())
+    unseen = ~arrays["train"]
+    unseen[:, 30:] = False  # no run learns the samples for validation
+    assert found.values["ulira/privacy_acc"] == pytest.approx(privacy(unlearned, forget, unseen).accuracy.mean())
+    assert found.floor["ulira/privacy_acc"] == 0.5
+    (_, everything), (_, memorised) = chosen_samples(population)
+    assert everything.all()
+    assert memorised[0]
+    assert memorised.sum() == 3  # a tenth of the thirty samples that are learned
+    judged = forget & memorised
+    expected = efficacy(unlearned, retrained, judged, ~retain, pooled=True)
+    assert found.values["ulira/memorised_efficacy_auc"] == pytest.approx(expected.auc.mean())
+
+
+def test_without_unseen_samples_there_is_no_question_of_privacy(tmp_path: Path) -> None:
+    state = RANDOM.random((8, 30)) < 0.5
+    for seed in range(8):
+        margins = {"unlearned": RANDOM.normal(size=N), "retrained": RANDOM.normal(size=N)}
+        write_run(tmp_path, seed, margins, np.flatnonzero(state[seed]), np.arange(30))
+    (population,) = populations(tmp_path, collect(tmp_path))
+    found = scores(population)
+    assert {name.rpartition("_")[0] for name in found.values} == {"ulira/efficacy"}
+    assert any("privacy" in note for note in found.notes)
+
+
+def test_the_command_prints_and_writes_all_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root := tmp_path / "runs").mkdir()
+    same_request(root)
+    assert main([str(root), "--out", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    assert "KL(unlearned||retrained)" in out
+    assert "all seeds" in out
+    with (tmp_path / "out" / FILE).open() as file:
+        lines = {line["score"]: line for line in csv.DictReader(file)}
+    assert lines["klom/forget_mean"]["runs"] == "6"
+    assert f"{float(lines['challenge/f']['value']):.3f}" in out
+
+
+def test_runs_that_form_no_population_are_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root := tmp_path / "runs").mkdir()
+    same_request(root, models=1)
+    assert main([str(root)]) == 1
+    assert capsys.readouterr().err.startswith(f"populations: no population in {root}")
+    same_request(root, models=2)
+    next(root.glob("run1/references-0.safetensors")).unlink()
+    assert main([str(root)]) == 1
+    assert "retrained" in capsys.readouterr().err

@@ -1,0 +1,218 @@
+"""Noise floor, verdicts, comparisons and LaTeX over hand-made runs: every expected number is worked out here."""
+
+import math
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy import stats
+
+from tests.finished import result, write_finished
+from unlearning.errors import UserError
+from unlearning.report import collect, main
+from unlearning.report.groups import group_runs
+from unlearning.report.latex import escaped, latex
+from unlearning.report.noise_floor import noise_floor
+from unlearning.report.tables import report_on
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Callable[..., Path]:
+    """Adds finished runs to a folder, which it returns."""
+    root = tmp_path / "runs"
+    root.mkdir()
+    return partial(write_finished, root)
+
+
+def seeds(method: str, *values: float, **parts: Any) -> list[dict[str, Any]]:
+    """Runs of a method with these forget accuracies, which are their gaps, too."""
+    return [result(value, seed, method=method, **parts) for seed, value in enumerate(values)]
+
+
+def notes(root: Path, **options: Any) -> list[str]:
+    """The notes below the only table."""
+    (table,) = report_on(collect(root), **options).tables
+    return table.notes
+
+
+# The noise floor
+
+
+def test_the_gaps_of_retraining_are_one_sigma(runs):
+    root = runs(*seeds("retrain", 0.03, -0.01), *seeds("ssd", 0.1, 0.1))
+    floor = noise_floor(group_runs(collect(root))[0])
+    sigma = math.sqrt((0.0009 + 0.0001) / 2)
+    assert floor.sigma["forget/acc"] == pytest.approx(sigma)
+    assert floor.sigmas("forget/acc", -0.1) == pytest.approx(-0.1 / sigma)
+    found = [note for note in notes(root) if "sigma" in note]
+    assert "from 2 runs of method=retrain: forget/acc 0.022" in found[0]
+    assert found[1:] == ["ssd: mean gaps in sigmas: forget/acc +4.5."]
+
+
+def test_retrained_models_of_one_split_are_a_floor_too(runs):
+    def run(seed, retrained, split):
+        rows = {"original": {}, "retrained": {"forget/acc": retrained}, "unlearned": {"forget/acc": 0.5}}
+        return result(seed=seed, rows=rows, data={"split": split})
+
+    root = runs(run(0, 0.90, "a"), run(1, 0.94, "a"), run(2, 0.1, "b"))
+    floor = noise_floor(group_runs(collect(root))[0])
+    assert floor.sigma["forget/acc"] == pytest.approx(
+        math.sqrt(2) * 0.04 / math.sqrt(2)
+    )  # the sd of two is .04 / sqrt 2
+    assert "2 retrained models" in floor.source
+
+
+def test_without_two_models_there_is_no_floor(runs):
+    root = runs(*seeds("retrain", 0.03), *seeds("ssd", 0.1, 0.2))
+    assert noise_floor(group_runs(collect(root))[0]) is None
+    assert not [note for note in notes(root) if "sigma" in note]
+
+
+def test_a_floor_without_spread_has_no_unit(runs):
+    floor = noise_floor(group_runs(collect(runs(*seeds("retrain", 0.0, 0.0))))[0])
+    assert (floor.sigmas("forget/acc", 0.0), floor.sigmas("forget/acc", -0.1)) == (0, -math.inf)
+    assert math.isnan(floor.sigmas("test/acc", 0.1))
+
+
+# Verdicts
+
+
+def test_a_verdict_says_what_is_shown_and_what_is_not(runs):
+    gaps = {
+        "forget/acc": (0.001, -0.002, 0.003, 0.0),  # near 0
+        "retain/acc": (-0.20, -0.21, -0.19, -0.20),  # far
+        "test/acc": (0.05, -0.04, 0.03, -0.06),  # neither
+    }
+    found = [
+        result(seed=seed, gaps={f"gap/{name}": values[seed] for name, values in gaps.items()}) for seed in range(4)
+    ]
+    (said,) = (note for note in notes(runs(*found), margin=0.02) if note.startswith("ssd: "))
+    within, differs, rest = said.split("; ")
+    assert "within 0.02" in within
+    above = stats.ttest_1samp(gaps["forget/acc"], 0.02, alternative="less").pvalue
+    assert above < 0.001
+    assert "forget/acc (p<.001)" in within
+    assert "retain/acc (-0.200, p<.001)" in differs
+    half = stats.t.ppf(0.975, 3) * stats.sem(gaps["test/acc"])
+    assert f"test/acc (-0.005 ± {half:.3f})" in rest
+    assert "n=4 (all seeds), 95% confidence" in rest
+
+
+def test_one_run_shows_nothing(runs):
+    (said,) = (note for note in notes(runs(result(0.0)), margin=0.02) if note.startswith("ssd: "))
+    assert "nothing is shown" in said
+
+
+def test_a_wider_margin_shows_more(runs):
+    root = runs(*seeds("ssd", 0.01, 0.02, 0.015))
+    assert "differs in forget/acc" in notes(root, margin=0.01)[-1]
+    assert "within 0.05 of the retrained model in forget/acc" in notes(root, margin=0.05)[-1]
+
+
+# Methods against each other
+
+
+def test_methods_are_compared_over_the_seeds_that_they_share(runs):
+    ssd, jit, scrub = (0.10, 0.12, 0.11, 0.50), (0.20, 0.23, 0.20), (0.11, 0.13, 0.10)
+    root = runs(*seeds("ssd", *ssd[:3]), *seeds("jit", *jit), *seeds("scrub", *scrub), *seeds("once", 0.9))
+    lines = report_on(collect(root), test="gap/forget/acc").tests
+    text = "\n".join(lines)
+    assert "best: ssd" in text
+    worse, similar = (stats.ttest_rel(other, ssd[:3]).pvalue for other in (jit, scrub))
+    assert f"jit: +0.100, p={min(2 * worse, 1):.3f}, n=3 shared seeds" in text
+    assert f"scrub: +0.003, p={similar:.3f}, n=3 shared seeds" in text
+    assert "once: n=1 shared seeds: no test" in text
+    assert "no mean ranks" in text  # one setting
+
+
+def test_what_counts_is_the_distance_to_the_retrained_model(runs):
+    root = runs(*seeds("ssd", -0.3, -0.3), *seeds("jit", 0.1, 0.1))
+    (best,) = (line for line in report_on(collect(root), test="forget/acc").tests if "best:" in line)
+    assert best.endswith("best: jit")
+
+
+def test_mean_ranks_are_over_settings(runs):
+    found = [
+        result(value, method=method, config={"scenario.classes": [setting]})
+        for setting in range(4)
+        for method, value in {"ssd": 0.1, "jit": 0.2, "scrub": 0.3 if setting else 0.15}.items()
+    ]
+    text = "\n".join(report_on(collect(runs(*found)), test="gap/mean").tests)
+    assert "mean ranks over 4 settings (1 is best): ssd 1.00, jit 2.25, scrub 2.75" in text
+    critical = 2.343 * math.sqrt(3 * 4 / (6 * 4))  # Demsar (2006), table 5
+    assert f"critical difference {critical:.2f}" in text
+    assert [line for line in text.splitlines() if "told apart" in line] == [
+        "not told apart: ssd, jit",
+        "not told apart: jit, scrub",
+    ]
+    friedman = stats.friedmanchisquare([0.1] * 4, [0.2] * 4, [0.15, 0.3, 0.3, 0.3]).pvalue
+    assert f"Friedman p={friedman:.3f}" in text
+
+
+# Intervals, and the command
+
+
+def test_a_table_can_have_bootstrap_intervals_or_deviations(runs):
+    root = runs(*seeds("ssd", 0.1, 0.2, 0.3))
+    (table,) = report_on(collect(root), "forget/acc", interval="sd").tables
+    assert table.lines[-1].cells["forget/acc"] == ("0.200", "±0.100")
+    report = report_on(collect(root), "forget/acc", interval="bootstrap")
+    low, high = map(float, re.findall(r"[\d.]+", report.tables[0].lines[-1].cells["forget/acc"][1]))
+    assert 0.1 <= low < 0.15  # within the range of the values
+    assert 0.25 < high <= 0.3
+    assert list(report.frame.columns[-2:]) == ["low", "high"]
+    assert "bootstrap" in report.tables[0].notes[0]
+
+
+def test_the_command_takes_margin_and_test_and_writes_latex(runs, capsys):
+    root = runs(*seeds("ssd", 0.01, 0.012), *seeds("jit", 0.2, 0.21))
+    assert main([str(root), "--margin", "0.05", "--test", "gap/mean", "--interval", "sd"]) == 0
+    out = capsys.readouterr().out
+    page = (root / "report.md").read_text()
+    for text in (out, page):
+        assert "within 0.05" in re.sub(r"\s+", " ", text)
+        assert "best: ssd" in text
+    assert "\\textbf{0.011}" in (root / "report.tex").read_text()
+    assert main([str(root), "--margin", "0"]) == 1
+    assert "--margin 0:" in capsys.readouterr().err
+    assert main([str(root), "--test", "unheard/of"]) == 1
+
+
+def test_a_metric_without_a_good_side_compares_nothing(runs):
+    rows = {row: {"forget/acc": 0.5, "odd": 1.0} for row in ("original", "retrained", "unlearned")}
+    with pytest.raises(UserError) as caught:
+        report_on(collect(runs(result(rows=rows))), test="odd")
+    assert caught.value.key == "--test"
+
+
+# LaTeX
+
+
+def test_the_best_of_each_column_is_bold(runs):
+    def run(method, forget, retain, **parts):
+        rows = {"original": {}, "retrained": {"forget/acc": 0.3, "retain/acc": 1.0}}
+        rows["unlearned"] = {"forget/acc": forget, "retain/acc": retain}
+        return result(method=method, rows=rows, gaps={"gap/forget/acc": forget - 0.3}) | parts
+
+    directions = {"forget/acc": "to-retrained", "retain/acc": "up"}
+    root = runs(*(run(m, *v, directions=directions) for m, v in {"a_1": (0.2, 0.9), "b": (0.5, 0.9)}.items()))
+    text = latex(report_on(collect(root), "forget/acc,retain/acc,gap/forget/acc"))
+    lines = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert lines == [
+        r"method & forget/acc $\to$ & retain/acc $\uparrow$ & gap/forget/acc $\to$0 & n \\",
+        r"retrained & 0.300 & 1.000 & - & 1 \\",
+        r"a\_1 & \textbf{0.200} & \textbf{0.900} & \textbf{-0.100} & 1 \\",
+        r"b & 0.500 & \textbf{0.900} & 0.200 & 1 \\",
+    ]
+    assert text.count("\\begin{tabular}{lrrrr}") == text.count("\\end{tabular}") == 1
+    assert [text.count(f"\\{name}") for name in ("toprule", "midrule", "bottomrule")] == [1, 2, 1]
+
+
+def test_special_characters_are_escaped():
+    assert escaped(r"a_b & 5% {x} \y #1 $2 ~^") == (
+        r"a\_b \& 5\% \{x\} \textbackslash{}y \#1 \$2 \textasciitilde{}\textasciicircum{}"
+    )
+    assert escaped("0.1 ±0.2†") == r"0.1 $\pm$0.2$\dagger$"

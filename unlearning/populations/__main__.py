@@ -1,0 +1,5 @@
+"""``python -m unlearning.populations``."""
+
+from .command import main
+
+raise SystemExit(main())

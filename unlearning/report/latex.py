@@ -1,0 +1,74 @@
+"""The report as LaTeX: a booktabs table per setting, with the best of each column in bold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from .tables import Line, Report, Table
+
+SPECIAL = {char: f"\\{char}" for char in "&%$#_{}"}
+SPECIAL |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+SPECIAL |= {"<": r"$<$", ">": r"$>$", "|": r"$|$", "·": r"$\cdot$", "±": r"$\pm$", "†": r"$\dagger$"}
+SPECIAL |= {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "→": r"$\to$", "≤": r"$\le$"}
+
+
+def latex(report: Report) -> str:
+    """All tables, as ``tabular`` of the package booktabs, each with its setting and its notes as comments."""
+    return "\n".join(["% needs \\usepackage{booktabs}", *(section(table, report.arrows) for table in report.tables)])
+
+
+def section(table: Table, arrows: Mapping[str, str]) -> str:
+    """One setting's table: the references, a rule, and the methods."""
+    best = {name: best_in(table, name, arrows.get(name, "")) for name in table.columns}
+    heads = ["method", *(f"{escaped(c)} {escaped(arrows.get(c, ''))}".strip() for c in table.columns), "n"]
+    text = [
+        f"% {table.setting}",
+        f"\\begin{{tabular}}{{l{'r' * (len(table.columns) + 1)}}}",
+        "\\toprule",
+        row(*heads),
+        "\\midrule",
+    ]
+    for i, line in enumerate(table.lines):
+        if i and table.lines[i - 1].reference and not line.reference:
+            text.append("\\midrule")
+        text.append(row(escaped(line.label), *(cell(line, c, best[c]) for c in table.columns), str(line.n)))
+    return "\n".join([*text, "\\bottomrule", "\\end{tabular}", *(f"% {note}" for note in table.notes), ""])
+
+
+def row(*cells: str) -> str:
+    """A row of a table."""
+    return " & ".join(cells) + r" \\"
+
+
+def cell(line: Line, column: str, best: set[str]) -> str:
+    """Mean and interval, the mean in bold where it is the best."""
+    mean, interval = (escaped(part) for part in line.cells[column])
+    bold = not line.reference and line.cells[column][0] in best
+    return " ".join(filter(None, [f"\\textbf{{{mean}}}" if bold else mean, interval]))
+
+
+def best_in(table: Table, column: str, arrow: str) -> set[str]:
+    """The best mean among the methods, as the table shows it, in each of its spellings.
+
+    Empty where no side is good, where there is one method, and where the retrained model has no value to come near to.
+    """
+    means = {line.label: line.cells[column][0] for line in table.lines if line.reference}
+    aim = number(means.get("retrained", "")) if arrow == "→" else 0.0
+    costs: dict[str, Callable[[float], float]] = {"↑": lambda v: -v, "↓": lambda v: v}
+    if aim is None or not arrow:
+        return set()
+    cost = costs.get(arrow, lambda v: abs(v - aim))
+    shown = [line.cells[column][0] for line in table.lines if not line.reference]
+    known = [(cost(value), text) for text in shown if (value := number(text)) is not None]
+    return {text for value, text in known if value == min(known)[0]} if len(known) > 1 else set()
+
+
+def number(text: str) -> float | None:
+    """The number of a cell; None for a word, and for a mean that is marked as not over all runs or metrics."""
+    return float(text.replace(",", "")) if re.fullmatch(r"-?[\d,]+(\.\d+)?(e[+-]\d+)?", text) else None
+
+
+def escaped(text: str) -> str:
+    """Text with LaTeX's special characters as they are to be written."""
+    return "".join(SPECIAL.get(char, char) for char in text)
