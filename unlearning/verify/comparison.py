@@ -100,6 +100,7 @@ def recomputed(files: Files, model: str) -> Numbers:
     found: Numbers = {}
     available = {"retrained": "retrained" in files.logits, "untrained": "untrained" in files.logits, "": True}
     available |= {"manipulated": len(files.sets["manipulated"]) > 0, "target": files.target is not None}
+    available["features"] = model in files.features
     available["class"] = available["retrained"] and bool(files.forget_classes)
     for name, node in evaluation(files).items():
         formula, needs = FORMULAS.get(node["_target_"].removeprefix(METRICS), (None, ""))
