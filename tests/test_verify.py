@@ -46,7 +46,16 @@ ALL_FEATURES = "evaluation.membership.features=[loss,entropy,confidence,modified
 LACKING = {
     "corrective": (),
     "random": ("svc_membership",),
-    "few": ("accuracy", "svc_membership", "matched_attack", "noise_curve", "zrf", "probes"),
+    "few": (
+        "accuracy",
+        "svc_membership",
+        "matched_attack",
+        "noise_curve",
+        "zrf",
+        "probes",
+        "original_cka",
+        "retrained_cka",
+    ),
 }
 
 
@@ -165,9 +174,18 @@ def test_all_numbers_of_a_run_are_recomputed_and_agree(
 def test_the_made_up_runs_have_every_metric_and_both_averages(finished: Callable[[str], Path]) -> None:
     results = read(finished("corrective")).results
     found = {name.partition("/")[0] for name in results["rows"]["clean"]}
-    assert found == {"corrective", "backdoor", "class_acc", "cost", "distance", "forget", "mia", "noise", "probe"} | {
-        *("retain", "test", "test_forget", "test_retain", "val", "zrf")
-    }
+    assert found == {
+        "corrective",
+        "backdoor",
+        "cka",
+        "class_acc",
+        "cost",
+        "distance",
+        "forget",
+        "mia",
+        "noise",
+        "probe",
+    } | {*("retain", "test", "test_forget", "test_retain", "val", "zrf")}
     assert {"gap/mean", "gap/mean_svc"} <= results["gaps"].keys()
     assert "corrective/poison_healed" in results["rows"]["clean"]
     assert results["failed"] == {}
@@ -252,8 +270,8 @@ def test_the_smallest_change_of_a_logit_or_weight_is_found(file: str, run: Path)
         ("original logits", {"original forget/acc", "unlearned corrective/acc_drop"}),
         ("retrained logits", {"gap/forget/acc", "unlearned distance/fidelity_forget"}),
         ("untrained logits", {"unlearned zrf/forget"}),
-        ("features", {"unlearned probe/silhouette"}),
-        ("original features", {"original probe/silhouette"}),
+        ("features", {"unlearned probe/silhouette", "unlearned cka/retrained_retain"}),
+        ("original features", {"original probe/silhouette", "unlearned cka/original_forget"}),
     ],
 )
 def test_predictions_of_other_samples_are_found_even_if_the_digests_fit(

@@ -23,7 +23,7 @@ AVERAGES = {  # the metrics in each average of absolute gaps, with the class tha
     "gap/mean": MEAN_OF | {"mia/loss_auc": METRICS + "membership.MembershipInference"},
     "gap/mean_svc": MEAN_OF | {"mia/svc_entropy_nonmember": METRICS + "membership_classifiers.SVCMembership"},
 }
-NO_GAP = ("cmia/", "distance/", "forget/rua")  # distances to the retrained model themselves
+NO_GAP = ("cka/retrained_", "cmia/", "distance/", "forget/rua")  # distances to the retrained model themselves
 
 Value = float | str | bool | None
 
@@ -101,6 +101,7 @@ def recomputed(files: Files, model: str) -> Numbers:
     available = {"retrained": "retrained" in files.logits, "untrained": "untrained" in files.logits, "": True}
     available |= {"manipulated": len(files.sets["manipulated"]) > 0, "target": files.target is not None}
     available["features"] = model in files.features
+    available |= {f"features of {name}": name in files.features for name in ("original", "retrained")}
     available["class"] = available["retrained"] and bool(files.forget_classes)
     for name, node in evaluation(files).items():
         formula, needs = FORMULAS.get(node["_target_"].removeprefix(METRICS), (None, ""))

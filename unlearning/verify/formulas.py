@@ -14,7 +14,7 @@ from scipy.special import softmax
 
 from .attacks import class_membership, entropy_logistic, matched_loss, membership, svc_membership
 from .files import Array
-from .representations import feature_probes
+from .representations import feature_probes, original_cka, retrained_cka
 from .view import Numbers, View, mean
 
 # Accuracy
@@ -134,6 +134,8 @@ FORMULAS: Mapping[str, tuple[Callable[..., Numbers], str]] = {  # by the class o
     "membership_classifiers.SVCMembership": (svc_membership, ""),
     "class_membership.ClassMembership": (class_membership, "class"),  # and the retrained model
     "feature_probes.FeatureProbes": (feature_probes, "features"),
+    "representation.OriginalCKA": (original_cka, "features of original"),
+    "representation.RetrainedCKA": (retrained_cka, "features of retrained"),
     "corrective.Correction": (correction, "manipulated"),
     "corrective.InterclassConfusion": (confusion, "manipulated"),
     "backdoor.BackdoorAttack": (backdoor, "target"),

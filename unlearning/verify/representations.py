@@ -76,3 +76,44 @@ def silhouette(x: Array, labels: Array, count: int) -> float:
         b = min(row[labels == kind].mean() for kind in kinds if kind != label)
         found.append(0.0 if own.sum() == 1 or max(a, b) == 0 else (b - a) / max(a, b))
     return mean(np.array(found))
+
+
+def original_cka(view: View, debiased: bool = False) -> Numbers:
+    """Similarity of the features to the original model's."""
+    return similarity(view, "original", debiased)
+
+
+def retrained_cka(view: View, debiased: bool = False) -> Numbers:
+    """Similarity of the features to the retrained model's."""
+    return similarity(view, "retrained", debiased)
+
+
+def similarity(view: View, reference: str, debiased: bool) -> Numbers:
+    """Linear CKA to a model on the forget and on the retain set."""
+    found: Numbers = {}
+    for name in ("forget", "retain"):
+        ids = there(view, name)
+        pair = [features_of(view, ids, model) for model in (view.model, reference)]
+        if len(ids) < (4 if debiased else 2):
+            raise ValueError("too few samples")
+        found[f"cka/{reference}_{name}"] = debiased_cka(*pair) if debiased else cka(*pair)
+    return found
+
+
+def cka(x: Array, y: Array) -> float:
+    """By covariances, as Kornblith et al. write it."""
+    x, y = x - x.mean(0), y - y.mean(0)
+    return float(np.linalg.norm(y.T @ x) ** 2 / (np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)))
+
+
+def debiased_cka(x: Array, y: Array) -> float:
+    """By U-centred Gram matrices (Szekely and Rizzo, 2014), whose inner product is the unbiased HSIC."""
+    centred = []
+    for features in (x, y):
+        gram = features @ features.T
+        n, gram = len(gram), gram - np.diag(np.diag(gram))
+        rows = gram.sum(1, keepdims=True)
+        gram = gram - (rows + rows.T) / (n - 2) + rows.sum() / ((n - 1) * (n - 2))
+        centred.append(gram - np.diag(np.diag(gram)))
+    k, m = centred
+    return float((k * m).sum() / np.sqrt((k * k).sum() * (m * m).sum()))
