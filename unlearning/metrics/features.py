@@ -39,8 +39,9 @@ def looked_at(split: Split, limit: int = LIMIT) -> Tensor:
 
     The draw is the same for all models and runs with these sets.
     """
-    drawn = []
-    for name in SETS:
-        ids, generator = split.sets[name], torch.Generator().manual_seed(0)
-        drawn.append(ids[torch.randperm(len(ids), generator=generator)[:limit]])
-    return torch.cat(drawn).unique()
+    return torch.cat([drawn(split.sets[name], limit) for name in SETS]).unique()
+
+
+def drawn(ids: Tensor, limit: int) -> Tensor:
+    """At most ``limit`` of the ids, drawn at random and always the same."""
+    return ids[torch.randperm(len(ids), generator=torch.Generator().manual_seed(0))[:limit]]
