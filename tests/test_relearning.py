@@ -24,6 +24,11 @@ class Scaled(nn.Module):
         return self.dropout(x.flatten(1)) * self.w
 
 
+def back(epochs: int) -> dict[str, int]:
+    """What is found where an epoch is one step."""
+    return {"relearn/epochs": epochs, "relearn/steps": epochs}
+
+
 @pytest.fixture
 def evidence() -> Evidence:
     """A forget set of one sample of class 1 with the pixel 1, which the original has right and the model has wrong."""
@@ -37,8 +42,8 @@ def test_epochs_until_the_accuracy_is_back_by_hand(evidence: Evidence) -> None:
     # The gradient is (1 - p, p - 1) with the label's probability p. Of the difference d of the logits, from -1, a step
     # makes d + 2 lr (1 - p): with lr = .5, -1 + .7311 = -.2689, and then + .5668 = .2979, which is right.
     relearning = Relearning(lr=0.5, momentum=0.0)
-    assert relearning(evidence) == {"relearn/epochs": 2, "relearn/steps": 2}
-    assert Relearning(lr=0.6, momentum=0.0)(evidence) == {"relearn/epochs": 2, "relearn/steps": 2}
+    assert relearning(evidence) == back(2)
+    assert Relearning(lr=0.6, momentum=0.0)(evidence) == back(2)
     assert Relearning(lr=0.7, momentum=0.0)(evidence) == {
         "relearn/epochs": 1,
         "relearn/steps": 1,
@@ -68,7 +73,7 @@ def test_steps_of_the_last_epoch_are_counted_by_hand(evidence: Evidence) -> None
 
 
 def test_what_the_model_still_knows_takes_no_epoch(evidence: Evidence) -> None:
-    assert Relearning()(replace(evidence, model=Scaled(-0.1, 0.1))) == {"relearn/epochs": 0, "relearn/steps": 0}
+    assert Relearning()(replace(evidence, model=Scaled(-0.1, 0.1))) == back(0)
 
 
 def test_the_margin_is_a_fraction_of_the_originals_accuracy(evidence: Evidence) -> None:
@@ -80,7 +85,7 @@ def test_the_margin_is_a_fraction_of_the_originals_accuracy(evidence: Evidence) 
         "relearn/steps": 0,
     }  # the original has one of two right, and so has the model
     whole = replace(half, original=one_hot(0, 1, *[1] * 8), images=lambda i: torch.ones(len(i), 1))
-    assert Relearning(margin=0.5)(whole) == {"relearn/epochs": 0, "relearn/steps": 0}
+    assert Relearning(margin=0.5)(whole) == back(0)
     opposed = replace(half, images=lambda i: torch.tensor([[-1.0], [1.0]])[i])  # of which the model has none right
     assert Relearning(margin=0.5)(opposed)["relearn/epochs"] > 0  # a quarter is wanted, not 1/2 - 1/2
     with pytest.raises(ValueError, match="not back"):  # one pixel cannot tell them apart

@@ -16,6 +16,8 @@ METRICS = f"{__package__.partition('.')[0]}.metrics."  # where the metrics of th
 IMAGES = {  # metrics that pass images through the networks, by the names of their numbers
     "noise/": METRICS + "noise_curve.EntropyAgainstNoise",
     "relearn/": METRICS + "relearning.Relearning",
+    "quantised/": METRICS + "compression.Quantisation",
+    "pruned/": METRICS + "compression.Pruning",
 }
 TRAINED = METRICS + "accuracy.Accuracy"
 MEAN_OF = {"forget/acc": TRAINED, "retain/acc": TRAINED, "test/acc": TRAINED}
