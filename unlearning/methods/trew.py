@@ -36,6 +36,7 @@ class TREW(Method):
     Raises ``UserError`` for a network that does not end with a linear layer with a row for each class.
     """
 
+    similarities: Tensor  # (C, C) cosines between the rows of the original's head
     feed = Feed()
     needs_forget_classes = True
     knows_classes = True
@@ -64,7 +65,7 @@ class TREW(Method):
 
     def setup(self, stage: str) -> None:
         rows = F.normalize(self.head(self.task).weight.detach().double(), dim=1)
-        self.register_buffer("similarities", rows @ rows.T, persistent=False)  # (C, C)
+        self.register_buffer("similarities", rows @ rows.T, persistent=False)
 
     def on_fit_start(self) -> None:
         super().on_fit_start()

@@ -65,12 +65,12 @@ class Relearning(Metric):
         if self.accuracy(network, evidence) >= wanted:
             return {"relearn/epochs": 0.0, "relearn/steps": 0.0}
         for epoch in range(1, self.limit + 1):
-            before = copy.deepcopy(network), copy.deepcopy(optimizer.state_dict())
+            start = copy.deepcopy(network), copy.deepcopy(optimizer.state_dict())
             batches = [ids[rows] for rows in torch.randperm(len(ids), generator=generator).split(self.batch_size)]
             for batch in batches:
                 self.step(network, optimizer, evidence, batch)
             if self.accuracy(network, evidence) >= wanted:
-                steps = (epoch - 1) * len(batches) + self.first(*before, evidence, batches, wanted)
+                steps = (epoch - 1) * len(batches) + self.first(*start, evidence, batches, wanted)
                 return {"relearn/epochs": float(epoch), "relearn/steps": float(steps)}
         raise ValueError(
             f"the accuracy on the forget set is not back at {wanted:.3f} after {self.limit} epochs: a larger "

@@ -102,6 +102,7 @@ def recomputed(files: Files, model: str) -> Numbers:
     found: Numbers = {}
     available = {"retrained": "retrained" in files.logits, "untrained": "untrained" in files.logits, "": True}
     available |= {"manipulated": len(files.sets["manipulated"]) > 0, "target": files.target is not None}
+    available["original"] = "original" in files.logits
     available["features"] = model in files.features
     available |= {f"features of {name}": name in files.features for name in ("original", "retrained")}
     available["class"] = available["retrained"] and bool(files.forget_classes)

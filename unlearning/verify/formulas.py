@@ -12,7 +12,7 @@ import numpy as np
 from scipy.spatial.distance import jensenshannon
 from scipy.special import softmax
 
-from .attacks import class_membership, entropy_logistic, matched_loss, membership, svc_membership
+from .attacks import class_membership, entropy_logistic, matched_loss, membership, svc_membership, three_class
 from .files import Array
 from .representations import feature_probes, original_cka, retrained_cka
 from .view import Numbers, View, mean
@@ -136,6 +136,7 @@ FORMULAS: Mapping[str, tuple[Callable[..., Numbers], str]] = {  # by the class o
     "feature_probes.FeatureProbes": (feature_probes, "features"),
     "representation.OriginalCKA": (original_cka, "features of original"),
     "representation.RetrainedCKA": (retrained_cka, "features of retrained"),
+    "three_class.ThreeClassAttack": (three_class, "original"),
     "corrective.Correction": (correction, "manipulated"),
     "corrective.InterclassConfusion": (confusion, "manipulated"),
     "backdoor.BackdoorAttack": (backdoor, "target"),
