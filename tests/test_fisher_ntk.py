@@ -47,7 +47,7 @@ def test_fisher_forgetting_multiplies_the_variance_of_the_head_and_of_vectors(fa
     """With no information at all the variance is alpha times its bound."""
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
     method = Fisher(model, alpha=1e-4, head_factor=factor)
-    method.data = SimpleNamespace(task=SimpleNamespace(forget_classes=(1,), num_classes=2))
+    method.data = SimpleNamespace(task=SimpleNamespace(forget_classes=(1,), num_classes=2, input_shape=(3,)))
     weights = list(model.parameters())
     method.observations = {"fisher": torch.zeros(sum(w.numel() for w in weights)), "terms": torch.tensor(1.0)}
     before = [w.detach().clone() for w in weights]
@@ -65,12 +65,14 @@ def test_fisher_forgetting_multiplies_the_variance_of_the_head_and_of_vectors(fa
         torch.testing.assert_close(weight.detach(), mean + spread.sqrt() * noise)
 
 
-@pytest.mark.parametrize("last", [nn.Linear(4, 3), nn.Conv2d(4, 3, 1), nn.Linear(4, 2), nn.BatchNorm1d(3)])
+@pytest.mark.parametrize("last", [nn.Linear(4, 3), nn.Conv1d(4, 3, 1), nn.Linear(4, 2), nn.ReLU()])
 def test_fisher_forgetting_needs_the_classifiers_layer(last: nn.Module) -> None:
     """The last linear layer or convolution is that if it has an output for each of the three classes."""
     task = Task(3, (1,), {"retain": 5}, (3,), False)
-    method = Fisher(nn.Sequential(nn.Linear(3, 4), last))
-    if len(last.weight) == 3 and not isinstance(last, nn.BatchNorm1d):
+    method = Fisher(
+        nn.Sequential(nn.Linear(3, 4), nn.Unflatten(1, (4, 1)) if isinstance(last, nn.Conv1d) else nn.ReLU(), last)
+    )
+    if not isinstance(last, nn.ReLU) and len(last.weight) == 3:
         method.check(task)
     else:
         with pytest.raises(UserError) as refused:

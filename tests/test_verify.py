@@ -46,7 +46,10 @@ ALL_FEATURES = "evaluation.membership.features=[loss,entropy,confidence,modified
 LACKING = {
     "corrective": (),
     "random": ("svc_membership",),
-    "few": ("accuracy", "svc_membership", "matched_attack", "noise_curve", "zrf"),
+    "few": (
+        *("accuracy", "svc_membership", "matched_attack", "noise_curve", "zrf", "probes", "original_cka"),
+        *("retrained_cka", "three_class"),
+    ),
 }
 
 
@@ -78,7 +81,9 @@ def result(kind: str, nodes: Mapping[str, Any]) -> Result:
         logits, triggered = (torch.randn(n, CLASSES, generator=generator) for n in (N, 100))
         logits[torch.arange(N), asked.data.labels] += strength
         cost = {"cost/seconds": 1.0, "cost/passes": 2.0}
-        models[name] = Model(network, logits, cost, triggered if kind == "corrective" else None)
+        features = torch.randn(N, 3, generator=generator)
+        features[torch.arange(N), asked.data.labels % 3] += strength
+        models[name] = Model(network, logits, cost, triggered if kind == "corrective" else None, features)
     metrics = {name: spec.build() for name, spec in specs(nodes, "evaluation").items()}
     untrained = torch.randn(N, CLASSES, generator=generator)
     found = evaluate(asked, metrics, models, untrained if "zrf" in metrics else None)
@@ -163,8 +168,9 @@ def test_all_numbers_of_a_run_are_recomputed_and_agree(
 def test_the_made_up_runs_have_every_metric_and_both_averages(finished: Callable[[str], Path]) -> None:
     results = read(finished("corrective")).results
     found = {name.partition("/")[0] for name in results["rows"]["clean"]}
-    assert found == {"corrective", "backdoor", "class_acc", "cost", "distance", "forget", "mia", "noise", "zrf"} | {
-        *("retain", "test", "test_forget", "test_retain", "val")
+    assert found == {
+        *("backdoor", "cka", "class_acc", "corrective", "cost", "distance", "forget", "mia", "noise", "probe"),
+        *("retain", "tcmia", "test", "test_forget", "test_retain", "val", "zrf"),
     }
     assert {"gap/mean", "gap/mean_svc"} <= results["gaps"].keys()
     assert "corrective/poison_healed" in results["rows"]["clean"]
@@ -250,6 +256,8 @@ def test_the_smallest_change_of_a_logit_or_weight_is_found(file: str, run: Path)
         ("original logits", {"original forget/acc", "unlearned corrective/acc_drop"}),
         ("retrained logits", {"gap/forget/acc", "unlearned distance/fidelity_forget"}),
         ("untrained logits", {"unlearned zrf/forget"}),
+        ("features", {"unlearned probe/silhouette", "unlearned cka/retrained_retain"}),
+        ("original features", {"original probe/silhouette", "unlearned cka/original_forget"}),
     ],
 )
 def test_predictions_of_other_samples_are_found_even_if_the_digests_fit(

@@ -24,10 +24,10 @@ from .config.build import Spec, specs
 from .config.settings import choice, method_settings, recipe_of
 from .config.tables import Row, merged
 from .data.own import Samples, read_samples
-from .engine.evaluation import Curves, Model
+from .engine.evaluation import Curves
 from .engine.evaluation import evaluate as evaluate_models
 from .engine.fitting import built, curves_of, fit
-from .engine.outside import compute_like, copied, networks_like, problem_of, weights_of
+from .engine.outside import compute_like, copied, networks_like, predicted, problem_of, weights_of
 from .engine.predict import predict
 from .errors import UserError
 from .methods.base import Method
@@ -202,7 +202,7 @@ def evaluate(
         compute = compute_like(model, predict_batch_size)
         named = {"original": original, "retrained": retrained, "unlearned": model}
         models = {
-            name: Model(network, predict(copied(network), problem, compute), {})
+            name: predicted(network, problem, compute, any("features" in metric.needs for metric in metrics.values()))
             for name, network in named.items()
             if network is not None
         }

@@ -88,8 +88,11 @@ class Job:
         """A model of the table, with the predictions that the metrics need."""
         network = trained.network
         triggered = self.lab.triggered(self.problem, network) if self.needs("attack") else None
+        if self.needs("features"):
+            logits, features = self.lab.predict_with_features(self.problem, network)
+            return Model(network, logits, trained.cost, triggered, features)
         return Model(network, self.lab.predict(self.problem, network), trained.cost, triggered)
 
     def needs(self, what: str) -> bool:
-        """Whether a metric needs something: ``untrained``, ``attack``."""
+        """Whether a metric needs something: ``untrained``, ``attack``, ``features``."""
         return any(what in metric.needs for metric in self.metrics.values())

@@ -19,6 +19,7 @@ from ..runtime.progress import training
 from ..scenarios.base import Problem
 from .compute import Compute
 from .evaluation import Curves
+from .features import predict_with_features
 from .fitting import Observed, built, load_weights, made, points
 from .key import Key, key_of
 from .networks import Architecture
@@ -28,6 +29,7 @@ from .store import Contents, Store
 # Where the code begins that decides what training and unlearning make, and what predictions are
 MAKING = (f"{__package__}.fitting.fit", f"{__package__}.networks.Architecture")
 PREDICT = f"{__package__}.predict.predict"
+FEATURES = f"{__package__}.features.predict_with_features"
 
 
 @dataclass(frozen=True)
@@ -163,12 +165,25 @@ class Lab:
         )
 
         def make() -> tuple[dict[str, Tensor], dict[str, Any]]:
-            logits = predict(network, problem, self.compute, ids)
-            if not logits.isfinite().all():
-                raise UserError("the model's predictions are not finite: it is not a usable model", kind="diverged")
-            return {"logits": logits}, {}
+            return {"logits": usable(predict(network, problem, self.compute, ids))}, {}
 
         return self.store.get_or_create("predictions", key, make).tensors["logits"]
+
+    def predict_with_features(self, problem: Problem, network: nn.Module) -> tuple[Tensor, Tensor]:
+        """(N, C) logits of all samples, as ``predict`` has them, and (N, D) features before the head, in one pass."""
+        key = key_of(
+            self.settings,
+            [FEATURES],
+            data={"samples": problem.data.digest},
+            weights={"network": state_digest(network.state_dict())},
+        )
+
+        def make() -> tuple[dict[str, Tensor], dict[str, Any]]:
+            logits, features = predict_with_features(network, problem, self.compute)
+            return {"logits": usable(logits), "features": usable(features)}, {}
+
+        found = self.store.get_or_create("predictions", key, make).tensors
+        return found["logits"], found["features"]
 
     def triggered(self, problem: Problem, network: nn.Module) -> Tensor | None:
         """A network's logits on the test images with the trigger; None where the scenario plants none."""
@@ -182,3 +197,10 @@ class Lab:
         """The logits of a network with random weights, the same for all runs that share data, model and seed."""
         L.seed_everything(self.architecture.seed, verbose=False)
         return self.predict(problem, self.architecture.network(problem.data, pretrained=False))
+
+
+def usable(predictions: Tensor) -> Tensor:
+    """The same predictions. Raises ``UserError`` where they are not finite."""
+    if not predictions.isfinite().all():
+        raise UserError("the model's predictions are not finite: it is not a usable model", kind="diverged")
+    return predictions

@@ -14,6 +14,9 @@ from ..models.initialise import reinitialised
 from ..scenarios.base import Problem
 from ..types import Networks
 from .compute import Compute
+from .evaluation import Model
+from .features import predict_with_features
+from .predict import predict
 
 PRECISIONS = {torch.float64: "64-true", torch.bfloat16: "bf16-true", torch.float16: "16-true"}
 
@@ -74,3 +77,11 @@ def compute_like(model: nn.Module, predict_batch_size: int = 256) -> Compute:
             "predict_batch_size": predict_batch_size,
         }
     )
+
+
+def predicted(network: nn.Module, problem: Problem, compute: Compute, features: bool = False) -> Model:
+    """A network as a model of the table, with the predictions of a copy; with penultimate features where asked for."""
+    if features:
+        logits, found = predict_with_features(copied(network), problem, compute)
+        return Model(network, logits, {}, features=found)
+    return Model(network, predict(copied(network), problem, compute), {})

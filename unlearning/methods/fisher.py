@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..gradients.fisher import exact_fisher
 from ..gradients.vectors import flatten, trainable
-from ..models.base import head_of
 from ..types import Batch, NonNegative, Positive, Task
+from .classifier import classifier_of
 from .one_shot import OneShot
 
 
@@ -45,7 +45,7 @@ class Fisher(OneShot):
 
     def check(self, task: Task) -> None:
         super().check(task)
-        if head_of(self.model, task.num_classes) is None:
+        if classifier_of(self.model, task) is None:
             raise UserError(
                 "Fisher forgetting adds other noise to the classifier's layer, but the last linear layer or convolution"
                 f" of this network has not {task.num_classes} outputs, as that layer would: use method=ssd",
@@ -60,7 +60,7 @@ class Fisher(OneShot):
     def edit(self) -> None:
         weights = trainable(self.model)
         fisher = self.observations["fisher"] / self.observations["terms"]
-        layer = head_of(self.model, self.task.num_classes)
+        layer = classifier_of(self.model, self.task)
         head = set(layer.parameters()) if layer is not None else set()
         forgotten = torch.tensor(self.task.forget_classes, dtype=torch.int64, device=self.device)
         for weight, information in zip(weights, fisher.split([w.numel() for w in weights]), strict=True):

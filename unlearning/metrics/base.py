@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..data.trigger import Attack
 from ..types import Split
 from .directions import AVERAGE_GAPS, Direction
+from .features import Features
 
 T = TypeVar("T")
 Need = Literal[
@@ -22,6 +23,7 @@ Need = Literal[
     "attack",  # a trigger that the training data were poisoned with
     "manipulated",  # manipulated training samples
     "class",  # classes that are forgotten whole
+    "features",  # penultimate features of the models, predicted with the logits
 ]
 
 
@@ -44,6 +46,8 @@ class Evidence:
         true_labels: (N,) int64, the correct labels, where ``labels`` of manipulated training samples are wrong.
         attack: the trigger that the training data were poisoned with.
         triggered: (N_test, C) logits of the test images with that trigger, in the order of the split.
+        features: what enters the head of the model, if a metric needs it.
+        original_features, retrained_features: the same of these models.
     """
 
     logits: Tensor
@@ -58,10 +62,19 @@ class Evidence:
     true_labels: Tensor | None = None
     attack: Attack | None = None
     triggered: Tensor | None = None
+    features: Features | None = None
+    original_features: Features | None = None
+    retrained_features: Features | None = None
 
-    def of(self, logits: Tensor, model: nn.Module | None = None, triggered: Tensor | None = None) -> Evidence:
+    def of(
+        self,
+        logits: Tensor,
+        model: nn.Module | None = None,
+        triggered: Tensor | None = None,
+        features: Features | None = None,
+    ) -> Evidence:
         """The same task with the predictions of another model."""
-        return replace(self, logits=logits, model=model, triggered=triggered)
+        return replace(self, logits=logits, model=model, triggered=triggered, features=features)
 
 
 class Metric:
@@ -83,6 +96,7 @@ class Metric:
             "attack": evidence.attack is not None,
             "manipulated": len(evidence.split.manipulated) > 0,
             "class": len(evidence.split.forget_classes) > 0,
+            "features": evidence.features is not None,
         }
         return all(available[need] for need in self.needs)
 

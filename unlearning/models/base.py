@@ -48,12 +48,6 @@ def blocks_of(network: nn.Module) -> list[nn.Module]:
     return group(network.children()) if own is None else own
 
 
-def head_of(network: nn.Module, num_classes: int) -> nn.Linear | nn.Conv2d | None:
-    """The classifier's layer: the last linear layer or convolution, if it has an output for each class, else None."""
-    layers = [module for module in network.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
-    return layers[-1] if layers and len(layers[-1].weight) == num_classes else None
-
-
 def opened(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
     """The modules, with plain containers replaced by their children."""
     for module in modules:

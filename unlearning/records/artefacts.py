@@ -65,12 +65,15 @@ def predictions(result: Result) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 
     Rows are sample ids. Of each model there are ``<model> logits`` and, where a trigger was planted, ``<model>
     triggered``, on the test images with the trigger in the order of the test set. Those of the unlearned model have no
-    prefix. ``true_labels`` are there where ``labels``, as taught, differ from them.
+    prefix. ``true_labels`` are there where ``labels``, as taught, differ from them. Where metrics needed features,
+    there are ``<model> features`` of the samples ``feature_ids``.
     """
     found = {"labels": result.dataset.labels, "true_labels": result.dataset.clean_labels}
     for model, evidence in result.evidence.items():
         prefix = "" if model == "unlearned" else f"{model} "
         found |= {f"{prefix}logits": evidence.logits, f"{prefix}triggered": evidence.triggered}
+        if evidence.features is not None:
+            found |= {f"{prefix}features": evidence.features.values, "feature_ids": evidence.features.ids}
     found["untrained logits"] = result.evidence["unlearned"].untrained
     given = {name: tensor for name, tensor in found.items() if tensor is not None}
     references = {name: given.pop(name) for name in list(given) if " " in name}

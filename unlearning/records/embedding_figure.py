@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -14,9 +13,10 @@ from matplotlib.figure import Figure
 from scipy.linalg import orthogonal_procrustes
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..metrics.base import Evidence, given
+from ..models.head import head_of, heard
 from ..scenarios.base import every
 from .drawing import COLOURS, canvas, shortened
 
@@ -72,31 +72,16 @@ def embedding_figure(rows: Mapping[str, Evidence]) -> Figure | None:
     return figure
 
 
-@contextmanager
-def heard(network: nn.Module, found: list[Tensor]) -> Iterator[None]:
-    """Meanwhile, collect what enters the head, a network's last layer with weights, by sample: (B, D)."""
-    *_, head = (module for module in network.modules() if isinstance(module, nn.Linear | nn.Conv2d))
-
-    def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        maps = inputs[0]
-        found.append((maps.mean((2, 3)) if maps.ndim == 4 else maps).flatten(1).float().cpu())
-
-    handle = head.register_forward_pre_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
 @torch.inference_mode()
 def features(row: Evidence, ids: Tensor) -> np.ndarray:
     """(len(ids), D) inputs of the head of a model, averaged over positions where they are maps."""
     network, found = given(row.model).eval(), list[Tensor]()
     like = next(network.parameters())
-    with heard(network, found):
-        for part in ids.split(BATCH):
-            network(given(row.images)(part).to(like))
-    return torch.cat(found).numpy()
+    parts = [given(row.images)(part).to(like) for part in ids.split(BATCH)]
+    with heard(head_of(network, parts[0][:1]), found):
+        for part in parts:
+            network(part)
+    return torch.cat(found).float().cpu().numpy()
 
 
 def aligned(models: list[np.ndarray], retained: int) -> list[np.ndarray]:

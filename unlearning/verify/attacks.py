@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import entr, expit, logsumexp, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score, roc_curve
-from sklearn.model_selection import StratifiedShuffleSplit
+from sklearn.model_selection import StratifiedKFold, StratifiedShuffleSplit
 from sklearn.svm import SVC
 
 from .files import Array
@@ -151,3 +151,44 @@ def class_membership(view: View, folds: int = 5) -> Numbers:
         differences.append(np.abs(means[0] - means[1]).sum() / 2)
     auc = float(roc_auc_score(np.tile(ours, samples), scores.ravel()))
     return {"cmia/auc": auc, "cmia/tv": mean(np.array(differences))}
+
+
+def three_class(view: View, limit: int = 1000, folds: int = 5, seed: int = 0) -> Numbers:
+    """Whether forgotten, retained and unseen samples can be told by the outputs before and after."""
+    import torch  # whose generator draws the samples
+
+    def drawn(ids: Array, count: int) -> Array:
+        return ids[torch.randperm(len(ids), generator=torch.Generator().manual_seed(0)).numpy()[:count]]
+
+    forget, retain, test, of_kind, others = (
+        view.files.sets[name] for name in ("forget", "retain", "test", "test_forget", "test_retain")
+    )
+    count = min(limit, len(forget), len(retain), len(test))
+    if len(of_kind):
+        count = min(count, 2 * len(of_kind), 2 * len(others))
+        unseen = np.concatenate([drawn(others, -(-count // 2)), drawn(of_kind, count // 2)])
+    else:
+        unseen = drawn(test, count)
+    if count < folds or (view.files.forget_classes and not len(of_kind)):
+        raise ValueError("too few samples")
+    ids, kinds = np.concatenate([drawn(forget, count), drawn(retain, count), unseen]), np.repeat([0, 1, 2], count)
+    seen = np.stack(
+        [
+            feature(name, logits[ids], view.files.labels[ids])
+            for logits in (view.logits, view.files.logits["original"])
+            for name in ("margin", "entropy", "modified_entropy")
+        ],
+        1,
+    )
+    shares = np.empty((len(ids), 3))
+    for fit, rest in StratifiedKFold(folds, shuffle=True, random_state=seed).split(seen, kinds):
+        centre, scale = seen[fit].mean(0), seen[fit].std(0)
+        attack = LogisticRegression(max_iter=1000).fit((seen[fit] - centre) / np.maximum(scale, 1e-12), kinds[fit])
+        shares[rest] = attack.predict_log_proba((seen[rest] - centre) / np.maximum(scale, 1e-12))
+    found = {"tcmia/acc": mean(shares.argmax(1) == kinds)}
+    mine = np.isin(unseen, of_kind)
+    for name, number, part in (("retain", 1, ~mine), ("forget", 0, mine if len(of_kind) else ~mine)):
+        odds = shares[:, number] - shares[:, 2]
+        pair = odds[kinds == number], odds[kinds == 2][part]
+        found[f"tcmia/{name}_auc"] = float(roc_auc_score(np.repeat([1, 0], [*map(len, pair)]), np.concatenate(pair)))
+    return found

@@ -16,6 +16,8 @@ METRICS = f"{__package__.partition('.')[0]}.metrics."  # where the metrics of th
 IMAGES = {  # metrics that pass images through the networks, by the names of their numbers
     "noise/": METRICS + "noise_curve.EntropyAgainstNoise",
     "relearn/": METRICS + "relearning.Relearning",
+    "quantised/": METRICS + "compression.Quantisation",
+    "pruned/": METRICS + "compression.Pruning",
 }
 TRAINED = METRICS + "accuracy.Accuracy"
 MEAN_OF = {"forget/acc": TRAINED, "retain/acc": TRAINED, "test/acc": TRAINED}
@@ -23,7 +25,7 @@ AVERAGES = {  # the metrics in each average of absolute gaps, with the class tha
     "gap/mean": MEAN_OF | {"mia/loss_auc": METRICS + "membership.MembershipInference"},
     "gap/mean_svc": MEAN_OF | {"mia/svc_entropy_nonmember": METRICS + "membership_classifiers.SVCMembership"},
 }
-NO_GAP = ("cmia/", "distance/", "forget/rua")  # distances to the retrained model themselves
+NO_GAP = ("cka/retrained_", "cmia/", "distance/", "forget/rua")  # distances to the retrained model themselves
 
 Value = float | str | bool | None
 
@@ -100,6 +102,9 @@ def recomputed(files: Files, model: str) -> Numbers:
     found: Numbers = {}
     available = {"retrained": "retrained" in files.logits, "untrained": "untrained" in files.logits, "": True}
     available |= {"manipulated": len(files.sets["manipulated"]) > 0, "target": files.target is not None}
+    available["original"] = "original" in files.logits
+    available["features"] = model in files.features
+    available |= {f"features of {name}": name in files.features for name in ("original", "retrained")}
     available["class"] = available["retrained"] and bool(files.forget_classes)
     for name, node in evaluation(files).items():
         formula, needs = FORMULAS.get(node["_target_"].removeprefix(METRICS), (None, ""))

@@ -12,8 +12,9 @@ import numpy as np
 from scipy.spatial.distance import jensenshannon
 from scipy.special import softmax
 
-from .attacks import class_membership, entropy_logistic, matched_loss, membership, svc_membership
+from .attacks import class_membership, entropy_logistic, matched_loss, membership, svc_membership, three_class
 from .files import Array
+from .representations import feature_probes, original_cka, retrained_cka
 from .view import Numbers, View, mean
 
 # Accuracy
@@ -132,6 +133,10 @@ FORMULAS: Mapping[str, tuple[Callable[..., Numbers], str]] = {  # by the class o
     "membership_classifiers.EntropyLogistic": (entropy_logistic, ""),
     "membership_classifiers.SVCMembership": (svc_membership, ""),
     "class_membership.ClassMembership": (class_membership, "class"),  # and the retrained model
+    "feature_probes.FeatureProbes": (feature_probes, "features"),
+    "representation.OriginalCKA": (original_cka, "features of original"),
+    "representation.RetrainedCKA": (retrained_cka, "features of retrained"),
+    "three_class.ThreeClassAttack": (three_class, "original"),
     "corrective.Correction": (correction, "manipulated"),
     "corrective.InterclassConfusion": (confusion, "manipulated"),
     "backdoor.BackdoorAttack": (backdoor, "target"),
