@@ -106,7 +106,8 @@ wait $on_cifar10 && wait $on_digits || exit 1
 set -e
 columns=test_forget/acc,test_retain/acc,forget/acc,retain/acc,distance/retrain,gap/mean,cost/seconds
 for data in digits digits28 cifar10; do
-    for folder in "$out/$data"/*/multirun; do
+    for part in grid controls relative fgsm partial composition; do
+        folder="$out/$data/$part/multirun"
         [ ! -d "$folder" ] || python -m unlearning.report "$folder" --out "$(dirname "$folder")" --metrics "$columns"
     done
     [ ! -d "$out/$data/grid/multirun" ] || python -m unlearning.report "$out/$data/grid/multirun" --out "$out/$data/grid" \
