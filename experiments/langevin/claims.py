@@ -177,7 +177,7 @@ def main() -> None:
     if not found:
         raise UserError(f"{out}: no runs of this study; make them with sweeps.sh", key="--out", kind="missing")
     shown = {data: {part: runs_of(out / data / part / "multirun") for part in DRAWN} for data in DATA}
-    draw(shown).savefig(out / "langevin.png")
+    draw({data: parts for data, parts in shown.items() if all(parts.values())}).savefig(out / "langevin.png")
     print("\n".join(["# Which claims hold", "", *table(found)]))
 
 
