@@ -88,6 +88,12 @@ def test_a_run_that_would_leave_some_refuses(
     assert counts in str(error.value)
 
 
+def test_a_model_of_ones_own_may_have_learned_all_samples(pets: Callable, job: Callable) -> None:
+    with pytest.raises(UserError) as error:
+        job(*pets(""), "scenario=random", "scenario.learned=0.5")
+    assert (error.value.key, error.value.kind) == ("scenario.learned", "conflict")
+
+
 def test_samples_of_any_kind_are_whole_beside_what_is_held_out(pets: Callable, job: Callable) -> None:
     found = job(*pets(""), CATS, "scenario.count=4", "split.validation=0.1", "split.test=0.2")
     assert (len(found.problem.split.forget), found.requested) == (4, 4)

@@ -15,7 +15,7 @@ from unlearning.errors import UserError
 from unlearning.report import collect, main
 from unlearning.report.groups import group_runs
 from unlearning.report.latex import escaped, latex
-from unlearning.report.noise_floor import noise_floor
+from unlearning.report.noise_floor import noise_floor, size
 from unlearning.report.tables import report_on
 
 
@@ -42,39 +42,33 @@ def notes(root: Path, **options: Any) -> list[str]:
 
 
 def test_the_gaps_of_retraining_are_one_sigma(runs):
-    root = runs(*seeds("retrain", 0.03, -0.01), *seeds("ssd", 0.1, 0.1))
-    floor = noise_floor(group_runs(collect(root))[0])
+    root = runs(*seeds("retrain", 0.03, -0.01), *seeds("ssd", 0.1, -0.2))
+    assert sorted(noise_floor(group_runs(collect(root))[0])["forget/acc"]) == [-0.01, 0.03]
     sigma = math.sqrt((0.0009 + 0.0001) / 2)
-    assert floor.sigma["forget/acc"] == pytest.approx(sigma)
-    assert floor.sigmas("forget/acc", -0.1) == pytest.approx(-0.1 / sigma)
+    assert size([0.03, -0.01]) == pytest.approx(sigma)
     found = [note for note in notes(root) if "sigma" in note]
-    assert "from 2 runs of method=retrain: forget/acc 0.022" in found[0]
-    assert found[1:] == ["ssd: mean gaps in sigmas: forget/acc +4.5."]
+    assert "forget/acc 0.022 (n=2)" in found[0]
+    ratio = math.sqrt((0.01 + 0.04) / 2) / sigma  # 7.07: gaps to either side do not cancel
+    assert found[1:] == [f"ssd: gaps in sigmas (1 is noise; root mean square): forget/acc {ratio:.1f}"]
 
 
-def test_retrained_models_of_one_split_are_a_floor_too(runs):
-    def run(seed, retrained, split):
-        rows = {"original": {}, "retrained": {"forget/acc": retrained}, "unlearned": {"forget/acc": 0.5}}
-        return result(seed=seed, rows=rows, data={"split": split})
-
-    root = runs(run(0, 0.90, "a"), run(1, 0.94, "a"), run(2, 0.1, "b"))
-    floor = noise_floor(group_runs(collect(root))[0])
-    assert floor.sigma["forget/acc"] == pytest.approx(
-        math.sqrt(2) * 0.04 / math.sqrt(2)
-    )  # the sd of two is .04 / sqrt 2
-    assert "2 retrained models" in floor.source
+def test_only_the_noise_of_the_same_recipe_is_a_floor(runs):
+    other = {"config": {"pretrain.epochs": 1}}
+    root = runs(*seeds("retrain", 0.3, -0.1, **other), *seeds("ssd", 0.1, 0.1), *seeds("scrub", 0.2, 0.2, **other))
+    found = [note for note in notes(root) if "sigmas" in note]
+    assert len(found) == 1
+    assert "scrub" in found[0]
 
 
-def test_without_two_models_there_is_no_floor(runs):
+def test_without_two_runs_there_is_no_floor(runs):
     root = runs(*seeds("retrain", 0.03), *seeds("ssd", 0.1, 0.2))
-    assert noise_floor(group_runs(collect(root))[0]) is None
+    assert noise_floor(group_runs(collect(root))[0]) == {}
     assert not [note for note in notes(root) if "sigma" in note]
 
 
 def test_a_floor_without_spread_has_no_unit(runs):
-    floor = noise_floor(group_runs(collect(runs(*seeds("retrain", 0.0, 0.0))))[0])
-    assert (floor.sigmas("forget/acc", 0.0), floor.sigmas("forget/acc", -0.1)) == (0, -math.inf)
-    assert math.isnan(floor.sigmas("test/acc", 0.1))
+    found = notes(runs(*seeds("retrain", 0.0, 0.0), *seeds("ssd", 0.1, 0.1)))
+    assert any("forget/acc: no noise" in note for note in found)
 
 
 # Verdicts
@@ -90,7 +84,7 @@ def test_a_verdict_says_what_is_shown_and_what_is_not(runs):
         result(seed=seed, gaps={f"gap/{name}": values[seed] for name, values in gaps.items()}) for seed in range(4)
     ]
     (said,) = (note for note in notes(runs(*found), margin=0.02) if note.startswith("ssd: "))
-    within, differs, rest = said.split("; ")
+    within, differs, rest, missing = said.split("; ")
     assert "within 0.02" in within
     above = stats.ttest_1samp(gaps["forget/acc"], 0.02, alternative="less").pvalue
     assert above < 0.001
@@ -98,7 +92,8 @@ def test_a_verdict_says_what_is_shown_and_what_is_not(runs):
     assert "retain/acc (-0.200, p<.001)" in differs
     half = stats.t.ppf(0.975, 3) * stats.sem(gaps["test/acc"])
     assert f"test/acc (-0.005 ± {half:.3f})" in rest
-    assert "n=4 (all seeds), 95% confidence" in rest
+    assert "fewer than two gaps in mia/loss_auc" in missing
+    assert "n=4 (all seeds), 95% confidence" in missing
 
 
 def test_one_run_shows_nothing(runs):
@@ -216,3 +211,17 @@ def test_special_characters_are_escaped():
         r"a\_b \& 5\% \{x\} \textbackslash{}y \#1 \$2 \textasciitilde{}\textasciicircum{}"
     )
     assert escaped("0.1 ±0.2†") == r"0.1 $\pm$0.2$\dagger$"
+
+
+def test_controls_compete_with_none(runs, capsys):
+    """Retraining is nearest to the retrained model, and the head alone keeps most: neither is a method to rank."""
+    root = runs(
+        *seeds("retrain", 0.0, 0.0), *seeds("head_only", 0.01, 0.01), *seeds("ssd", 0.1, 0.2), *seeds("jit", 0.3, 0.3)
+    )
+    report = report_on(collect(root))
+    bold = [line for line in latex(report).splitlines() if r"\textbf" in line]
+    assert "ssd" in (named := {line.split()[0] for line in bold})
+    assert named <= {"ssd", "jit"}
+    said = main([str(root), "--test", "forget/acc", "--out", str(root)]) or capsys.readouterr().out
+    assert "best: ssd" in said
+    assert "head_only:" not in said.partition("paired tests")[2]

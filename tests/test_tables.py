@@ -293,6 +293,7 @@ def test_the_benchmarks_steps(dataset: str, steps: int, scenario: str) -> None:
     assert method("cf_k")["epochs"] == method("scrub")["epochs"] == epochs_of(steps)
     assert method("eu_k", "method.k=3", "pretrain.epochs=30")["epochs"] == epochs_of(steps)
     assert method("eu_k", "method.k=-1", "pretrain.epochs=30")["epochs"] == 30  # as long as the original was trained
+    assert {name: method(name)["batch_size"] for name in ("cf_k", "eu_k")} == {"cf_k": 512, "eu_k": 512}
 
 
 @pytest.mark.parametrize("words", [["dataset=digits"], ["dataset=cifar10_folder", "dataset.root=/somewhere"]])

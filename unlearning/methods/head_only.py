@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.feed import Feed
+from ..errors import UserError
 from ..types import Batch
 from .cf_k import CFk
 from .teacher import Teacher
@@ -23,6 +24,8 @@ class HeadOnly(CFk):
     Args:
         model: as in ``CFk``, like the other options.
         k: the number of blocks that count as the head: 1 is the last layer.
+
+    Raises ``UserError`` for k = -1, which would train all blocks.
     """
 
     feed = Feed()
@@ -30,6 +33,8 @@ class HeadOnly(CFk):
 
     def __init__(self, model: nn.Module, k: int = 1, **options: Any) -> None:
         super().__init__(model, k, **options)
+        if k < 1:
+            raise UserError("head_only leaves the blocks before the head as they are: use method.k=1", key="method.k")
         self.teacher = Teacher(model)
 
     def on_fit_start(self) -> None:

@@ -17,6 +17,7 @@ MEMORISED = 0.1  # the fraction of the samples that counts as most memorised
 FEW_OBSERVATIONS = 4  # of a forgotten sample, for a Gaussian
 CLEAR_FLOOR = 0.5  # nats; with a higher null floor, KLoM says little
 ACCURACIES = ("retain/acc", "test/acc")
+LEAST_OTHERS = 1000  # samples of the other kind in a run, for a rate of 1 % of them to be told from chance
 CHANCE = {"auc": 0.5, "acc": 0.5, "tpr": 0.01}
 
 
@@ -107,5 +108,7 @@ def named(name: str, attack: Attack) -> dict[str, float]:
     """The means of an attack over the attacked runs; none where no run could be attacked."""
     if not len(attack.auc):
         return {}
-    found = {"auc": attack.auc, "acc": attack.accuracy, "tpr": attack.tpr}
+    found = {"auc": attack.auc, "acc": attack.accuracy}
+    if attack.others >= LEAST_OTHERS:
+        found["tpr"] = attack.tpr
     return {f"{name}_{what}": float(values.mean()) for what, values in found.items()}

@@ -30,6 +30,7 @@ class Attack:
     accuracy: Array  # of the two kinds alike
     auc: Array
     tpr: Array  # at a false positive rate of 1 %
+    others: float  # samples of the other kind that a run is judged by, in the median
     samples: int  # those with a score in any run
     observations: float  # of an unlearned sample, in the median
 
@@ -135,9 +136,10 @@ def success(members: Array, of_members: Array, others: Array, of_others: Array) 
         theirs = torch.from_numpy(others[k][of_others[k] & np.isfinite(others[k])])
         if len(ours) and len(theirs):
             right = [((side > 0).double() + (side == 0).double() / 2).mean().item() for side in (ours, -theirs)]
-            found.append((sum(right) / 2, auc(ours, theirs), tpr_at(ours, theirs, 0.01)))
-    accuracy, area, tpr = np.array(found).reshape(len(found), 3).T
-    return Attack(accuracy, area, tpr, int(used.any(0).sum()), observed(of_members))
+            found.append((sum(right) / 2, auc(ours, theirs), tpr_at(ours, theirs, 0.01), len(theirs)))
+    accuracy, area, tpr, judged = np.array(found).reshape(len(found), 4).T
+    judged_by = float(np.median(judged)) if found else 0.0
+    return Attack(accuracy, area, tpr, judged_by, int(used.any(0).sum()), observed(of_members))
 
 
 def memorisation(original: Array, learned: Array) -> Array:

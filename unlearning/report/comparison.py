@@ -8,7 +8,7 @@ from statistics import fmean
 import numpy as np
 
 from .groups import Group, frozen, partitioned
-from .runs import Run
+from .runs import CONTROLS, Run
 from .statistics import critical_difference, friedman, holm, paired_test, ranks
 from .verdicts import p
 
@@ -23,13 +23,18 @@ def compared(groups: Sequence[Group], metric: str, arrows: Mapping[str, str]) ->
     """
     settings = {
         there[0].setting: {group.label: costs(group.runs, metric, arrows.get(metric, "")) for group in there}
-        for there in partitioned((group for group in groups if group.row == "unlearned"), lambda g: g.setting)
+        for there in partitioned((group for group in groups if competes(group)), lambda g: g.setting)
     }
     settings = {name: {m: found for m, found in there.items() if found} for name, there in settings.items()}
     lines = [f"paired tests of {metric} over seeds (Student t, p by Holm); the best was chosen by the same runs"]
     for name, there in settings.items():
         lines += paired(name, there)
     return [*lines, *ranked(list(settings.values()))]
+
+
+def competes(group: Group) -> bool:
+    """Whether a group is of a method that unlearns: no reference model, and no control."""
+    return group.row == "unlearned" and group.runs[0].method not in CONTROLS
 
 
 def costs(runs: Sequence[Run], metric: str, arrow: str) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from .runs import CONTROLS
 from .tables import Line, Report, Table
 
 SPECIAL = {char: f"\\{char}" for char in "&%$#_{}"}
@@ -33,7 +34,9 @@ def section(table: Table, arrows: Mapping[str, str]) -> str:
         if i and table.lines[i - 1].reference and not line.reference:
             text.append("\\midrule")
         text.append(row(escaped(line.label), *(cell(line, c, best[c]) for c in table.columns), str(line.n)))
-    return "\n".join([*text, "\\bottomrule", "\\end{tabular}", *(f"% {note}" for note in table.notes), ""])
+    return "\n".join(
+        [*text, "\\bottomrule", "\\end{tabular}", *(f"% {' '.join(note.split())}" for note in table.notes), ""]
+    )
 
 
 def row(*cells: str) -> str:
@@ -44,8 +47,13 @@ def row(*cells: str) -> str:
 def cell(line: Line, column: str, best: set[str]) -> str:
     """Mean and interval, the mean in bold where it is the best."""
     mean, interval = (escaped(part) for part in line.cells[column])
-    bold = not line.reference and line.cells[column][0] in best
+    bold = competes(line) and line.cells[column][0] in best
     return " ".join(filter(None, [f"\\textbf{{{mean}}}" if bold else mean, interval]))
+
+
+def competes(line: Line) -> bool:
+    """Whether a row is of a method that unlearns: no reference model, and no control."""
+    return not line.reference and line.label.partition(" ")[0] not in CONTROLS
 
 
 def best_in(table: Table, column: str, arrow: str) -> set[str]:
@@ -59,7 +67,7 @@ def best_in(table: Table, column: str, arrow: str) -> set[str]:
     if aim is None or not arrow:
         return set()
     cost = costs.get(arrow, lambda v: abs(v - aim))
-    shown = [line.cells[column][0] for line in table.lines if not line.reference]
+    shown = [line.cells[column][0] for line in table.lines if competes(line)]
     known = [(cost(value), text) for text in shown if (value := number(text)) is not None]
     return {text for value, text in known if value == min(known)[0]} if len(known) > 1 else set()
 

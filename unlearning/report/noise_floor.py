@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from statistics import fmean
 from typing import TypeVar
 
+from ..config.groups import REFERENCE_FREE
 from ..metrics.directions import MEAN_OVER
-from .groups import Group
-from .runs import Run
+from .groups import Group, frozen, partitioned
+from .runs import group_of, text_of
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -19,56 +19,27 @@ FLOOR = "retrain"  # the method whose gaps are noise
 GAP = "gap/"
 
 
-@dataclass(frozen=True)
-class NoiseFloor:
-    """The standard deviation of the gap between two retrained models, by metric without ``gap/``.
+def noise_floor(groups: Iterable[Group]) -> dict[str, list[float]]:
+    """The gaps of the runs of ``method=retrain`` by metric, without ``gap/``: differences of two retrained models.
 
-    Args:
-        sigma: by metric.
-        source: what it is from.
+    They have mean 0, so the root of their mean square is one sigma, of the gap of one run. Metrics with fewer than two
+    gaps are left out.
     """
-
-    sigma: dict[str, float]
-    source: str
-
-    def sigmas(self, metric: str, gap: float) -> float:
-        """A gap in standard deviations of the noise; infinite where the noise has none, NaN without a floor."""
-        sigma = self.sigma.get(metric, math.nan)
-        return gap / sigma if sigma else (0.0 if gap == 0 else math.copysign(math.inf, gap))
+    runs = [run for group in groups if group.row == "unlearned" and group.runs[0].method == FLOOR for run in group.runs]
+    values = [item for run in runs for item in run.values["unlearned"].items()]
+    gaps = collected((name.removeprefix(GAP), value) for name, value in values if name.startswith(GAP))
+    return {name: there for name, there in gaps.items() if len(there) > 1}
 
 
-def noise_floor(groups: Iterable[Group]) -> NoiseFloor | None:
-    """The noise floor of one setting; None with fewer than two runs of ``method=retrain`` and no two retrained models.
-
-    The gaps of ``method=retrain`` are differences of two retrained models, with mean 0: sigma is the root of their mean
-    square. Without such runs it is the deviation of the retrained models that learned the same samples, times sqrt 2.
-    """
-    groups = list(groups)
-    controls = [group for group in groups if group.row == "unlearned" and group.runs[0].method == FLOOR]
-    runs = max((group.runs for group in controls), key=len, default=[])
-    if len(runs) > 1:
-        values = [item for run in runs for item in run.values["unlearned"].items()]
-        gaps = collected((name.removeprefix(GAP), value) for name, value in values if name.startswith(GAP))
-        sigma = {name: math.sqrt(fmean(v * v for v in there)) for name, there in gaps.items() if len(there) > 1}
-        return NoiseFloor(sigma, f"{len(runs)} runs of method={FLOOR}")
-    return of_references([run for group in groups if group.row == "retrained" for run in group.runs])
+def size(gaps: Iterable[float]) -> float:
+    """The root of the mean square."""
+    return math.sqrt(fmean(gap * gap for gap in gaps))
 
 
-def of_references(runs: Sequence[Run]) -> NoiseFloor | None:
-    """The noise floor from the retrained models, of which each counts once; within the splits that have several."""
-    alike = collected((run.result.get("data", {}).get("split"), run) for run in runs)
-    several = [found for split, found in alike.items() if split is not None and len(found) > 1]
-    if not several:
-        return None
-    squares: dict[str, list[float]] = defaultdict(list)
-    degrees: dict[str, int] = defaultdict(int)
-    for found in several:
-        for name, values in collected(item for run in found for item in run.values["retrained"].items()).items():
-            mean = fmean(values)
-            squares[name] += [(value - mean) ** 2 for value in values]
-            degrees[name] += len(values) - 1
-    sigma = {name: math.sqrt(2 * math.fsum(squares[name]) / n) for name, n in degrees.items() if n}
-    return NoiseFloor(sigma, f"{sum(map(len, several))} retrained models")
+def recipe(group: Group) -> str:
+    """What a group's reference models were made with: only the noise of the same recipe is a floor for it."""
+    free = (*REFERENCE_FREE, "evaluation")
+    return frozen({key: text_of(value) for key, value in group.decisive.items() if group_of(key) not in free})
 
 
 def collected(items: Iterable[tuple[K, V]]) -> dict[K, list[V]]:
@@ -80,13 +51,19 @@ def collected(items: Iterable[tuple[K, V]]) -> dict[K, list[V]]:
 
 
 def notes_on_noise(groups: Sequence[Group]) -> list[str]:
-    """One sigma of each gap in ``gap/mean``, and those gaps of each method in sigmas; none without a floor."""
+    """One sigma of each gap in ``gap/mean``, and the gaps of each method in sigmas; none without a floor."""
+    return [note for alike in partitioned(groups, recipe) for note in notes_on(alike)]
+
+
+def notes_on(groups: Sequence[Group]) -> list[str]:
+    """The notes on groups of one recipe."""
     floor = noise_floor(groups)
-    if floor is None:
+    there = [name for name in MEAN_OVER if name in floor]
+    if not there:
         return []
-    there = [name for name in MEAN_OVER if name in floor.sigma]
-    sizes = ", ".join(f"{name} {floor.sigma[name]:.3f}" for name in there)
-    texts = [f"noise floor, one sigma of the gap of a retrained model, from {floor.source}: {sizes}."]
+    sigmas = {name: size(floor[name]) for name in there}
+    sizes = ", ".join(f"{name} {sigmas[name]:.3f} (n={len(floor[name])})" for name in there)
+    texts = [f"noise floor, one sigma of the gap of a retrained model, from runs of method={FLOOR}: {sizes}"]
     for group in groups:
         if group.row != "unlearned" or group.runs[0].method == FLOOR:
             continue
@@ -94,7 +71,7 @@ def notes_on_noise(groups: Sequence[Group]) -> list[str]:
         for name in there:
             gaps = [v for run in group.runs if (v := run.values["unlearned"].get(GAP + name)) is not None]
             if gaps:
-                parts.append(f"{name} {floor.sigmas(name, fmean(gaps)):+.1f}")
+                parts.append(f"{name} {size(gaps) / sigmas[name]:.1f}" if sigmas[name] else f"{name}: no noise")
         if parts:
-            texts.append(f"{group.label}: mean gaps in sigmas: {', '.join(parts)}.")
+            texts.append(f"{group.label}: gaps in sigmas (1 is noise; root mean square): {', '.join(parts)}")
     return texts

@@ -18,6 +18,7 @@ from ..records.names import DONE, FAILED, RESULTS
 from ..request import DECIDES
 
 REFERENCES = ("original", "retrained", "clean")  # clean: retrained without any manipulated sample
+CONTROLS = ("original", "retrain", "head_only")  # methods that show what numbers mean, and compete with none
 ROWS = (*REFERENCES, "unlearned")
 SETTING = ("dataset", "model", "scenario")  # one table for each combination
 

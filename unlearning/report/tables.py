@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 Interval = Literal["student", "bootstrap", "sd"]
 SHOWN: dict[Interval, str] = {
     "student": "± half the 95 % interval of the mean over n runs (Student t)",
-    "bootstrap": "[low, high] the 95 % bootstrap interval of the mean over n runs, within the range of the values",
+    "bootstrap": "[low, high] the 95 % bootstrap interval of the mean over n runs, within the range of the values; too "
+    "narrow below some 8 runs",
     "sd": "± the standard deviation over n runs (n-1)",
 }
 

@@ -26,10 +26,12 @@ def verdict(group: Group, margin: float) -> str:
     within: list[str] = []
     differs: list[str] = []
     rest: list[str] = []
+    missing: list[str] = []
     least = 0
     for metric in MEAN_OVER:
         gaps = [v for run in group.runs if (v := run.values["unlearned"].get(f"gap/{metric}")) is not None]
         if len(gaps) < 2:
+            missing.append(metric)
             continue
         least = min(least, len(gaps)) if least else len(gaps)
         same, found = equivalence(gaps, margin), paired_test(gaps)
@@ -44,6 +46,7 @@ def verdict(group: Group, margin: float) -> str:
     parts = [f"within {margin:g} of the retrained model in {', '.join(within)}"] if within else []
     parts += [f"differs in {', '.join(differs)}"] if differs else []
     parts += [f"neither is shown for {', '.join(rest)}"] if rest else []
+    parts += [f"fewer than two gaps in {', '.join(missing)}"] if missing else []
     return f"{group.label}: {'; '.join(parts)}. n={least} ({varied(group.runs, 'unlearned')}), {LEVEL:.0%} confidence"
 
 

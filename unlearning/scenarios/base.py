@@ -66,6 +66,8 @@ class Problem:
 class Scenario:
     """A request: which samples are to be forgotten, after the data are manipulated where the scenario says so."""
 
+    learned: float | None = None  # the fraction of the training samples that models learn; all of them where it is None
+
     def prepare(self, raw: Dataset) -> Problem:
         """The problem that this scenario makes of a data set.
 
@@ -77,8 +79,16 @@ class Scenario:
 def check_whole(scenario: Scenario, raw: Dataset, forget: Tensor) -> int:
     """The number of samples that a scenario asks to forget in the data of a model that may have learned all of them.
 
-    Raises ``UserError`` where the forget set is smaller, because some of them are held out.
+    Raises ``UserError`` where the forget set is smaller, because some of them are held out, and where the scenario says
+    that a part of the training samples was not learned.
     """
+    if scenario.learned is not None:
+        raise UserError(
+            f"scenario.learned={scenario.learned:g} has models learn a part of the training samples, but that of "
+            "pretrain.checkpoint may have learned all of them: set one of the two to null",
+            key="scenario.learned",
+            kind="conflict",
+        )
     requested = len(scenario.prepare(raw.undivided).split.forget)
     if len(forget) < requested:
         part = "validation" if raw.drawn_validation and len(raw.validation) else "test"

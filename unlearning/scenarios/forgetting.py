@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..data.datasets import Dataset, coarsened
 from ..errors import UserError
-from ..types import Count, Fraction, Split
+from ..types import Count, Fraction, PartialFraction, Split
 from .base import Problem, Scenario, assemble
 
 
@@ -120,7 +120,11 @@ class RandomForgetting(Scenario):
     """
 
     def __init__(
-        self, seed: int, count: Count | None = None, fraction: Fraction | None = None, learned: Fraction | None = None
+        self,
+        seed: int,
+        count: Count | None = None,
+        fraction: Fraction | None = None,
+        learned: PartialFraction | None = None,
     ) -> None:
         self.seed, self.count, self.fraction, self.learned = seed, count, fraction, learned
 
@@ -129,7 +133,8 @@ class RandomForgetting(Scenario):
         if self.learned is None:
             forget = draw(raw.train, self.count, fraction, self.seed)
         else:
-            learned = draw(raw.train, None, self.learned, self.seed)
-            forget = draw(learned, self.count, fraction, self.seed, first=True)  # of an order that is random already
+            mixed = raw.train[torch.randperm(len(raw.train), generator=torch.Generator().manual_seed(self.seed))]
+            learned = draw(mixed, None, self.learned, self.seed, first=True)
+            forget = draw(learned, self.count, fraction, self.seed, first=True)
             raw = replace(raw, train=learned.sort().values)
         return Problem.of(raw, assemble(raw, forget, torch.zeros(len(raw.labels), dtype=torch.bool)))
