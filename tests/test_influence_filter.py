@@ -79,10 +79,14 @@ def test_a_filter_that_drops_most_samples_says_so(tiny: Tiny, threshold: float, 
     tiny.data = replace(
         tiny.data, inputs=torch.cat([tiny.data.inputs, dark]), labels=torch.cat([tiny.data.labels, torch.tensor([0])])
     )
-    dropped = len(made(tiny, threshold=threshold).filtered())
+    dropped = len(made(tiny, threshold=threshold, most=0.9).filtered())
     assert dropped == (2 if warned else 1)
     remarks = InfluenceFilter.remarks({"dropped": dropped}, {"threshold": threshold}, {"retain": 3})
     assert [("2 of 3" in remark) for remark in remarks] == [True] * warned
+    if warned:
+        with pytest.raises(UserError) as refused:
+            made(tiny, threshold=threshold).filtered()
+        assert refused.value.key == "method.threshold"
 
 
 def test_the_schedule_is_that_of_the_steps_that_are_left(tiny: Tiny) -> None:

@@ -103,6 +103,7 @@ def test_a_network_without_a_row_for_each_class_is_refused(three: Tiny) -> None:
     assert refused.value.key == "scenario"
 
 
+@pytest.mark.slow
 def test_it_forgets_a_class_of_the_digits(places: list[str]) -> None:
     found = rows(places, "method=trew")
     assert found["original"]["forget/acc"] == 1

@@ -19,13 +19,13 @@ from ..gradients.products import inner_products
 from ..gradients.vectors import Vectors, flatten, trainable
 from ..runtime.distributed import lead, several
 from ..schedules import Schedule
-from ..types import Batch, Count, Positive
+from ..types import Batch, Count, Fraction, Positive
 from .one_shot import OneShot
 from .retrain import Retrain
 from .step import MakeOptimizer
 
 HELD = 2**28  # elements of the labels' gradients that are held at a time
-WARNED, REFUSED = 0.5, 0.9  # shares of the retain set above which it is told, or refused, that they are dropped
+WARNED = 0.5  # the share of the retain set above which it is told that it was dropped
 
 
 class InfluenceFilter(OneShot):
@@ -48,10 +48,12 @@ class InfluenceFilter(OneShot):
         model: as in ``Method``.
         threshold, scores: see above; ``ekfac`` needs the package kronfluence.
         damping: of ``diagonal``; ``ekfac`` always adds a tenth of the mean eigenvalue of each block.
+        most: the fraction of the retain set that may be dropped.
         optimizer, schedule, epochs, batch_size, batch_norm, redraw, addons: of the training that follows; see
             ``Retrain``.
 
-    Raises ``UserError`` for ``ekfac`` without its package or in several processes.
+    Raises ``UserError`` for ``ekfac`` without its package or in several processes, and where more than ``most`` would
+    be dropped: what is left makes no good model.
     """
 
     feed = replace(OneShot.feed, streams=(), looks=("forget", "retain"))
@@ -63,6 +65,7 @@ class InfluenceFilter(OneShot):
         threshold: Positive = 0.3,
         scores: Literal["diagonal", "ekfac"] = "diagonal",
         damping: Positive = 0.1,
+        most: Fraction = 0.5,
         optimizer: MakeOptimizer | None = None,
         schedule: Schedule | None = None,
         epochs: Count = 1,
@@ -84,7 +87,7 @@ class InfluenceFilter(OneShot):
                 key="method.scores",
                 kind="conflict",
             )
-        self.threshold, self.damping = threshold, damping
+        self.threshold, self.damping, self.most = threshold, damping, most
         self.curvature = {"diagonal": self.diagonal, "ekfac": self.ekfac}[scores]
         self.repair = Retrain(
             model,
@@ -117,8 +120,8 @@ class InfluenceFilter(OneShot):
     def filtered(self) -> Tensor:
         """Ids of the retain samples to drop, on the CPU.
 
-        Raises ``UserError`` if influences are not finite, or if almost no sample would be left. Where most are
-        dropped, as they are where the forget set is a random part of the data, the run is told with a note.
+        Raises ``UserError`` if influences are not finite, or if more than ``most`` would be dropped, as they
+        are where the forget set is a random part of the data.
         """
         ids = torch.cat([batch.ids for batch in self.look("retain")])
         known = torch.cat([batch.targets for batch in self.look("forget")])
@@ -134,10 +137,10 @@ class InfluenceFilter(OneShot):
         same = known == known.unique()[:, None]
         typical = (influences[:, : len(known)] * same).sum(1) / same.sum(1)
         dropped = ids[(influences[:, len(known) :] > self.threshold * typical[:, None]).any(0)].cpu()
-        if len(dropped) > REFUSED * len(ids):
+        if len(dropped) > self.most * len(ids):
             raise UserError(
-                f"method.threshold={self.threshold} drops {len(dropped)} of {len(ids)} retain samples: "
-                "use a larger threshold",
+                f"method.threshold={self.threshold} drops {len(dropped)} of {len(ids)} retain samples, more than "
+                f"method.most={self.most:g} allows: use a larger threshold",
                 key="method.threshold",
             )
         return dropped
