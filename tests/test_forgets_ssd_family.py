@@ -14,9 +14,12 @@ import pytest
 from tests.digits import rows
 
 
+RARER = ("alfssd", "lfssd", "assd", "xlf", "assd_repair")
+
+
 def often(method: str) -> Any:
     """A method that is tried each time, or else among the slow tests, because another takes the same steps."""
-    return pytest.param(method, marks=pytest.mark.slow) if method in ("alfssd", "lfssd", "assd_repair") else method
+    return pytest.param(method, marks=pytest.mark.slow) if method in RARER else method
 
 
 @pytest.mark.parametrize("method", map(often, ["ssd", "lfssd", "assd", "alfssd", "xlf", "potion", "assd_repair"]))

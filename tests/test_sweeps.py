@@ -138,6 +138,7 @@ def sample(experiment: str) -> list[list[str]]:
     return [found[i] for i in sorted({0, len(found) // 3, 2 * len(found) // 3, len(found) - 1})]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", names("experiment"))
 def test_jobs_of_every_experiment_compose_and_fit_what_they_name(experiment: str) -> None:
     for job in sample(experiment):

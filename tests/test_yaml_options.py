@@ -41,6 +41,7 @@ def unnamed(node: Mapping[str, Any], where: str, supplied: set[str]) -> list[str
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group", "name"), CHOICES)
 def test_every_option_is_named(group: str, name: str) -> None:
     register()
