@@ -13,7 +13,6 @@ import pytest
 
 from tests.digits import rows
 
-
 RARER = ("alfssd", "lfssd", "assd", "xlf", "assd_repair")
 
 
