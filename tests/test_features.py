@@ -47,8 +47,10 @@ def test_the_features_of_maps_are_means_over_positions() -> None:
 
 
 def test_a_network_without_a_head_is_told() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.ReLU())
+    assert head_of(network, torch.zeros(2, 3)) is None
     with pytest.raises(UserError) as refused:
-        head_of(nn.Sequential(nn.Flatten(), nn.ReLU()), torch.zeros(2, 3))
+        WithFeatures(network, torch.zeros(2, 3))
     assert refused.value.key == "evaluation"
 
 

@@ -80,6 +80,12 @@ def test_fisher_forgetting_needs_the_classifiers_layer(last: nn.Module) -> None:
         assert (refused.value.key, refused.value.kind) == ("method", "conflict")
 
 
+def test_fisher_forgetting_of_a_network_without_layers_is_refused_as_such() -> None:
+    with pytest.raises(UserError) as refused:
+        Fisher(nn.BatchNorm1d(3)).check(Task(3, (1,), {"retain": 5}, (3,), False))
+    assert (refused.value.key, refused.value.kind) == ("method", "conflict")
+
+
 def test_fisher_forgetting_bounds_and_averages_the_variance(tiny: Tiny) -> None:
     method = Fisher(tiny.model, alpha=0.1)
     information = torch.tensor([[0.0, 1.0], [0.005, 0.5]])

@@ -15,4 +15,4 @@ def classifier_of(model: nn.Module, task: Task) -> nn.Module | None:
     sample = torch.zeros(2, *task.input_shape).to(next(model.parameters()))
     with evaluating(model):
         head = head_of(model, sample)
-    return head if len(head.weight) == task.num_classes else None  # type: ignore[arg-type]
+    return head if head is not None and len(head.weight) == task.num_classes else None  # type: ignore[arg-type]

@@ -12,11 +12,11 @@ from ..errors import UserError
 
 
 @torch.no_grad()
-def head_of(network: nn.Module, sample: Tensor) -> nn.Module:
+def head_of(network: nn.Module, sample: Tensor) -> nn.Module | None:
     """The last linear or convolutional layer that a network in eval mode calls for inputs ``sample`` (B, ...).
 
-    The order of calls decides, not that of registration: a network may register its head first. Raises ``UserError``
-    for a network without such a layer.
+    The order of calls decides, not that of registration: a network may register its head first. None for a network that
+    calls no such layer.
     """
     called: list[nn.Module] = []
 
@@ -28,14 +28,7 @@ def head_of(network: nn.Module, sample: Tensor) -> nn.Module:
             if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
                 hooks.callback(module.register_forward_pre_hook(hook).remove)
         network(sample)
-    if not called:
-        raise UserError(
-            "features are what enters a network's last linear or convolutional layer, and this network calls none: "
-            "leave out the metrics that need features, as evaluation=default does",
-            key="evaluation",
-            kind="conflict",
-        )
-    return called[-1]
+    return called[-1] if called else None
 
 
 @contextmanager
@@ -60,12 +53,22 @@ class WithFeatures(nn.Module):
     Args:
         network: maps (B, ...) to logits (B, C); put into eval mode.
         sample: inputs (B, ...) with which the head is found.
+
+    Raises ``UserError`` for a network without a head.
     """
 
     def __init__(self, network: nn.Module, sample: Tensor) -> None:
         super().__init__()
         self.network = network.eval()
-        self.head = [head_of(network, sample)]  # in a list, so that it is not a second module
+        head = head_of(network, sample)
+        if head is None:
+            raise UserError(
+                "features are what enters a network's last linear or convolutional layer, and this network calls none: "
+                "leave out the metrics that need features, as evaluation=default does",
+                key="evaluation",
+                kind="conflict",
+            )
+        self.head = [head]  # in a list, so that it is not a second module
         with torch.no_grad():
             self.outputs = self(sample).shape[1]
 

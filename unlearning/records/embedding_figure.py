@@ -78,7 +78,7 @@ def features(row: Evidence, ids: Tensor) -> np.ndarray:
     network, found = given(row.model).eval(), list[Tensor]()
     like = next(network.parameters())
     parts = [given(row.images)(part).to(like) for part in ids.split(BATCH)]
-    with heard(head_of(network, parts[0][:1]), found):
+    with heard(given(head_of(network, parts[0][:1])), found):
         for part in parts:
             network(part)
     return torch.cat(found).float().cpu().numpy()
