@@ -17,7 +17,7 @@ sweep() {
         digits) set -- dataset=digits "$@" ;;
         digits28)
             set -- dataset=image_folder dataset.name=digits28 dataset.root="$out/images" dataset.size=28 dataset.limit=100 \
-                dataset.crop=0 dataset.flip=false model=small_cnn pretrain=digits "$@"
+                dataset.crop=0 dataset.flip=false model=small_cnn pretrain=digits pretrain.epochs=60 "$@"
             ;;
         cifar10)
             set -- dataset=cifar10_folder dataset.root="$cifar10" dataset.size=16 dataset.limit=200 dataset.flip=false \
@@ -45,6 +45,8 @@ moving() { echo "method.batch_norm=train method.optimizer.lr=$(rate "$1" train)"
 still() { echo "method.batch_norm=eval,frozen method.optimizer.lr=$(rate "$1" eval)"; }
 rate() { # chosen by the part rates
     case $1-$2 in
+        digits28-train) echo 3e-5 ;;
+        digits28-eval) echo 3e-7 ;;
         *-train) echo 1e-3 ;;
         cifar10-eval) echo 1e-4 ;;
         *) echo 1e-5 ;;
@@ -88,7 +90,7 @@ finetune() {
 }
 rates() { # by retain accuracy less forget accuracy, both of training samples, of the plain attack
     seeds=100
-    plain "$1" rates $none retrained=false method.batch_norm=train,eval method.optimizer.lr=1e-7,1e-6,1e-5,1e-4,1e-3,1e-2
+    plain "$1" rates $none retrained=false method.batch_norm=train,eval method.optimizer.lr=1e-7,3e-7,1e-6,1e-5,3e-5,1e-4,1e-3,1e-2
     python -m unlearning.report "$out/$1/rates/multirun" --out "$out/$1/rates" --metrics forget/acc,retain/acc,val/acc
 }
 
