@@ -50,7 +50,7 @@ verify: install  ## Recompute the numbers of finished runs from their folders (A
 	$(BIN)/python -m unlearning.verify $(ARGS)
 
 ui: install  ## Open MLflow on the runs (UI_PORT=5000, UI_URI=sqlite:///FILE for another database)
-	$(BIN)/mlflow ui --backend-store-uri $(UI_URI) --port $(UI_PORT)
+	$(BIN)/python -m unlearning.records.ui --uri $(UI_URI) --port $(UI_PORT)
 
 methods: install  ## List the unlearning methods
 	@$(BIN)/python -m unlearning.config.catalogue methods

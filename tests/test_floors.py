@@ -87,7 +87,7 @@ def test_an_import_upwards_would_be_found() -> None:
     assert level("data.feed") == LEVEL["data"]
     assert level("elsewhere") is None
     imported = module(PACKAGE / "sweeps.py").imports
-    assert {"unlearning.config.build", "unlearning.report.command", "hydra.core.hydra_config"} <= set(imported)
+    assert {"unlearning.config.compose", "unlearning.report.command", "hydra.core.hydra_config"} <= set(imported)
 
 
 def test_what_verifies_numbers_shares_no_code_with_what_makes_them() -> None:

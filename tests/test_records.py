@@ -22,7 +22,7 @@ from unlearning.errors import UserError
 from unlearning.records import folder as records
 from unlearning.records import provenance
 from unlearning.records.log import writing
-from unlearning.records.tracked import TrackedRun
+from unlearning.records.tracked import TrackedRun, TrackedSweep
 from unlearning.request import Request
 
 WORDS = ["method=original", "retrained=false", "pretrain.epochs=1", "dataset=wine", "tracking=none"]
@@ -54,7 +54,7 @@ class Notebook:
         self.runs.append(run)
         return str(len(self.runs))
 
-    def fail_sweep(self, sweep: str) -> None:
+    def end_sweep(self, sweep: TrackedSweep) -> None:
         pass
 
 

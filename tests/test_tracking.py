@@ -21,11 +21,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from omegaconf import OmegaConf
 
+from tests.tracked import tracked_run
 from unlearning.config.build import Spec
 from unlearning.config.paths import CONF
 from unlearning.errors import UserError
 from unlearning.records import sqlite_database
-from unlearning.records.tracked import TrackedRun
+from unlearning.records.tracked import Status, TrackedRun, TrackedSweep
 from unlearning.records.tracking import Tracker, Tracking
 
 # forked, so that the children start at the same moment with mlflow already imported: the hardest case for a database
@@ -58,19 +59,7 @@ def tracker(root: Path) -> Tracking:
 
 
 def log(tracking: Tracker, **changes: Any) -> str:
-    run: dict[str, Any] = {
-        "name": "scrub",
-        "params": {"lr": 0.001, "method": "scrub"},
-        "tags": {"run_key": "abc"},
-        "metrics": {"forget/acc": 0.25, "mia/loss_auc": 0.5},
-        "curves": {},
-        "artifacts": [],
-        "dataset_digest": "d" * 64,
-        "status": "FINISHED",
-        "sweep": None,
-        "started": time.time(),
-    }
-    return tracking.log_run(TrackedRun(**(run | changes)))
+    return tracking.log_run(tracked_run(**changes))
 
 
 def runs(root: Path) -> list[Run]:
@@ -153,9 +142,6 @@ def test_more_than_a_request_holds(root: Path) -> None:
     assert [(m.step, m.value) for m in client(root).get_metric_history(made, "unlearn/loss")] == curve
 
 
-# --- several processes
-
-
 def start(act: Callable, *arguments: object) -> multiprocessing.Process:
     process = CONTEXT.Process(target=act, args=arguments)
     process.start()
@@ -207,10 +193,31 @@ def test_a_sweep_has_failed_if_a_job_could_not_be_logged_whole(root: Path) -> No
 def test_a_sweep_has_failed_if_a_job_failed_before_it_could_be_logged(root: Path) -> None:
     log(tracker(root), sweep="bad")
     log(tracker(root), sweep="good")
-    tracker(root).fail_sweep("bad")
-    assert (parent_status(root, "bad"), parent_status(root, "good")) == ("FAILED", "FINISHED")
-    tracker(root).fail_sweep("that logged no run")
+    tracker(root).end_sweep(ended("bad", "FAILED"))
+    assert (parent_status(root, "method=bad"), parent_status(root, "good")) == ("FAILED", "FINISHED")
+    tracker(root).end_sweep(ended("that logged no run", "FAILED"))
     assert len(runs(root)) == 4
+
+
+def ended(name: str, status: Status, **changes: Any) -> TrackedSweep:
+    sweep: dict[str, Any] = {"runs": {}, "varied": {}, "best": None, "means": []}
+    return TrackedSweep(name, f"python run.py -m method={name}", status, **(sweep | changes))
+
+
+def test_a_sweep_links_the_runs_that_it_found_and_names_its_command_and_its_best(root: Path) -> None:
+    found, made = log(tracker(root), name="found"), log(tracker(root), name="made", sweep="s")
+    mean = TrackedRun("mean", {}, {"parts": found}, {"n": 2.0, "sd/forget/acc": 0.1}, {}, [], "", "FINISHED", "s", 1.0)
+    sweep = ended("s", "FINISHED", runs={found: "a", made: "b"}, varied={"seed": "0, 1"}, best=made, means=[mean])
+    tracker(root).end_sweep(sweep)
+    by_name = {run.info.run_name: run for run in runs(root)}
+    parent = by_name.pop("method=s")
+    assert parent.data.params == {"seed": "0, 1"}
+    assert (parent.data.tags["command"], parent.data.tags["best_run"]) == ("python run.py -m method=s", made)
+    description = parent.data.tags["mlflow.note.content"]
+    assert all(f"[{name}](#/experiments/1/runs/{run})" in description for run, name in sweep.runs.items())
+    children = {name for name, run in by_name.items() if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id}
+    assert children == {"made", "mean"}
+    assert by_name["mean"].data.metrics == {"n": 2.0, "sd/forget/acc": 0.1}
 
 
 @pytest.mark.slow
@@ -227,9 +234,6 @@ def test_a_process_killed_as_it_creates_the_database_does_no_harm(fresh: Path) -
     log(tracker(fresh))
     assert len(runs(fresh)) == 1
     assert sorted(path.name for path in fresh.iterdir()) == [".mlflow.db.lock", "mlflow.db"]
-
-
-# --- what goes wrong
 
 
 def failure(tracking: Tracking, **changes: object) -> str:
@@ -361,9 +365,6 @@ def test_an_experiment_has_a_name() -> None:
     assert caught.value.key == "tracking.experiment"
 
 
-# --- configuration
-
-
 def configured(name: str) -> Any:
     node = OmegaConf.load(CONF / "tracking" / f"{name}.yaml")
     config = OmegaConf.create({"paths": {"root": "/project"}, "tracking": node})
@@ -384,7 +385,7 @@ def test_the_configurations(monkeypatch: pytest.MonkeyPatch) -> None:
         configured("server")
     assert (caught.value.key, caught.value.kind) == ("tracking.uri", "missing")
     assert log(configured("none")) == ""
-    configured("none").fail_sweep("sweep")
+    configured("none").end_sweep(ended("sweep", "FAILED"))
 
 
 def test_mlflow_is_not_imported_before_a_run_is_logged() -> None:

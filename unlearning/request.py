@@ -39,8 +39,7 @@ class Request:
     @property
     def command(self) -> str:
         """The command line that makes the run, wherever its files are."""
-        kept = [o for o in self.overrides if not o.startswith(("force=", "verbose=", "paths.", "tracking"))]
-        return shlex.join(["python", "run.py", *kept])
+        return command_line(self.overrides)
 
     @property
     def label(self) -> str:
@@ -101,6 +100,12 @@ class Request:
                 raise UserError(
                     f"{override} names {twice[0]} twice, and an add-on acts once: name each once", key="addon"
                 )
+
+
+def command_line(overrides: Sequence[str], *flags: str) -> str:
+    """The command line of some settings, without those that do not decide a result."""
+    kept = [o for o in overrides if not o.startswith(("force=", "verbose=", "paths.", "tracking"))]
+    return shlex.join(["python", "run.py", *flags, *kept])
 
 
 def in_first_process() -> bool:

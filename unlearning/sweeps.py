@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from .config.arguments import Arguments
-from .config.build import Spec
 from .config.compose import composed as compose_job
 from .config.compose import resolved
 from .config.groups import NODES
@@ -27,13 +26,17 @@ from .config.messages import COMPOSITION_ERRORS, explained
 from .config.tables import Row, decided, folders_of, value_at
 from .errors import UserError
 from .records.folder import is_finished, is_tracked
+from .records.tracked import Status
 from .report.command import show_runs
 from .report.run_table import one_line
-from .request import Request
+from .report.tracked_sweep import track
+from .request import Request, command_line
 from .runtime.memory import keep_freed, permanent
 from .runtime.threads import JOBS, cores
 
 SWEEP = "UNLEARNING_SWEEP"  # names the sweep for its jobs, wherever a launcher runs them
+SHARED = "UNLEARNING_SHARED"  # a list of the settings that all of its jobs have
+COMMAND = "UNLEARNING_COMMAND"  # the command line of the sweep, of which Hydra knows what it was made into
 
 
 def run_sweep(arguments: Arguments, root: Path | None) -> int:
@@ -42,6 +45,7 @@ def run_sweep(arguments: Arguments, root: Path | None) -> int:
     Raises ``UserError``, before any run, for a job that does not compose.
     """
     os.environ[SWEEP] = uuid.uuid4().hex[:12]
+    os.environ[COMMAND] = command_line(arguments.settings, "-m")
     try:
         launched(job, arguments._replace(settings=[for_each_job(setting) for setting in arguments.settings]), root)
     except UserError:
@@ -100,6 +104,20 @@ def first_that_fails(arguments: Arguments, root: Path | None) -> tuple[list[str]
     return None
 
 
+def shared_by_all(config: DictConfig) -> list[str]:
+    """The settings that every job of a sweep has; ``config`` is that of the sweep itself."""
+    from hydra_plugins.unlearning.alternatives import points, written
+
+    parser = OverridesParser.create()
+    settings = [*written(config.hydra.sweeper.get("params") or {}), *config.hydra.overrides.task]
+    found: list[str] = []
+    with suppress(*COMPOSITION_ERRORS):
+        for setting in parser.parse_overrides(settings):
+            values = list(points([setting]))
+            found += values[0] if len(values) == 1 else []
+    return found
+
+
 def request_of(composed: DictConfig, sweep: str | None = None) -> Request:
     """The request of a composed configuration. Raises ``UserError`` if it is invalid."""
     state = HydraConfig.get()
@@ -142,8 +160,9 @@ def execute(request: Request) -> Path:
 def job(composed: DictConfig) -> None:
     """Do one job of a sweep and record how it ended; the sweep goes on past a failure."""
     state, sweep = HydraConfig.get(), os.environ[SWEEP]
-    overrides = list(state.overrides.task)
-    name = f"{state.job.num + 1}. {' '.join(overrides)}"
+    shared = json.loads(os.environ[SHARED])
+    overrides = [setting for setting in state.overrides.task if setting not in shared]
+    name = " ".join([f"{state.job.num + 1}.", *overrides])
     outcome: dict[str, Any] = {"job": state.job.num}
     try:
         folder = execute(request_of(composed, sweep))
@@ -177,15 +196,25 @@ def records_folder(runs: str, sweep: str) -> Path:
 
 
 class SweepSummary(Callback):
-    """Prints the tables over the runs of a sweep at its end, and the failures; exit code 1 if there were any."""
+    """Prints the tables over the runs of a sweep at its end, and the failures; exit code 1 if there were any.
+
+    Before its first job it notes what the jobs share, so that their lines say only how they differ.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        os.environ[SHARED] = json.dumps(shared_by_all(config))
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         sweep = os.environ.get(SWEEP, "")
         try:
-            failed = self.summarize(records_folder(str(config.paths.runs), sweep))
-            if failed:
-                with suppress(UserError, *COMPOSITION_ERRORS):  # where tracking is what failed, each job has said so
-                    Spec("tracking", resolved_node(config, "tracking")).build().fail_sweep(sweep)
+            folder = records_folder(str(config.paths.runs), sweep)
+            outcomes = sorted((json.loads(f.read_text()) for f in folder.glob("*.json")), key=lambda one: one["job"])
+            done = [Path(outcome["run"]) for outcome in outcomes if "run" in outcome]
+            failed = len(done) < len(outcomes)
+            self.summarize(outcomes, done)
+            with suppress(UserError, *COMPOSITION_ERRORS):  # where tracking is what failed, each job has said so
+                status: Status = "FAILED" if failed else "FINISHED"
+                track(sweep, os.environ[COMMAND], status, done, resolved_node(config, "tracking"))
         except Exception as error:  # Hydra would make a warning of it, and the exit code 0
             if not isinstance(error, (OSError, UserError)):
                 traceback.print_exc()
@@ -195,19 +224,17 @@ class SweepSummary(Callback):
         if failed:
             raise SystemExit(1)
 
-    def summarize(self, folder: Path) -> bool:
-        """Print the tables over the runs of the jobs whose records are in ``folder``; whether any job failed."""
-        outcomes = sorted((json.loads(f.read_text()) for f in folder.glob("*.json")), key=lambda one: one["job"])
+    def summarize(self, outcomes: Sequence[Mapping[str, Any]], done: list[Path]) -> None:
+        """Print the tables over the folders of the runs that are ``done``, and the jobs that failed."""
         failed = [outcome for outcome in outcomes if "failed" in outcome]
         try:
-            show_runs([Path(outcome["run"]) for outcome in outcomes if "run" in outcome])
+            show_runs(done)
         finally:
             if failed:
                 print(f"{len(failed)} of {len(outcomes)} runs failed:")
             for outcome in failed:
                 print(f"  {' '.join(outcome['overrides'])}: {outcome['failed']}")
             sys.stdout.flush()
-        return bool(failed)
 
 
 def resolved_node(config: DictConfig, name: str) -> Any:

@@ -117,11 +117,11 @@ def track(
     request: Request, results: Mapping[str, Any], curves: tracked.Curves, tracker: Tracker, started: float
 ) -> None:
     """Log a whole run, and note where."""
-    tracker.log_run(tracked.finished(request, results, curves, started))
-    if where := destination(request):
+    made = tracker.log_run(tracked.finished(request, results, curves, started))
+    if where := destination(request.config["tracking"]):
         file = request.folder / TRACKED
         before = file.read_text() if file.exists() else ""
-        write(request.folder, TRACKED, before + where + "\n")
+        write(request.folder, TRACKED, f"{before}{where} {made}\n")
 
 
 def is_finished(request: Request) -> bool:
@@ -141,14 +141,21 @@ def is_finished(request: Request) -> bool:
 
 def is_tracked(request: Request) -> bool:
     """Whether a finished run has been logged where the request says; nothing is missing where nothing is tracked."""
-    where, file = destination(request), request.folder / TRACKED
-    return not where or (file.exists() and where in file.read_text().split())
+    where = destination(request.config["tracking"])
+    return not where or where in logged(request.folder)
 
 
-def destination(request: Request) -> str:
+def logged(folder: Path) -> dict[str, str]:
+    """The id under which a finished run was logged, by destination."""
+    file = folder / TRACKED
+    lines = file.read_text().splitlines() if file.exists() else []
+    return {where: made for where, _, made in (line.partition(" ") for line in lines)}
+
+
+def destination(tracking: Mapping[str, Any]) -> str:
     """A digest of where runs are logged (a URI may hold a password); empty where nothing is tracked."""
-    where = [request.config["tracking"].get(name) for name in ("uri", "experiment")]
-    return hashlib.sha256(json.dumps(where).encode()).hexdigest()[:16] if any(where) else ""
+    where = [tracking[name] for name in ("uri", "experiment", "logger") if tracking.get(name)]
+    return hashlib.sha256(json.dumps(where).encode()).hexdigest()[:16] if where else ""
 
 
 def write(folder: Path, name: str, content: str | bytes) -> None:

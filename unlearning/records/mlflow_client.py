@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
-from .tracked import Status, TrackedRun
+from .tracked import Status, TrackedRun, TrackedSweep
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -20,6 +20,7 @@ V = TypeVar("V")
 NAME_LENGTH = 240  # characters; MLflow's limit is 250, and ``named`` may add some
 DIGEST_LENGTH = 36  # MLflow's limit
 SWEEP_TAG = "unlearning.sweep"
+SWEEPING = "python run.py -m "  # how the command of a sweep begins
 
 
 def imported_mlflow() -> ModuleType:
@@ -47,8 +48,9 @@ def fill(client: MlflowClient, run_id: str, run: TrackedRun, ended: int) -> None
         [Param(key, str(value)) for key, value in named(run.params.items())],
         [RunTag(key, str(value)) for key, value in named(run.tags.items())],
     )
-    split = Dataset("split", run.dataset_digest[:DIGEST_LENGTH], source_type="local", source="{}")
-    client.log_inputs(run_id, [DatasetInput(split)])
+    if run.dataset_digest:
+        split = Dataset("split", run.dataset_digest[:DIGEST_LENGTH], source_type="local", source="{}")
+        client.log_inputs(run_id, [DatasetInput(split)])
     for path in run.artifacts:
         client.log_artifact(run_id, str(path))
 
@@ -57,6 +59,26 @@ def find_parent(client: MlflowClient, experiment: str, sweep: str) -> str | None
     """The id of the parent run of a sweep; None where there is none."""
     found = client.search_runs([experiment], f"tags.`{SWEEP_TAG}` = '{digest(sweep)}'", max_results=1)
     return str(found[0].info.run_id) if found else None
+
+
+def describe(client: MlflowClient, experiment: str, parent: str, sweep: TrackedSweep) -> None:
+    """Complete the parent run of a sweep: its command, what varied, its best run, and links to all of its runs.
+
+    A run can have one parent. Those that an earlier sweep made are therefore found by the links in the description.
+    """
+    from mlflow.entities import Param, RunTag
+
+    link = f"[{{}}](#/experiments/{experiment}/runs/{{}})"
+    lines = [f"`{sweep.command}`", *(f"* {link.format(name, made)}" for made, name in sweep.runs.items())]
+    tags = {"mlflow.note.content": "\n\n".join([lines[0], "\n".join(lines[1:])]), "command": sweep.command}
+    if sweep.best:
+        tags |= {"best_run": sweep.best, "best_run_name": sweep.runs[sweep.best]}
+    client.update_run(parent, name=sweep.command.removeprefix(SWEEPING)[:NAME_LENGTH])
+    client.log_batch(
+        parent,
+        params=[Param(key, value) for key, value in named(sweep.varied.items())],
+        tags=[RunTag(key, value) for key, value in tags.items()],
+    )
 
 
 def end(client: MlflowClient, run: str, parent: str | None, status: Status, ended: int) -> None:

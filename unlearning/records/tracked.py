@@ -21,6 +21,7 @@ Curves = Mapping[str, Sequence[tuple[int, float]]]
 FINISHED_FILES = (RESULTS, "*.png", SPLIT, WEIGHTS, CARD, LOG)
 FAILED_FILES = (FAILED, PROVENANCE, LOG)
 MANY = "class_acc/"  # a chart for each class would hide the others
+CLASSES = (".optimizer._target_", ".schedule._target_")
 COMPARED = (*(name for name in NODES if GROUPS[name].decides and name != "evaluation"), "split")
 
 
@@ -51,6 +52,29 @@ class TrackedRun:
     status: Status
     sweep: str | None
     started: float
+
+
+@dataclass(frozen=True)
+class TrackedSweep:
+    """A sweep that is over, in the form in which trackers log it.
+
+    Args:
+        name: the name that its runs know it by.
+        command: the command line that made it.
+        status: whether all of its jobs finished.
+        runs: the name of each finished run by its id, those that were found finished included.
+        varied: the values of each parameter that differs between runs.
+        best: the id of the run with the lowest ``gap/mean``; None where no run has one.
+        means: the mean of each group of runs that differ in seeds alone.
+    """
+
+    name: str
+    command: str
+    status: Status
+    runs: Mapping[str, str]
+    varied: Mapping[str, str]
+    best: str | None
+    means: Sequence[TrackedRun]
 
 
 def finished(request: Request, results: Mapping[str, Any], curves: Curves, started: float) -> TrackedRun:
@@ -84,7 +108,7 @@ def described(
         tags["trial"] = f"on {request.config['trial']} samples of each set"
     return TrackedRun(
         name=f"{trial_mark(request.config)}{request.label} {request.choices['dataset']} s{request.config['seed']}",
-        params=comparable(request),
+        params=comparable(request.choices, request.config),
         tags=tags | ({"reason": facts["reason"]} if "reason" in facts else {}),
         metrics=metrics,
         curves=curves,
@@ -101,10 +125,15 @@ def files_of(folder: Path, patterns: Sequence[str]) -> list[Path]:
     return [file for pattern in patterns for file in sorted(folder.glob(pattern))]
 
 
-def comparable(request: Request) -> dict[str, Any]:
-    """The parameters worth comparing between runs: choices, seeds, and settings by dotted name."""
-    found: dict[str, Any] = {name: choice for name, choice in request.choices.items() if choice}
-    found["seed"] = request.config["seed"]
-    for group in filter(request.config.get, COMPARED):  # without add-ons there is nothing to compare
-        found |= flat(request.config[group], f"{group}.")
-    return {name: value for name, value in found.items() if not name.endswith(("_target_", "_partial_"))}
+def comparable(choices: Mapping[str, str], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters worth comparing between runs: choices, seeds, and settings by dotted name.
+
+    Those of a method bear its name, as in ``ssd.alpha``, since ``alpha`` means something else to another method, and
+    one axis of a chart would hold both. Optimisers and schedules are told by their classes.
+    """
+    found: dict[str, Any] = {name: choice for name, choice in choices.items() if choice}
+    found["seed"] = config["seed"]
+    for group in filter(config.get, COMPARED):  # without add-ons there is nothing to compare
+        found |= flat(config[group], f"{choices['method'] if group == 'method' else group}.")
+    classes = {name.removesuffix("._target_"): value for name, value in found.items() if name.endswith(CLASSES)}
+    return {name: value for name, value in found.items() if not name.endswith(("_target_", "_partial_"))} | classes

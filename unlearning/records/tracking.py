@@ -20,8 +20,18 @@ from filelock import FileLock
 
 from ..errors import UserError
 from . import sqlite_database
-from .mlflow_client import SWEEP_TAG, digest, end, fill, find_parent, imported_mlflow, milliseconds, permitted
-from .tracked import TrackedRun
+from .mlflow_client import (
+    SWEEP_TAG,
+    describe,
+    digest,
+    end,
+    fill,
+    find_parent,
+    imported_mlflow,
+    milliseconds,
+    permitted,
+)
+from .tracked import TrackedRun, TrackedSweep
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,8 +51,8 @@ class Tracker(Protocol):
     def log_run(self, run: TrackedRun) -> str:
         """Log one run and return its id."""
 
-    def fail_sweep(self, sweep: str) -> None:
-        """Mark a sweep as failed, for jobs that failed before they could be logged."""
+    def end_sweep(self, sweep: TrackedSweep) -> None:
+        """Log what is known when all jobs of a sweep are over; jobs may have failed before they could be logged."""
 
 
 class NoTracking:
@@ -54,7 +64,7 @@ class NoTracking:
     def log_run(self, run: TrackedRun) -> str:
         return ""
 
-    def fail_sweep(self, sweep: str) -> None:
+    def end_sweep(self, sweep: TrackedSweep) -> None:
         pass
 
 
@@ -121,7 +131,7 @@ class Tracking:
             with self.alone():
                 client = self.client(mlflow)
                 experiment = self.experiment_id(client)
-                parent = self.parent_of(client, experiment, run) if run.sweep else None
+                parent = self.parent_of(client, experiment, run.sweep, run.started) if run.sweep else None
                 kinship = {"mlflow.parentRunId": parent} if parent else {}
                 made = client.create_run(experiment, milliseconds(run.started), kinship, run.name).info.run_id
                 try:
@@ -133,14 +143,24 @@ class Tracking:
                 end(client, made, parent, run.status, ended)
         return made
 
-    def fail_sweep(self, sweep: str) -> None:
-        """Mark the parent run of a sweep, if there is one, as failed."""
+    def end_sweep(self, sweep: TrackedSweep) -> None:
+        """Complete the parent run of a sweep, and log the means over seeds as its children.
+
+        There is no parent where no job could be logged.
+        """
         with explained(self.uri):
             mlflow = imported_mlflow()
             with self.alone():
                 client = self.client(mlflow)
-                if parent := find_parent(client, self.experiment_id(client), sweep):
-                    client.set_terminated(parent, "FAILED")
+                experiment = self.experiment_id(client)
+                parent = find_parent(client, experiment, sweep.name)
+                if parent is None and not sweep.runs:
+                    return
+                parent = parent or self.parent_of(client, experiment, sweep.name, time.time())
+                describe(client, experiment, parent, sweep)
+                client.set_terminated(parent, sweep.status)
+        for mean in sweep.means:
+            self.log_run(mean)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -168,13 +188,12 @@ class Tracking:
         root = Path(self.artifacts) if self.artifacts else self.database and self.database.with_name("mlruns")
         return str(client.create_experiment(self.experiment, str(root / permitted(self.experiment)) if root else None))
 
-    def parent_of(self, client: MlflowClient, experiment: str, run: TrackedRun) -> str:
-        """The id of the parent run of a run's sweep, which is created where missing."""
-        sweep = str(run.sweep)
+    def parent_of(self, client: MlflowClient, experiment: str, sweep: str, started: float) -> str:
+        """The id of the parent run of a sweep, which is created where missing; ``started`` is in seconds."""
         if found := find_parent(client, experiment, sweep):
             return found
         tags = {SWEEP_TAG: digest(sweep)}
-        return str(client.create_run(experiment, milliseconds(run.started), tags, sweep).info.run_id)
+        return str(client.create_run(experiment, milliseconds(started), tags, sweep).info.run_id)
 
 
 @contextmanager
