@@ -93,7 +93,7 @@ def test_a_verdict_says_what_is_shown_and_what_is_not(runs):
     half = stats.t.ppf(0.975, 3) * stats.sem(gaps["test/acc"])
     assert f"test/acc (-0.005 ± {half:.3f})" in rest
     assert "fewer than two gaps in mia/loss_auc" in missing
-    assert "n=4 (all seeds), 95% confidence" in missing
+    assert "n=4 (all seeds), 95% confidence (Holm)" in missing
 
 
 def test_one_run_shows_nothing(runs):
@@ -103,7 +103,7 @@ def test_one_run_shows_nothing(runs):
 
 def test_a_wider_margin_shows_more(runs):
     root = runs(*seeds("ssd", 0.01, 0.02, 0.015))
-    assert "differs in forget/acc" in notes(root, margin=0.01)[-1]
+    assert "differs from the retrained model in forget/acc" in notes(root, margin=0.01)[-1]
     assert "within 0.05 of the retrained model in forget/acc" in notes(root, margin=0.05)[-1]
 
 
@@ -158,7 +158,7 @@ def test_a_table_can_have_bootstrap_intervals_or_deviations(runs):
     low, high = map(float, re.findall(r"[\d.]+", report.tables[0].lines[-1].cells["forget/acc"][1]))
     assert 0.1 <= low < 0.15  # within the range of the values
     assert 0.25 < high <= 0.3
-    assert list(report.frame.columns[-2:]) == ["low", "high"]
+    assert {"low", "high"} < set(report.frame.columns)
     assert "bootstrap" in report.tables[0].notes[0]
 
 
