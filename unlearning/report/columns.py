@@ -1,4 +1,4 @@
-"""What is shown about each mean, beside it in the report's long form: gaps in sigmas of the noise floor, and verdicts."""
+"""What is shown about each mean, beside it in the report's long form: gaps in units of noise, and verdicts."""
 
 from __future__ import annotations
 

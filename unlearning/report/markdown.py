@@ -49,9 +49,7 @@ def row(*cells: str) -> str:
 
 def escaped(text: str) -> str:
     """Text in one line that Markdown shows as it is: names of classes and folders may hold anything."""
-    return SPECIAL.sub(
-        lambda found: "\\" + found[0] if not found[0].isdigit() else found[0] + "\\", " ".join(text.split())
-    )
+    return SPECIAL.sub(lambda found: found[0] + "\\" if found[0].isdigit() else "\\" + found[0], " ".join(text.split()))
 
 
 def verbatim(lines: Sequence[str]) -> list[str]:

@@ -64,12 +64,9 @@ def notes_on(groups: Sequence[Group]) -> list[str]:
     sizes = ", ".join(f"{name} {size(floor[name]):.3f} (n={len(floor[name])})" for name in there)
     texts = [f"noise floor, one sigma of the gap of a retrained model, from runs of method={FLOOR}: {sizes}"]
     for group in groups:
-        found = in_sigmas(group, floor)
-        parts = [
-            f"{name}: no noise" if found[name] is None else f"{name} {found[name]:.1f}"
-            for name in there
-            if name in found
-        ]
+        own = in_sigmas(group, floor)
+        found = {name: own[name] for name in there if name in own}
+        parts = [f"{name}: no noise" if value is None else f"{name} {value:.1f}" for name, value in found.items()]
         if parts:
             texts.append(f"{group.label}: gaps in sigmas (1 is noise; root mean square): {', '.join(parts)}")
     return texts

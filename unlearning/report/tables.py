@@ -63,6 +63,8 @@ class Report:
     tests: list[str] = field(default_factory=list)  # of the methods against each other; indented below their setting
     groups: list[Group] = field(default_factory=list)  # of all tables
     margin: float | None = None
+    interval: Interval = "student"
+    ranked_by: str = "gap/mean"  # the metric of the mean ranks
 
 
 def report_on(
@@ -105,7 +107,7 @@ def report_on(
         legend.append(mean_gap(metric.removeprefix("gap/") for metric in known if metric.startswith("gap/")))
     arrows = arrows_of(done)
     tests = tests_of(groups, tested, arrows)
-    return Report(frame, tables, arrows, legend, rest_of(runs, repeats), tests, groups, margin)
+    return Report(frame, tables, arrows, legend, rest_of(runs, repeats), tests, groups, margin, interval, *tested[:1])
 
 
 def tests_of(groups: Sequence[Group], metrics: Iterable[str], arrows: Mapping[str, str]) -> list[str]:
