@@ -28,7 +28,7 @@ def critical_diagram(found: Ranks) -> ElementTree.Element:
     line(drawing, at(1), 34, at(last), 34)
     for rank in range(1, last + 1):
         line(drawing, at(rank), 29, at(rank), 34)
-        if last <= 16 or rank in (1, last) or rank % 5 == 0:
+        if last <= 16 or rank in (1, last) or (rank % 5 == 0 and rank < last - 1):
             text(drawing, at(rank), 24, str(rank), "middle")
     line(drawing, at(1), 8, at(min(1 + found.critical, last)), 8, 2)
     told = f"CD {found.critical:.2f}" + (" (wider than the line)" if 1 + found.critical > last else "")

@@ -13,7 +13,7 @@ from ..tables import Report
 from ..verdicts import LEVEL, corrective
 from .rows import SHARE
 
-NAMED = 6  # methods that a sentence names
+NAMED, LETTERS = 6, 40  # methods that a sentence names, and letters of each
 
 
 def answers(report: Report, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
@@ -58,7 +58,8 @@ def answer(report: Report, setting: str, rows: Sequence[Mapping[str, Any]]) -> d
 def told(head: str, names: Sequence[str]) -> str:
     """Some names in a sentence."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{head}{', '.join(names[:NAMED])}{more}. " if names else ""
+    shown = (name if len(name) <= LETTERS else name[: LETTERS - 1] + "\N{HORIZONTAL ELLIPSIS}" for name in names[:NAMED])
+    return f"{head}{', '.join(shown)}{more}. " if names else ""
 
 
 def noise(groups: Sequence[Group], metric: str) -> str:

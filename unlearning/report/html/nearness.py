@@ -27,13 +27,14 @@ def costs(values: Mapping[int, float], gaps: Mapping[int, float], arrow: str) ->
 def levels(found: Mapping[int, float], arrow: str, relative: bool = False) -> dict[int, int]:
     """A level for each row from 0, the nearest or best, to 4, the farthest or worst.
 
-    Distances start at 0, other costs at the best of them. Those that are ``relative``, such as times, go by their
-    logarithms.
+    Distances start at 0, other costs at the best of them. They go by their roots, so that one method that destroys the
+    model does not make all others look alike; those that are ``relative``, such as times, by their logarithms.
     """
-    if relative and all(value > 0 for value in found.values()):
+    if logarithmic := relative and all(value > 0 for value in found.values()):
         found = {row: math.log10(value) for row, value in found.items()}
     if not found:
         return {}
     low = 0.0 if arrow.startswith("→") else min(found.values())
     spread = max(max(found.values()) - low, LEAST)
-    return {row: min(LEVELS - 1, int(LEVELS * (value - low) / spread)) for row, value in found.items()}
+    places = {row: (value - low) / spread for row, value in found.items()}
+    return {row: min(LEVELS - 1, int(LEVELS * (p if logarithmic else math.sqrt(p)))) for row, p in places.items()}

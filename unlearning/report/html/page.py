@@ -25,7 +25,6 @@ DIGITS = 5  # of numbers in the page's data
 def html_page(report: Report, folder: Path, ranks: Ranks | None = None, title: str = "Report") -> str:
     """The page as text. It refers to nothing besides the runs' own files, relative to ``folder``, where it will be."""
     from jinja2 import Environment, FileSystemLoader  # here, since other uses of the report do not need it
-    from markupsafe import Markup
 
     rows, references = rows_of(report, folder)
     columns = columns_of(report, rows)
@@ -49,13 +48,13 @@ def html_page(report: Report, folder: Path, ranks: Ranks | None = None, title: s
         references=REFERENCES,
         answers=answers(report, rows),
         overall={"best": next(iter(ranks.means)), "words": over_settings(ranks)} if ranks else None,
-        diagram=Markup(ElementTree.tostring(critical_diagram(ranks), encoding="unicode")) if ranks else None,
+        diagram=ElementTree.tostring(critical_diagram(ranks), encoding="unicode") if ranks else None,
         ranks=ranks,
         tests=tests,
         interval=SHOWN[report.interval],
         data=rounded(data),
-        style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
-        script=Markup("\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)),
+        style=(TEMPLATES / "style.css").read_text(encoding="utf-8"),
+        script="\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS),
     )
 
 

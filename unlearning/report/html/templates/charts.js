@@ -13,15 +13,23 @@ function bounds(values) {
   return { low: rates ? Math.max(low - room, -0.02) : low - room, high: rates ? Math.min(high + room, 1.02) : high + room };
 }
 
+// How bad a method is in a metric: the distance to the retrained model where that is what counts.
+function cost(row, metric) {
+  const arrow = DATA.arrows[metric], gap = meanOf(row, `gap/${metric}`), value = meanOf(row, metric);
+  if (arrow === "→") return gap === null ? Infinity : Math.abs(gap);
+  return arrow === "↑" ? -value : arrow === "→0" ? Math.abs(value) : value;
+}
+
+// The methods that are among the nearest or best 70 % in both metrics, and the retrained model.
+function nearer(rows, x, y) {
+  const own = rows.filter((row) => row.kind === "unlearned");
+  const limit = (metric) => own.map((row) => cost(row, metric)).sort((a, b) => a - b)[Math.floor((own.length - 1) * 0.7)];
+  const [across, up] = [limit(x), limit(y)];
+  return rows.filter((row) => (row.kind === "unlearned" ? cost(row, x) <= across && cost(row, y) <= up : row.kind === "retrained"));
+}
+
 // The methods that no other one surpasses in both: nearer to the retrained model, or better.
 function front(rows, x, y) {
-  const cost = (row, metric) => {
-    const arrow = DATA.arrows[metric];
-    const gap = meanOf(row, `gap/${metric}`);
-    const value = meanOf(row, metric);
-    if (arrow === "→") return gap === null ? Infinity : Math.abs(gap);
-    return arrow === "↑" ? -value : arrow === "→0" ? Math.abs(value) : value;
-  };
   const rivals = rows.filter((row) => row.competes);
   const beats = (a, b) => {
     const [ax, ay, bx, by] = [cost(a, x), cost(a, y), cost(b, x), cost(b, y)];
@@ -33,8 +41,9 @@ function front(rows, x, y) {
 function drawPareto(setting) {
   const place = document.getElementById("pareto");
   const [x, y] = ["across", "up"].map((id) => document.getElementById(id).value);
-  const there = rowsOf(setting).filter((row) => meanOf(row, x) !== null && meanOf(row, y) !== null);
-  if (!there.length) return place.replaceChildren(node("p", { class: "hint" }, "No method has both numbers."));
+  const all = rowsOf(setting).filter((row) => meanOf(row, x) !== null && meanOf(row, y) !== null);
+  if (!all.length) return place.replaceChildren(node("p", { class: "hint" }, "No method has both numbers."));
+  const best = front(all, x, y), there = document.getElementById("near").checked ? nearer(all, x, y) : all;
   const reach = (metric) => there.flatMap((row) => [meanOf(row, metric), ...row.values[metric].ends.filter((end) => end !== null)]);
   const seen = (metric) => {
     const means = there.map((row) => meanOf(row, metric));
@@ -46,7 +55,7 @@ function drawPareto(setting) {
   const width = widthOf(place, 860), height = Math.min(440, Math.max(300, width * 0.6));
   const label = (metric) => `${metric} ${DATA.arrows[metric] || ""}`;
   const drawing = plot(width, height, { ...seen(x), label: label(x) }, { ...seen(y), label: label(y) }, `${y} against ${x}`);
-  const best = front(there, x, y), marks = [];
+  const marks = [];
   for (const row of there) {
     const [px, py] = [drawing.px(meanOf(row, x)), drawing.py(meanOf(row, y))];
     const hue = colour(row.kind), bold = best.has(row.number) || row.kind !== "unlearned";
@@ -68,8 +77,11 @@ function drawPareto(setting) {
     marks.push({ row, px, py, bold });
   }
   labelled(drawing, marks, width, height);
-  const told = "Filled: no other method is as good in both; diamonds: the reference models. Bars: " +
-    "the interval over seeds. A point leads to its method.";
+  const names = there.filter((row) => best.has(row.number)).map((row) => short(row.label, 40));
+  const more = names.length > 8 ? ` and ${names.length - 8} more` : "";
+  const told = `Filled: no other method is better in one and as good in the other (${names.slice(0, 8).join(", ")}${more}). ` +
+    "Diamonds: the reference models. Bars: the interval over seeds. A point leads to its method." +
+    (there.length < all.length ? ` Not drawn: ${all.length - there.length} that are farther away.` : "");
   place.replaceChildren(drawing, node("p", { class: "hint" }, told));
 }
 
@@ -77,7 +89,7 @@ function drawPareto(setting) {
 function labelled(drawing, marks, width, height) {
   const taken = marks.map(({ px, py }) => [px - 6, py - 6, px + 6, py + 6]);
   for (const { row, px, py } of [...marks].sort((a, b) => b.bold - a.bold)) {
-    const text = short(row.label), long = 6.3 * [...text].length;
+    const text = short(row.label), long = 6.9 * [...text].length;
     const spots = [[px + 9, py + 4], [px - 9 - long, py + 4], [px - long / 2, py - 10], [px - long / 2, py + 19], [px + 7, py - 8], [px + 7, py + 16], [px - 7 - long, py - 8], [px - 7 - long, py + 16]];
     const free = spots.find(([left, base]) => left > 51 && left + long < width - 4 && base > 14 && base < height - 40 &&
       !taken.some(([a, b, c, d]) => left < c && left + long > a && base - 10 < d && base + 3 > b));

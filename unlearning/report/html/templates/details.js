@@ -1,6 +1,6 @@
 // What unfolds below a row: verdict, notes, commands, settings, figures of its runs, and all of its numbers.
 function details(row) {
-  const parts = [node("p", { class: "verdict" }, capital(row.verdict))];
+  const parts = [node("h3", {}, row.label), node("p", { class: "verdict" }, capital(row.verdict))];
   if (row.notes.length) parts.push(node("ul", {}, ...row.notes.map((note) => node("li", {}, note))));
   parts.push(node("h3", {}, "Command"), command(row.runs[0].command));
   if (row.runs.length > 1) parts.push(node("details", {}, node("summary", {}, `${row.runs.length - 1} more runs`), ...row.runs.slice(1).map((run) => command(run.command))));
@@ -36,7 +36,7 @@ function numbers(row) {
 }
 
 function panel(title, ...content) {
-  return node("div", {}, node("h4", {}, title), ...content);
+  return node("div", { class: content[0] instanceof SVGElement ? "narrow" : null }, node("h4", {}, title), ...content);
 }
 
 function outputPanels(row) {
@@ -61,8 +61,7 @@ function histograms(found, model) {
   forget.forEach((share, i) => share && drawing.append(shape("rect", { x: x(i), width: x(i + 1) - x(i), y: drawing.py(share), height: drawing.py(0) - drawing.py(share), fill: colour(model), opacity: 0.6 })));
   drawing.append(path(unseen.flatMap((share, i) => [[x(i), drawing.py(share)], [x(i + 1), drawing.py(share)]]), { stroke: "var(--text)" }));
   const auc = found.auc === undefined ? "nothing to compare" : `AUC ${found.auc.toFixed(2)}`;
-  drawing.append(shape("text", { x: 56, y: 20, style: `fill:${colour(model)};font-weight:700` }, `${model}, ${auc}`));
-  return drawing;
+  return node("div", {}, node("h4", { style: `color:${colour(model)}` }, `${model}, ${auc}`), drawing);
 }
 
 function rocPlot(of, models) {

@@ -42,6 +42,7 @@ function filter() {
     }
     body.hidden = !any;
   }
+  columns();
   document.getElementById("count").textContent = `${shown} of ${all} methods`;
 }
 
@@ -65,9 +66,13 @@ function sort(head) {
   }
 }
 
+// Columns that are not chosen, and those that have no value in any setting that is shown.
 function columns() {
-  const hidden = [...document.querySelectorAll("#picker input")].filter((box) => !box.checked).map((box) => `.c${box.dataset.column}`);
-  document.getElementById("hidden").textContent = hidden.length ? `${hidden.join(",")}{display:none}` : "";
+  const bodies = [...table.tBodies].filter((body) => !body.hidden);
+  const hidden = [...document.querySelectorAll("#picker input")].filter((box) => {
+    return !box.checked || !bodies.some((body) => body.querySelector(`.c${box.dataset.column}[data-value]`));
+  });
+  document.getElementById("hidden").textContent = hidden.length ? `${hidden.map((box) => `.c${box.dataset.column}`).join(",")}{display:none}` : "";
 }
 
 function axes(setting) {
@@ -116,11 +121,13 @@ document.addEventListener("keydown", (event) => {
     picker.querySelector("summary").focus();
   }
 });
-let waiting = 0, before = window.innerWidth;
-window.addEventListener("resize", () => {
-  clearTimeout(waiting);
-  waiting = setTimeout(() => window.innerWidth !== before && ((before = window.innerWidth), draw()), 150);
-});
+document.getElementById("near").addEventListener("change", draw);
 filter();
 axes(Number(drawn.value));
 draw();
+let before = document.getElementById("figures").clientWidth, waiting = 0;
+new ResizeObserver(() => {
+  const width = document.getElementById("figures").clientWidth;
+  clearTimeout(waiting);
+  if (width !== before) waiting = setTimeout(() => ((before = width), draw()), 100);
+}).observe(document.getElementById("figures"));
