@@ -48,6 +48,8 @@ def answer(report: Report, setting: str, rows: Sequence[Mapping[str, Any]]) -> d
     tied = [other.method for other in others if other.p is not None and other.p > 1 - LEVEL]
     untested = [other.method for other in others if other.p is None]
     said += ". " + told("Not told apart from it (paired over seeds, p by Holm): ", tied)
+    if others and not tied and not untested:
+        said += "It is told apart from all others (paired over seeds, p by Holm), by the runs that it was chosen by. "
     if len(others) == len(untested) and others:
         said += "No two methods share two seeds, so nothing is tested."
     else:

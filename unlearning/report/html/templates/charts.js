@@ -120,9 +120,11 @@ function curvePlot(drawn, width, name, across, models, rate) {
   const values = [...drawn.flatMap(({ curve }) => [...curve.low, ...curve.high]), ...heights.map(([, value]) => value)].filter((value) => value !== null);
   const places = drawn.flatMap(({ curve }) => curve.x);
   const drawing = plot(width, 230, { low: Math.min(...places), high: Math.max(...places), label: across }, { ...bounds(values), label: name }, `${name} by ${across}`);
+  const close = heights.length > 1 && Math.abs(drawing.py(heights[0][1]) - drawing.py(heights[1][1])) < 13;
   for (const [model, value] of heights) {
+    const x = width - 14 - (close && model === "retrained" ? 55 : 0);
     drawing.append(path([[50, drawing.py(value)], [width - 12, drawing.py(value)]], { stroke: colour(model), "stroke-width": 4, opacity: 0.45 }));
-    drawing.append(shape("text", { x: width - 14, y: drawing.py(value) + (value > 0.5 ? 14 : -6), "text-anchor": "end", class: "dim" }, model));
+    drawing.append(shape("text", { x, y: drawing.py(value) + (value > 0.5 ? 14 : -6), "text-anchor": "end", class: "dim" }, model));
   }
   for (const { row, curve, hue, dash } of drawn) {
     const at = (side) => curve.x.map((x, i) => [drawing.px(x), drawing.py(side[i])]).filter((_, i) => side[i] !== null);

@@ -69,12 +69,13 @@ function rocPlot(of, models) {
   const axis = (label) => ({ low: 1e-4, high: 1, log: true, label });
   const drawing = plot(330, 270, axis("false positive rate"), axis("true positive rate"), "ROC of the loss attack");
   drawing.append(path([[drawing.px(1e-4), drawing.py(1e-4)], [drawing.px(1), drawing.py(1)]], { stroke: "var(--dim)", "stroke-dasharray": "3 3" }));
-  models.filter((model) => of[model].roc).forEach((model, i) => {
+  const there = models.filter((model) => of[model].roc);
+  there.forEach((model) => {
     const points = of[model].roc.map((value, at) => [drawing.px(rates[at]), drawing.py(Math.max(value, 1e-4))]);
     drawing.append(path(points, { stroke: colour(model), "stroke-width": model === "unlearned" ? 2.4 : 1.5 }));
-    drawing.append(shape("text", { x: 58, y: 22 + 14 * i, style: `fill:${colour(model)}` }, `${model} ${of[model].auc.toFixed(2)}`));
   });
-  return drawing;
+  const names = there.map((model) => node("span", {}, node("i", { style: `color:${colour(model)}` }), `${model} (AUC ${of[model].auc.toFixed(2)})`));
+  return node("div", { class: "narrow" }, node("div", { class: "swatches" }, ...names), drawing);
 }
 
 function matrix(found, model) {
@@ -116,7 +117,7 @@ function classPanel(row) {
     const bar = shape("rect", { x: from, y: y + 3, width: Math.max(to - from, 1), height: step - 6, fill: colour("unlearned"), opacity: 0.75 });
     bar.append(shape("title", {}, `${one.name}: ${number(one.mean)} (${number(one.low)} to ${number(one.high)})`));
     drawing.append(bar, shape("line", { class: "axis", x1: at(one.low), x2: at(one.high), y1: y + step / 2, y2: y + step / 2 }));
-    drawing.append(shape("text", { x: names - 6, y: y + 13, "text-anchor": "end" }, short(one.name, 14), shape("title", {}, one.name)));
+    drawing.append(shape("text", { x: names - 6, y: y + 13, "text-anchor": "end" }, short(one.name, 12), shape("title", {}, one.name)));
   });
   const some = row.classes.length > 20 ? `, the 20 largest of ${row.classes.length}` : "";
   return [panel(`Test accuracy by class, gap to the retrained model${some}; lines: least and largest over runs`, drawing)];
