@@ -27,11 +27,13 @@ def runs_of(
             for number in range(methods):
                 name = f"method_{number:02}" if number else "retrain"
                 write_finished(root, fabricated(generator, name, number / max(methods, 2), seed, scenario))
-                predict(sorted(root.iterdir(), key=lambda f: int(f.name[3:]))[-1], generator, number, samples)
+                predict(max(root.iterdir(), key=lambda f: int(f.name[3:])), generator, number, samples)
     return root
 
 
-def fabricated(generator: np.random.Generator, method: str, bad: float, seed: int, scenario: list[str]) -> dict[str, Any]:
+def fabricated(
+    generator: np.random.Generator, method: str, bad: float, seed: int, scenario: list[str]
+) -> dict[str, Any]:
     """The results of one run; ``bad`` in [0, 1] is how far it is from the retrained model."""
     noise = generator.normal(0, 0.01, 4).tolist()
     retrained = dict(zip(METRICS, (0.1, 0.98, 0.9, 0.5), strict=True))
@@ -65,7 +67,9 @@ def predict(folder: Path, generator: np.random.Generator, number: int, samples: 
     logits[:, ids, labels] += 4
     logits[1:, own, len(CLASSES) - 1] -= np.array([8, 8 - number / 8], dtype=np.float32)[:, None]
     save_file(sets, folder / "split.safetensors", {"forget_classes": json.dumps([len(CLASSES) - 1])})
-    save_file({"labels": labels, "logits": logits[2]}, folder / "predictions.safetensors", {"classes": json.dumps(CLASSES)})
+    save_file(
+        {"labels": labels, "logits": logits[2]}, folder / "predictions.safetensors", {"classes": json.dumps(CLASSES)}
+    )
     save_file({"original logits": logits[0], "retrained logits": logits[1]}, folder / "references-0.safetensors")
     epochs = {f"unlearn/{n}_acc": [[e, v ** (e + 1)] for e in range(6)] for n, v in (("forget", 0.5), ("retain", 0.99))}
     (folder / "curves.json").write_text(json.dumps(epochs | {"unlearn/loss": [[s, 1 / (s + 1)] for s in range(90)]}))

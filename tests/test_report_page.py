@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import numpy as np
@@ -23,6 +24,7 @@ from unlearning.report.critical_diagram import as_file, critical_diagram
 from unlearning.report.html import outputs
 from unlearning.report.html.curves import curves_of
 from unlearning.report.html.nearness import costs, levels
+from unlearning.report.latex import escaped as latex_escaped
 from unlearning.report.latex import latex
 from unlearning.report.markdown import escaped, page
 from unlearning.report.tables import report_on
@@ -67,10 +69,12 @@ class Tree(HTMLParser):
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report on twelve runs: three methods, two seeds, two settings whose names are hostile."""
-    root = runs_of(tmp_path_factory.mktemp("runs"), methods=3, settings=2)
-    assert main([str(root), "--margin", "0.05"]) == 0
-    return root
+    """The folder ``out put`` beside the folder ``runs`` with twelve runs: three methods, two seeds, two settings."""
+    root = tmp_path_factory.mktemp("report")
+    (root / "runs").mkdir()
+    runs_of(root / "runs", methods=3, settings=2)
+    assert main([str(root / "runs"), "--margin", "0.05", "--out", str(root / "out put")]) == 0
+    return root / "out put"
 
 
 @pytest.fixture(scope="module")
@@ -95,13 +99,15 @@ def test_the_page_says_the_answer_and_has_every_method(tree: Tree) -> None:
 def test_a_cell_has_mean_and_interval_of_the_runs(written: Path, tree: Tree) -> None:
     values = [
         found["rows"]["unlearned"]["forget/acc"]
-        for f in written.glob("run*")
+        for f in written.parent.glob("runs/run*")
         if (found := json.loads((f / "results.json").read_text()))["config"]["choices"]["method"] == "method_02"
         and found["config"]["scenario"]["classes"] == [HOSTILE]
     ]
     assert len(values) == 2
     half = stats.t.ppf(0.975, 1) * stats.sem(values)
-    (row,) = (r for r in tree.data["rows"] if r["label"] == "method_02" and HOSTILE in tree.data["settings"][r["setting"]])
+    (row,) = (
+        r for r in tree.data["rows"] if r["label"] == "method_02" and HOSTILE in tree.data["settings"][r["setting"]]
+    )
     cell = row["values"]["forget/acc"]
     assert cell["mean"] == pytest.approx(np.mean(values), rel=1e-4)
     assert (cell["text"], cell["interval"]) == (f"{np.mean(values):.3f}", f"±{half:.3f}")
@@ -121,12 +127,10 @@ def test_details_have_commands_settings_notes_verdicts_and_costs(tree: Tree) -> 
     assert row["curves"]["forget_acc"]["mean"] == pytest.approx([0.5 ** (e + 1) for e in range(6)], rel=1e-4)
 
 
-def test_files_are_linked_from_where_the_page_is(written: Path, tmp_path: Path) -> None:
-    assert main([str(written), "--out", str(tmp_path / "a b")]) == 0
-    row = Tree((tmp_path / "a b" / "report.html").read_text()).data["rows"][-1]
-    links = [file["href"] for run in row["runs"] for file in run["files"]]
+def test_files_are_linked_from_where_the_page_is(written: Path, tree: Tree) -> None:
+    links = [file["href"] for run in tree.data["rows"][-1]["runs"] for file in run["files"]]
     assert links
-    assert all((tmp_path / "a b" / link).resolve().is_file() for link in links)
+    assert all((written / unquote(link)).resolve().is_file() for link in links)
 
 
 # Nothing from elsewhere, and names stay names
@@ -149,17 +153,21 @@ def test_hostile_names_are_text(written: Path, tree: Tree) -> None:
 
 
 def test_hostile_names_survive_markdown_and_latex(written: Path) -> None:
-    report = report_on(collect(written), margin=0.05)
+    report = report_on(collect(written.parent / "runs"), margin=0.05)
     rendered = Tree(MarkdownIt("commonmark").enable("table").render(page(report)))
     titles = [e["text"] for e in rendered.of("h2")]
     assert sorted(titles) == sorted(table.setting for table in report.tables)
     assert any(HOSTILE in e["text"] for e in rendered.of("li"))
     assert not [e for e in rendered.found if e["tag"] in ("script", "b", "em") and HOSTILE[-3:] in e["text"]]
     for name in (HOSTILE, "_a_ *b* `c` ~~d~~ [e](f) &lt; \\ # $x$", "# one", "1. one", "- one"):
-        (shown,) = Tree(MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(f"- x\n- {escaped(name)}\n")).of("ul")
+        (shown,) = Tree(
+            MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(f"- x\n- {escaped(name)}\n")
+        ).of("ul")
         assert shown["text"].split() == ["x", *name.split()]
-    bare = report_on(collect(written), by="scenario.classes")
-    assert all("\n" not in line for line in latex(bare).splitlines())
+    text = latex(report)
+    assert text.count(r"\textbf{") > 0
+    assert "XeLaTeX" not in text  # the emoji is in comments alone
+    assert r"$<$/script$>$$<$b$>$\$x\_1\$ \& " in latex_escaped(HOSTILE)
 
 
 # Its parts
@@ -215,11 +223,15 @@ def test_a_run_without_files_or_with_broken_ones_has_no_figures(tmp_path: Path) 
 
 def test_the_diagram_has_each_method_at_its_mean_rank() -> None:
     means = {"one": 1.0, "two": 2.25, HOSTILE: 2.75}
-    drawing = ElementTree.fromstring(as_file(critical_diagram(Ranks("gap/mean", means, 4, 1.66, 0.04, [["one", "two"]], {}))))
+    drawing = ElementTree.fromstring(
+        as_file(critical_diagram(Ranks("gap/mean", means, 4, 1.66, 0.04, [["one", "two"]], {})))
+    )
     space = drawing.tag.removesuffix("svg")
     places = {t.text: t for t in drawing.iter(f"{space}text")}
     assert {"one 1.00", "two 2.25", f"2.75 {HOSTILE[:31]}…", "CD 1.66"} <= set(places)
-    ends = sorted(float(line.get("x1", "")) for line in drawing.iter(f"{space}line") if line.get("x1") == line.get("x2"))
+    ends = sorted(
+        float(line.get("x1", "")) for line in drawing.iter(f"{space}line") if line.get("x1") == line.get("x2")
+    )
     left, right = ends[0], ends[-1]
     at = left + (right - left) * (2.25 - 1) / 2
     assert any(abs(x - at) < 0.06 for x in ends)

@@ -1,10 +1,10 @@
 """Mean and 95 % interval over seeds, and what the interval is over: one table for each setting.
 
-Prints the tables and writes them as report.md, report.tex, report.html (one page with figures, which needs no network)
-and, in long form with every metric, report.csv. Over several settings, critical_difference.svg has the mean ranks of the
-methods. Where there are runs of method=retrain, the gaps are given in units of theirs, which are noise, too. Runs that
-differ only in seeds form one group; anything else that decides a result separates groups. Runs that failed, were interrupted or
-cannot be read are listed below the tables. Nothing is imputed.
+Prints the tables and writes them as report.md, report.tex, report.html (one page with figures that needs no network)
+and, in long form with every metric, report.csv. Over several settings, critical_difference.svg has the mean ranks of
+the methods. Where there are runs of method=retrain, the gaps are given in units of theirs, which are noise, too. Runs
+that differ only in seeds form one group; anything else that decides a result separates groups. Runs that failed, were
+interrupted or cannot be read are listed below the tables. Nothing is imputed.
 """
 
 from __future__ import annotations

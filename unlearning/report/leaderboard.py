@@ -2,9 +2,9 @@
 
 Writes leaderboard.md, with a ranked table for each setting and the runs behind it, and leaderboard.csv, with a line for
 each run: its folder, the digest of its weights, whether ``python -m unlearning.verify`` recomputes its numbers, and its
-command. The order is that of names and ranks, so that whoever adds run folders and repeats the command changes few lines.
-Methods are ranked by gap/mean, or by corrective/acc_seen where manipulated samples are left in the retain set; reference
-models are not listed, and controls have no rank.
+command. The order is that of settings, ranks and names, so that whoever adds run folders and repeats the command
+changes few lines. Methods are ranked by gap/mean, or by corrective/acc_seen where manipulated samples are left in the
+retain set; reference models are not listed, and controls have no rank.
 """
 
 from __future__ import annotations
@@ -68,7 +68,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"leaderboard: {error}", file=sys.stderr)
         return 1
     wrong = [(run, said) for entry in entries for run, said in entry.runs if said != "yes"]
-    print("\n".join(f"{run.name} does not verify: {said.removeprefix('no: ')}" for run, said in wrong) or "all runs verify")
+    print(
+        "\n".join(f"{run.name} does not verify: {said.removeprefix('no: ')}" for run, said in wrong)
+        or "all runs verify"
+    )
     print(folder / "leaderboard.md", folder / "leaderboard.csv", sep="\n")
     return 1 if wrong else 0
 
@@ -156,7 +159,9 @@ def page(entries: Sequence[Entry]) -> str:
             value = "-" if math.isnan(mean) else f"{mean:.3f}" + (f" ±{half:.3f}" if len(entry.values) > 1 else "")
             good = sum(said == "yes" for _, said in entry.runs)
             rank = "-" if entry.rank is None else str(entry.rank)
-            parts.append(row(rank, escaped(entry.group.label), value, str(len(entry.values)), f"{good}/{len(entry.runs)}"))
+            parts.append(
+                row(rank, escaped(entry.group.label), value, str(len(entry.values)), f"{good}/{len(entry.runs)}")
+            )
         parts += ["", row("run", "weights (SHA-256)", "verified", "command"), row(*["---"] * 4)]
         for run, said in ((run, said) for entry in there for run, said in entry.runs):
             digest, command = str(run.result.get("weights", ""))[:SHOWN], str(run.result.get("command", ""))

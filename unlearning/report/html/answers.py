@@ -60,13 +60,17 @@ def answer(report: Report, setting: str, rows: Sequence[Mapping[str, Any]]) -> d
 def told(head: str, names: Sequence[str]) -> str:
     """Some names in a sentence."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    shown = (name if len(name) <= LETTERS else name[: LETTERS - 1] + "\N{HORIZONTAL ELLIPSIS}" for name in names[:NAMED])
+    shown = (
+        name if len(name) <= LETTERS else name[: LETTERS - 1] + "\N{HORIZONTAL ELLIPSIS}" for name in names[:NAMED]
+    )
     return f"{head}{', '.join(shown)}{more}. " if names else ""
 
 
 def noise(groups: Sequence[Group], metric: str) -> str:
     """What retraining with another seed has in the metric: no method can be expected to do better."""
-    runs = [run for group in groups if group.row == "unlearned" and group.runs[0].method == "retrain" for run in group.runs]
+    runs = [
+        run for group in groups if group.row == "unlearned" and group.runs[0].method == "retrain" for run in group.runs
+    ]
     found = [run.values["unlearned"][metric] for run in runs if metric in run.values["unlearned"]]
     if not found or metric != "gap/mean":
         return ""

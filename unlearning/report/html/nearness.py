@@ -1,4 +1,4 @@
-"""Colours of a screening table: how near each mean is to the best or to the retrained model, among the methods there."""
+"""Colours of a screening table: how near each mean is to the best, or to the retrained model."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def roc(members: Array, others: Array) -> list[float]:
 def auc(members: Array, others: Array) -> float:
     """How often a member has the larger score, ties counted half."""
     ordered = np.sort(others)
-    sides = [np.searchsorted(ordered, members, side) for side in ("left", "right")]  # type: ignore[call-overload]
+    sides = [np.searchsorted(ordered, members, side) for side in ("left", "right")]
     return float(np.mean(sides) / len(others))
 
 
@@ -120,8 +120,8 @@ def matrix(labels: Array, predicted: Array, classes: Sequence[str]) -> dict[str,
     columns = np.arange(count)
     if count > SHOWN:
         columns = np.sort(np.argsort(-table[rows].sum(0), kind="stable")[: SHOWN - 1])
-    counts, names = table[np.ix_(rows, columns)], [str(classes[c]) for c in columns]
+    counts, names = table[np.ix_(rows, columns)], [str(classes[int(c)]) for c in columns]
     if count > SHOWN:
         counts = np.column_stack([counts, table[rows].sum(1) - counts.sum(1)])
         names.append("others")
-    return {"rows": [str(classes[r]) for r in rows], "columns": names, "counts": counts.tolist()}
+    return {"rows": [str(classes[int(r)]) for r in rows], "columns": names, "counts": counts.tolist()}

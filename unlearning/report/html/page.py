@@ -37,7 +37,10 @@ def html_page(report: Report, folder: Path, ranks: Ranks | None = None, title: s
         "share": SHARE,
         "aims": [list(CORRECTED), ["forget/acc", "retain/acc"]],
     }
-    tests = [*report.tests, *([] if any("mean ranks" in line for line in report.tests) or not ranks else lines_of(ranks))]
+    tests = [
+        *report.tests,
+        *([] if any("mean ranks" in line for line in report.tests) or not ranks else lines_of(ranks)),
+    ]
     return environment.get_template("page.html.jinja").render(
         title=title,
         report=report,
@@ -59,7 +62,7 @@ def html_page(report: Report, folder: Path, ranks: Ranks | None = None, title: s
 
 
 def columns_of(report: Report, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """All metrics but those of single classes: first those of the tables, then the others, which the reader can show."""
+    """All metrics but those of single classes: first those of the tables, then others, which readers can show."""
     usual = list(dict.fromkeys(column for table in report.tables for column in table.columns))
     known = {name for row in rows for name in row["values"]}
     shown = [name for name in usual if name in known] + ([SHARE] if SHARE in known else [])

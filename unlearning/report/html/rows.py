@@ -39,7 +39,8 @@ def rows_of(report: Report, folder: Path) -> tuple[list[dict[str, Any]], dict[st
         records.setdefault((record.setting, record.method, record.row), []).append(record)
     noise = {id(group): found for group, found in sigmas(report.groups)}
     places = list(dict.fromkeys(table.setting for table in report.tables))
-    outputs, rows = Outputs(), []
+    outputs = Outputs()
+    rows: list[dict[str, Any]] = []
     for group in report.groups:
         there = records.get((group.setting, group.label, group.row), [])
         n = max((record.n + record.failed for record in there), default=len(group.runs))
