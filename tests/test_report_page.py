@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 from tests.fabricated import CLASSES, HOSTILE, runs_of
 from tests.finished import result, write_finished
 from unlearning.report import collect, main
-from unlearning.report.comparison import Ranks, ranked
+from unlearning.report.comparison import Ranks, ranked, ranked_by
 from unlearning.report.critical_diagram import as_file, critical_diagram
 from unlearning.report.html import outputs
 from unlearning.report.html.curves import curves_of
@@ -253,6 +253,30 @@ def test_ranks_say_which_methods_they_leave_out(tmp_path: Path) -> None:
     assert ranks.means == {"ssd": 1.5, "msg": 1.5}
     assert set(ranks.left_out) == {"jit", "scrub", "jit alpha=2", "jit alpha=9"}
     assert "scrub (1 of 2 settings)" in report.tests[-1]
+
+
+def test_corrective_settings_are_ranked_by_what_is_corrected(tmp_path: Path) -> None:
+    def run(method: str, gap: float, seen: float, setting: int) -> dict[str, Any]:
+        rows = {"original": {}, "unlearned": {"corrective/acc_seen": seen}}
+        parts = {"rows": rows, "gaps": {"gap/mean": gap}, "directions": {"corrective/acc_seen": "up"}}
+        config = {"scenario.classes": [setting]}
+        return result(method=method, config=config, sizes={"forget": 1, "manipulated": 9}, **parts)
+
+    (root := tmp_path / "runs").mkdir()
+    write_finished(root, *(run(*one, s) for s in (0, 1) for one in (("ssd", 0.1, 0.2), ("jit", 0.3, 0.9))))
+    report = report_on(collect(root))
+    found = ranked_by(report.groups, "", report.arrows)
+    assert found is not None
+    assert (found.metric, found.means) == ("corrective/acc_seen", {"jit": 1.0, "ssd": 2.0})
+    asked = ranked_by(report.groups, "gap/mean", report.arrows)
+    assert asked is not None
+    assert asked.means == {"ssd": 1.0, "jit": 2.0}
+    assert main([str(root)]) == 0
+    said = [
+        " ".join(e["text"].split()) for e in Tree((root / "report.html").read_text()).of("p", **{"class": "answer"})
+    ]
+    assert said[0].startswith("jit has the best mean rank of corrective/acc_seen over 2 settings")
+    assert "jit corrects the most manipulated samples: corrective/acc_seen 0.900 (n=1)" in said[1]
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import get_args
 
 from ..errors import UserError
-from .comparison import ranked
+from .comparison import ranked_by
 from .critical_diagram import as_file, critical_diagram
 from .html import html_page
 from .latex import latex
@@ -92,7 +92,7 @@ def show_runs(folders: Sequence[Path]) -> None:
 
 def write(report: Report, folder: Path) -> None:
     """Write the report as Markdown, LaTeX and HTML and its numbers as CSV, and print where they are."""
-    ranks = ranked(report.groups, report.ranked_by, report.arrows)
+    ranks = ranked_by(report.groups, report.ranked_by, report.arrows)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "report.md").write_text(page(report), encoding="utf-8")

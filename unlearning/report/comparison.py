@@ -9,10 +9,11 @@ from statistics import fmean
 
 import numpy as np
 
+from ..metrics.directions import CORRECTED
 from .groups import Group, frozen, partitioned
 from .runs import CONTROLS, Run
 from .statistics import critical_difference, friedman, holm, paired_test, ranks
-from .verdicts import p
+from .verdicts import corrective, p
 
 Costs = Mapping[str, Mapping[str, float]]  # how bad each run is, by method and by seeds
 
@@ -106,6 +107,17 @@ def paired(methods: Costs) -> tuple[str, list[Against]]:
     known = [method for method, found in tests.items() if found.n > 1]
     corrected = dict(zip(known, holm([tests[method].p for method in known]), strict=True))
     return best, [Against(method, found.mean, corrected.get(method), found.n) for method, found in tests.items()]
+
+
+def ranked_by(groups: Sequence[Group], metric: str, arrows: Mapping[str, str]) -> Ranks | None:
+    """``ranked`` by a metric; without one by gap/mean, over the settings whose aim is the retrained model.
+
+    Where there is no such setting, it is by corrective/acc_seen.
+    """
+    plain = [group for group in groups if not corrective(group)]
+    if metric or not any(map(competes, plain)):
+        return ranked(groups, metric or CORRECTED[0], arrows)
+    return ranked(plain, "gap/mean", arrows)
 
 
 def ranked(groups: Sequence[Group], metric: str, arrows: Mapping[str, str]) -> Ranks | None:

@@ -64,7 +64,7 @@ class Report:
     groups: list[Group] = field(default_factory=list)  # of all tables
     margin: float | None = None
     interval: Interval = "student"
-    ranked_by: str = "gap/mean"  # the metric of the mean ranks
+    ranked_by: str = ""  # the metric of the mean ranks; the usual one where it is empty
 
 
 def report_on(
