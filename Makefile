@@ -43,8 +43,11 @@ docs: install  ## Run the notebooks and the examples in docstrings
 bench: install  ## Speed against the floors, as a table of ratios
 	$(BIN)/python -m experiments.speed.bench $(ARGS)
 
-report: install  ## Tables over finished runs: mean, deviation, interval, n (ARGS="--help" explains)
+report: install  ## Tables over finished runs and a page with figures (ARGS="--help" explains)
 	$(BIN)/python -m unlearning.report $(ARGS)
+
+leaderboard: install  ## Rank the methods of a folder of runs, each run verified (ARGS=FOLDER)
+	$(BIN)/python -m unlearning.report.leaderboard $(ARGS)
 
 verify: install  ## Recompute the numbers of finished runs from their folders (ARGS=RUN_FOLDER)
 	$(BIN)/python -m unlearning.verify $(ARGS)
@@ -58,4 +61,4 @@ methods: install  ## List the unlearning methods
 metrics: install  ## List the metrics and how to read them
 	@$(BIN)/python -m unlearning.config.catalogue metrics
 
-.PHONY: help install run test test-slow test-gpu lint docs bench report verify ui methods metrics
+.PHONY: help install run test test-slow test-gpu lint docs bench report leaderboard verify ui methods metrics

@@ -208,7 +208,7 @@ def test_markdown_and_csv(runs, tmp_path):
         in text
     )
     head, *lines = (tmp_path / "out" / "report.csv").read_text().splitlines()
-    assert head == "setting,method,row,metric,mean,std,ci95,n,varied,failed"
+    assert head == "setting,method,row,metric,mean,std,ci95,n,varied,failed,sigmas,shown,p"
     assert len(lines) == 2 + 4  # one of each reference; forget/acc, two gaps and the seconds of the method
     assert not (root / "report.md").exists()
 

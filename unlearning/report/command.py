@@ -1,9 +1,10 @@
 """Mean and 95 % interval over seeds, and what the interval is over: one table for each setting.
 
-Prints the tables and writes them as report.md, report.tex and, in long form with every metric, report.csv. Where there
-are runs of method=retrain, the gaps are given in units of theirs, which are noise, too. Runs that differ only
-in seeds form one group; anything else that decides a result separates groups. Runs that failed, were interrupted or
-cannot be read are listed below the tables. Nothing is imputed.
+Prints the tables and writes them as report.md, report.tex, report.html (one page with figures that needs no network)
+and, in long form with every metric, report.csv. Over several settings, critical_difference.svg has the mean ranks of
+the methods. Where there are runs of method=retrain, the gaps are given in units of theirs, which are noise, too. Runs
+that differ only in seeds form one group; anything else that decides a result separates groups. Runs that failed, were
+interrupted or cannot be read are listed below the tables. Nothing is imputed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from pathlib import Path
 from typing import get_args
 
 from ..errors import UserError
+from .comparison import ranked_by
+from .critical_diagram import as_file, critical_diagram
+from .html import html_page
 from .latex import latex
 from .markdown import page
 from .runs import Run, collect, read
@@ -22,6 +26,7 @@ from .screen import print_report
 from .selection import COLUMNS, columns_of, filtered, known_metrics
 from .tables import Interval, Report, report_on, rest_of
 
+DIAGRAM = "critical_difference.svg"
 RUNS = Path("multirun")  # below the current folder, as paths.runs in conf/config.yaml
 EXAMPLES = """examples:
   python -m unlearning.report                                  all runs below ./multirun
@@ -86,17 +91,23 @@ def show_runs(folders: Sequence[Path]) -> None:
 
 
 def write(report: Report, folder: Path) -> None:
-    """Write the report as Markdown and LaTeX and its numbers as CSV, and print where they are."""
+    """Write the report as Markdown, LaTeX and HTML and its numbers as CSV, and print where they are."""
+    ranks = ranked_by(report.groups, report.ranked_by, report.arrows)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "report.md").write_text(page(report), encoding="utf-8")
         (folder / "report.tex").write_text(latex(report), encoding="utf-8")
         report.frame.to_csv(folder / "report.csv", index=False)
+        (folder / "report.html").write_text(html_page(report, folder, ranks), encoding="utf-8")
+        names = ["report.md", "report.tex", "report.csv", "report.html"]
+        if ranks:
+            (folder / DIAGRAM).write_text(as_file(critical_diagram(ranks)), encoding="utf-8")
+            names.append(DIAGRAM)
     except OSError as error:
         raise UserError(
             f"cannot write to {folder}: {error.strerror}; name another folder with --out", key="--out", kind="storage"
         ) from error
-    print("", *(folder / f"report.{kind}" for kind in ("md", "tex", "csv")), sep="\n")
+    print("", *(folder / name for name in names), sep="\n")
 
 
 def draw(runs: Sequence[Run], keys: str, metrics: str, folder: Path) -> None:

@@ -2,15 +2,53 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
 
+from ..metrics.directions import CORRECTED
 from .groups import Group, frozen, partitioned
 from .runs import CONTROLS, Run
 from .statistics import critical_difference, friedman, holm, paired_test, ranks
-from .verdicts import p
+from .verdicts import corrective, p
+
+Costs = Mapping[str, Mapping[str, float]]  # how bad each run is, by method and by seeds
+
+
+@dataclass(frozen=True)
+class Against:
+    """A method beside the best of its setting: the mean difference of cost, p by Holm, and the seeds both have."""
+
+    method: str
+    mean: float
+    p: float | None
+    shared: int
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Mean ranks of methods over settings, the best first.
+
+    Args:
+        metric: by which they are ranked.
+        means: mean rank by method.
+        settings: their number.
+        critical: methods whose mean ranks are less apart than this are not told apart (Nemenyi, .05).
+        friedman: the p of there being no difference at all.
+        alike: the largest sets of methods that are not told apart.
+        left_out: methods that not all settings have, with the number of those that do.
+    """
+
+    metric: str
+    means: Mapping[str, float]
+    settings: int
+    critical: float
+    friedman: float
+    alike: Sequence[Sequence[str]]
+    left_out: Mapping[str, int]
 
 
 def compared(groups: Sequence[Group], metric: str, arrows: Mapping[str, str]) -> list[str]:
@@ -21,20 +59,32 @@ def compared(groups: Sequence[Group], metric: str, arrows: Mapping[str, str]) ->
         metric: one for which it is known which side is good.
         arrows: by metric, as in a report.
     """
-    settings = {
-        there[0].setting: {group.label: costs(group.runs, metric, arrows.get(metric, "")) for group in there}
-        for there in partitioned((group for group in groups if competes(group)), lambda g: g.setting)
-    }
-    settings = {name: {m: found for m, found in there.items() if found} for name, there in settings.items()}
     lines = [f"paired tests of {metric} over seeds (Student t, p by Holm); the best was chosen by the same runs"]
-    for name, there in settings.items():
-        lines += paired(name, there)
-    return [*lines, *ranked(list(settings.values()))]
+    for name, there in by_setting(groups, metric, arrows).items():
+        if len(there) < 2:
+            lines.append(f"  {name}: one method")
+            continue
+        best, others = paired(there)
+        lines.append(f"  {name}: best: {best}")
+        for other in others:
+            shared = f"n={other.shared} shared seeds"
+            said = f"{shared}: no test" if other.p is None else f"{other.mean:+.3f}, {p(other.p)}, {shared}"
+            lines.append(f"    {other.method}: {said}")
+    return [*lines, *lines_of(ranked(groups, metric, arrows))]
 
 
 def competes(group: Group) -> bool:
     """Whether a group is of a method that unlearns: no reference model, and no control."""
     return group.row == "unlearned" and group.runs[0].method not in CONTROLS
+
+
+def by_setting(groups: Sequence[Group], metric: str, arrows: Mapping[str, str]) -> dict[str, Costs]:
+    """The costs of the competing methods of each setting, by their labels."""
+    settings = {
+        there[0].setting: {group.label: costs(group.runs, metric, arrows.get(metric, "")) for group in there}
+        for there in partitioned((group for group in groups if competes(group)), lambda g: g.setting)
+    }
+    return {name: {m: found for m, found in there.items() if found} for name, there in settings.items()}
 
 
 def costs(runs: Sequence[Run], metric: str, arrow: str) -> dict[str, float]:
@@ -47,10 +97,8 @@ def costs(runs: Sequence[Run], metric: str, arrow: str) -> dict[str, float]:
     return found
 
 
-def paired(setting: str, methods: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """The best method of a setting against each of the others, over the seeds that both have."""
-    if len(methods) < 2:
-        return [f"  {setting}: one method"]
+def paired(methods: Costs) -> tuple[str, list[Against]]:
+    """The best of several methods, and each of the others against it over the seeds that both have."""
     best = min(methods, key=lambda m: fmean(methods[m].values()))
     own, tests = methods[best], {}
     for method, theirs in methods.items():
@@ -58,27 +106,57 @@ def paired(setting: str, methods: Mapping[str, Mapping[str, float]]) -> list[str
             tests[method] = paired_test([theirs[seed] - own[seed] for seed in theirs if seed in own])
     known = [method for method, found in tests.items() if found.n > 1]
     corrected = dict(zip(known, holm([tests[method].p for method in known]), strict=True))
-    lines = [f"  {setting}: best: {best}"]
-    for method, found in tests.items():
-        shared = f"n={found.n} shared seeds"
-        said = f"{found.mean:+.3f}, {p(corrected[method])}, {shared}" if method in corrected else f"{shared}: no test"
-        lines.append(f"    {method}: {said}")
-    return lines
+    return best, [Against(method, found.mean, corrected.get(method), found.n) for method, found in tests.items()]
 
 
-def ranked(settings: Sequence[Mapping[str, Mapping[str, float]]]) -> list[str]:
-    """Mean ranks over the settings of the methods that all of them have, and which are not told apart (Nemenyi)."""
-    shared = [m for m in (settings[0] if settings else {}) if all(m in there for there in settings)]
+def ranked_by(groups: Sequence[Group], metric: str, arrows: Mapping[str, str]) -> Ranks | None:
+    """``ranked`` by a metric; without one by gap/mean, over the settings whose aim is the retrained model.
+
+    Where there is no such setting, it is by corrective/acc_seen.
+    """
+    plain = [group for group in groups if not corrective(group)]
+    if metric or not any(map(competes, plain)):
+        return ranked(groups, metric or CORRECTED[0], arrows)
+    return ranked(plain, "gap/mean", arrows)
+
+
+def ranked(groups: Sequence[Group], metric: str, arrows: Mapping[str, str]) -> Ranks | None:
+    """Mean ranks over settings of the methods that all of them have; None unless that is two methods in two settings.
+
+    A method is the same in two settings whatever its options there, if there is one group of it in each. Where there
+    are several, their labels tell them apart.
+    """
+    settings = []
+    for there in partitioned((group for group in groups if competes(group)), lambda g: g.setting):
+        count = Counter(group.runs[0].method for group in there)
+        named = {g.runs[0].method if count[g.runs[0].method] == 1 else g.label: g for g in there}
+        found = {name: costs(group.runs, metric, arrows.get(metric, "")) for name, group in named.items()}
+        settings.append({name: fmean(values.values()) for name, values in found.items() if values})
+    settings = [found for found in settings if found]
+    times = Counter(name for there in settings for name in there)
+    shared = [name for name in times if times[name] == len(settings)]
     if len(settings) < 2 or len(shared) < 2:
-        return ["no mean ranks: they take two settings with two methods in common"]
-    table = np.array([[fmean(there[method].values()) for method in shared] for there in settings])
-    means = dict(sorted(zip(shared, ranks(table).mean(0), strict=True), key=lambda item: item[1]))
-    critical = critical_difference(len(shared), len(settings))
-    order = list(means)
+        return None
+    table = np.array([[there[method] for method in shared] for there in settings])
+    means = dict(sorted(zip(shared, map(float, ranks(table).mean(0)), strict=True), key=lambda item: item[1]))
+    critical, order = critical_difference(len(shared), len(settings)), list(means)
     ends = [max(i for i, m in enumerate(order) if means[m] - means[first] <= critical) for first in order]
     alike = [order[i : end + 1] for i, end in enumerate(ends) if end > i and (i == 0 or ends[i - 1] < end)]
-    return [
-        f"mean ranks over {len(settings)} settings (1 is best): {', '.join(f'{m} {r:.2f}' for m, r in means.items())}",
-        f"Friedman {p(friedman(table))}; critical difference {critical:.2f} (Nemenyi, .05)",
-        *(f"not told apart: {', '.join(names)}" for names in alike),
+    left_out = {name: count for name, count in times.items() if name not in means}
+    return Ranks(metric, means, len(settings), critical, friedman(table), alike, left_out)
+
+
+def lines_of(found: Ranks | None) -> list[str]:
+    """Mean ranks in words."""
+    if found is None:
+        return ["no mean ranks: they take two settings with two methods in common"]
+    means = ", ".join(f"{method} {rank:.2f}" for method, rank in found.means.items())
+    lines = [
+        f"mean ranks over {found.settings} settings (1 is best): {means}",
+        f"Friedman {p(found.friedman)}; critical difference {found.critical:.2f} (Nemenyi, .05)",
+        *(f"not told apart: {', '.join(names)}" for names in found.alike),
     ]
+    if found.left_out:
+        some = ", ".join(f"{method} ({count} of {found.settings} settings)" for method, count in found.left_out.items())
+        lines.append(f"not ranked, since not all settings have them: {some}")
+    return lines

@@ -7,7 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..config.groups import REFERENCE_FREE
@@ -143,6 +143,11 @@ def varied(runs: Sequence[Run], row: str) -> str:
 def aggregate(
     runs: Iterable[Run], metrics: Sequence[str], by: Sequence[str] = (), bootstrap: bool = False
 ) -> pd.DataFrame:
+    """``frame_of`` the groups of these runs."""
+    return frame_of(group_runs(runs, by)[0], metrics, bootstrap)
+
+
+def frame_of(groups: Sequence[Group], metrics: Sequence[str], bootstrap: bool = False) -> pd.DataFrame:
     """One record for each setting, row of its table and metric, in the tables' order.
 
     Columns: setting, method (the label of the row), row (original, retrained, clean or unlearned), metric, mean,
@@ -155,10 +160,10 @@ def aggregate(
 
     from .statistics import bootstrap_interval
 
-    groups, _ = group_runs(runs, by)
     reported = reported_by(groups)
     records = []
     for group in groups:
+        over: dict[int, str] = {}  # by the number of runs, since most metrics are there in all of them
         for metric in metrics:
             having = [run for run in group.runs if metric in run.values[group.row]]
             failed = sum(has_failed(run, group.row, metric, reported) for run in group.runs)
@@ -167,8 +172,10 @@ def aggregate(
             values = [run.values[group.row][metric] for run in having]
             mean, std, half = spread(values)
             ends = bootstrap_interval(values) if bootstrap else ()
-            n, over = len(having), varied(having, group.row) if having else ""
-            records.append((group.setting, group.label, group.row, metric, mean, std, half, n, over, failed, *ends))
+            n = len(having)
+            if n not in over or n < len(group.runs):
+                over[n] = varied(having, group.row) if having else ""
+            records.append((group.setting, group.label, group.row, metric, mean, std, half, n, over[n], failed, *ends))
     return pd.DataFrame(records, columns=[*FIELDS, *(ENDS if bootstrap else ())])
 
 
@@ -177,7 +184,8 @@ def spread(values: Sequence[float]) -> tuple[float, float, float]:
     from scipy.special import stdtrit
 
     n = len(values)
-    mean, std = fmean(values) if n else math.nan, stdev(values) if n > 1 else math.nan
+    mean = fmean(values) if n else math.nan
+    std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1)) if n > 1 else math.nan
     return mean, std, float(stdtrit(n - 1, 0.975)) * std / math.sqrt(n) if n > 1 else math.nan
 
 

@@ -13,10 +13,15 @@ SPECIAL |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textas
 SPECIAL |= {"<": r"$<$", ">": r"$>$", "|": r"$|$", "·": r"$\cdot$", "±": r"$\pm$", "†": r"$\dagger$"}
 SPECIAL |= {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "→": r"$\to$", "≤": r"$\le$"}
 
+LATIN = 0x24F  # the last letter that every LaTeX knows
+
 
 def latex(report: Report) -> str:
     """All tables, as ``tabular`` of the package booktabs, each with its setting and its notes as comments."""
-    return "\n".join(["% needs \\usepackage{booktabs}", *(section(table, report.arrows) for table in report.tables)])
+    tables = [section(table, report.arrows) for table in report.tables]
+    other = any(ord(char) > LATIN for text in tables for line in text.splitlines() if line[:1] != "%" for char in line)
+    script = ["% needs XeLaTeX or LuaLaTeX, and a font with all of the characters in the names below"] if other else []
+    return "\n".join(["% needs \\usepackage{booktabs}", *script, *tables])
 
 
 def section(table: Table, arrows: Mapping[str, str]) -> str:
@@ -24,7 +29,7 @@ def section(table: Table, arrows: Mapping[str, str]) -> str:
     best = {name: best_in(table, name, arrows.get(name, "")) for name in table.columns}
     heads = ["method", *(f"{escaped(c)} {escaped(arrows.get(c, ''))}".strip() for c in table.columns), "n"]
     text = [
-        f"% {table.setting}",
+        f"% {' '.join(table.setting.split())}",
         f"\\begin{{tabular}}{{l{'r' * (len(table.columns) + 1)}}}",
         "\\toprule",
         row(*heads),
@@ -79,4 +84,4 @@ def number(text: str) -> float | None:
 
 def escaped(text: str) -> str:
     """Text with LaTeX's special characters as they are to be written."""
-    return "".join(SPECIAL.get(char, char) for char in text)
+    return "".join(SPECIAL.get(char, char) for char in " ".join(text.split()))

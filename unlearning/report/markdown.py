@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 from .tables import Report, Table
+
+SPECIAL = re.compile(
+    r"""[\\`*$<]        # code, emphasis, formulas and HTML
+    | &(?=[\w#]+;)      # a name such as &lt;
+    | (?<!\w)_ | _(?!\w)  # emphasis; not in small_cnn
+    | ~(?=~) | (?<=~)~
+    | \](?=[(\[:])      # links
+    | ^(?:[#+=>-] | \d+(?=[.)]))  # headings, quotations and lists""",
+    re.VERBOSE,
+)
 
 
 def page(report: Report) -> str:
@@ -12,23 +23,37 @@ def page(report: Report) -> str:
     parts = ["# Report", "", *(f"{line}.\n" for line in report.legend)]
     parts += [section(table, report.arrows) for table in report.tables]
     if report.tests:
-        parts.append("\n".join(["## Methods against each other", "", "```", *report.tests, "```", ""]))
+        parts.append("\n".join(["## Methods against each other", "", *verbatim(report.tests), ""]))
     if report.rest:
-        listed = [f"  - {text.strip()}" if text.startswith(" ") else f"- {text}" for text in report.rest]
+        listed = [f"{'  ' * text.startswith(' ')}- {escaped(text)}" for text in report.rest]
         parts.append("\n".join(["## Not in a table", "", *listed, ""]))
     return "\n".join(parts)
 
 
 def section(table: Table, arrows: Mapping[str, str]) -> str:
     """One setting's table, with its notes below."""
-    text = [f"## {table.setting}", "", row("method", *(f"{c} {arrows.get(c, '')}".strip() for c in table.columns), "n")]
+    heads = (f"{c} {arrows.get(c, '')}".strip() for c in table.columns)
+    text = [f"## {escaped(table.setting)}", "", row("method", *map(escaped, heads), "n")]
     text.append(row("---", *("---:" for _ in table.columns), "---:"))
     for line in table.lines:
-        label = f"*{line.label}*" if line.reference else line.label
-        text.append(row(label, *(" ".join(filter(None, line.cells[c])) for c in table.columns), str(line.n)))
-    return "\n".join([*text, "", *(f"- {note}".replace("*", "\\*") for note in table.notes), ""])
+        label = f"*{escaped(line.label)}*" if line.reference else escaped(line.label)
+        cells = (" ".join(filter(None, line.cells[c])).replace("*", "\\*") for c in table.columns)
+        text.append(row(label, *cells, str(line.n)))
+    return "\n".join([*text, "", *(f"- {escaped(note)}" for note in table.notes), ""])
 
 
 def row(*cells: str) -> str:
     """A row of a Markdown table."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def escaped(text: str) -> str:
+    """Text in one line that Markdown shows as it is: names of classes and folders may hold anything."""
+    return SPECIAL.sub(lambda found: found[0] + "\\" if found[0].isdigit() else "\\" + found[0], " ".join(text.split()))
+
+
+def verbatim(lines: Sequence[str]) -> list[str]:
+    """Lines as a block of code, whatever they hold."""
+    longest = max((len(ticks) for ticks in re.findall("`+", "\n".join(lines))), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [fence, *lines, fence]

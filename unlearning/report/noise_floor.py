@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import TypeVar
 
@@ -61,17 +61,36 @@ def notes_on(groups: Sequence[Group]) -> list[str]:
     there = [name for name in MEAN_OVER if name in floor]
     if not there:
         return []
-    sigmas = {name: size(floor[name]) for name in there}
-    sizes = ", ".join(f"{name} {sigmas[name]:.3f} (n={len(floor[name])})" for name in there)
+    sizes = ", ".join(f"{name} {size(floor[name]):.3f} (n={len(floor[name])})" for name in there)
     texts = [f"noise floor, one sigma of the gap of a retrained model, from runs of method={FLOOR}: {sizes}"]
     for group in groups:
-        if group.row != "unlearned" or group.runs[0].method == FLOOR:
-            continue
-        parts = []
-        for name in there:
-            gaps = [v for run in group.runs if (v := run.values["unlearned"].get(GAP + name)) is not None]
-            if gaps:
-                parts.append(f"{name} {size(gaps) / sigmas[name]:.1f}" if sigmas[name] else f"{name}: no noise")
+        own = in_sigmas(group, floor)
+        found = {name: own[name] for name in there if name in own}
+        parts = [f"{name}: no noise" if value is None else f"{name} {value:.1f}" for name, value in found.items()]
         if parts:
             texts.append(f"{group.label}: gaps in sigmas (1 is noise; root mean square): {', '.join(parts)}")
     return texts
+
+
+def in_sigmas(group: Group, floor: Mapping[str, Sequence[float]]) -> dict[str, float | None]:
+    """The root mean square of a group's gaps in units of the floor's; None where the floor has no spread.
+
+    Empty for references, and for the floor itself.
+    """
+    if group.row != "unlearned" or group.runs[0].method == FLOOR:
+        return {}
+    found: dict[str, float | None] = {}
+    for name, noise in floor.items():
+        gaps = [v for run in group.runs if (v := run.values["unlearned"].get(GAP + name)) is not None]
+        if gaps:
+            found[name] = size(gaps) / size(noise) if size(noise) else None
+    return found
+
+
+def sigmas(groups: Iterable[Group]) -> list[tuple[Group, dict[str, float | None]]]:
+    """The gaps of each group in sigmas, by metric without ``gap/``; the groups are of any settings."""
+    found = []
+    for alike in partitioned(groups, lambda group: (group.setting, recipe(group))):
+        floor = noise_floor(alike)
+        found += [(group, in_sigmas(group, floor)) for group in alike]
+    return found

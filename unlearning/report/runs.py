@@ -32,6 +32,7 @@ class Run:
     why: str = ""
     result: Mapping[str, Any] = field(default_factory=dict)
     finished: float = 0.0  # seconds since the epoch
+    folder: Path = Path()
 
     @property
     def choices(self) -> dict[str, str]:
@@ -120,7 +121,7 @@ def read(folder: Path) -> Run:
         return Run(folder.name, "unfinished")
     try:
         result = json.loads((folder / RESULTS).read_text())
-        run = Run(folder.name, "done", result=result, finished=done.stat().st_mtime)
+        run = Run(folder.name, "done", result=result, finished=done.stat().st_mtime, folder=folder)
         _ = run.values, run.failed, run.method, run.place  # whatever the tables will need
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return Run(folder.name, "unreadable", f"{RESULTS}: {type(error).__name__}: {error}")

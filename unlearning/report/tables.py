@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..config.legend import ARROWS, LEGEND, TAUGHT, mean_gap
 from ..errors import UserError
 from ..metrics.directions import AVERAGE_GAPS, MEAN_OVER, taught_wrong
-from .groups import Group, aggregate, group_runs
+from .columns import with_what_is_shown
+from .groups import Group, frame_of, group_runs
 from .noise_floor import notes_on_noise
 from .runs import REFERENCES, Run
 from .selection import columns_of, filtered, known_key, known_metrics
+from .verdicts import verdicts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,12 +55,16 @@ class Table:
 class Report:
     """A report on many runs."""
 
-    frame: pd.DataFrame  # ``aggregate`` over all metrics
+    frame: pd.DataFrame  # ``aggregate`` over all metrics, with what is shown
     tables: list[Table]
     arrows: dict[str, str]  # for every metric whose good side is known
     legend: list[str]
     rest: list[str]  # the runs that are in no table, and why; lines about one run are indented
     tests: list[str] = field(default_factory=list)  # of the methods against each other; indented below their setting
+    groups: list[Group] = field(default_factory=list)  # of all tables
+    margin: float | None = None
+    interval: Interval = "student"
+    ranked_by: str = ""  # the metric of the mean ranks; the usual one where it is empty
 
 
 def report_on(
@@ -87,22 +93,21 @@ def report_on(
     columns = columns_of(metrics, known)
     tested = columns_of(test, known) if test else []
     groups, repeats = group_runs(done, keys)
-    frame = aggregate(done, known, keys, interval == "bootstrap")
+    frame = with_what_is_shown(frame_of(groups, known, interval == "bootstrap"), groups, margin)
     tables = []
     for setting, part in frame.groupby("setting", sort=False):
         there = [column for column in columns if column in set(part.metric)]
         lines, own = lines_of(part, there, interval), [g for g in groups if g.setting == setting]
         notes = [*notes_on(part[part.metric.isin(there)], lines, own, interval), *notes_on_noise(own)]
         if margin is not None:
-            from .verdicts import verdicts  # here, since the tests take a library that takes time to load
-
             notes += verdicts(own, margin)
         tables.append(Table(str(setting), there, lines, notes))
     legend = [LEGEND]
     if any("gap/mean" in table.columns for table in tables):
         legend.append(mean_gap(metric.removeprefix("gap/") for metric in known if metric.startswith("gap/")))
     arrows = arrows_of(done)
-    return Report(frame, tables, arrows, legend, rest_of(runs, repeats), tests_of(groups, tested, arrows))
+    tests = tests_of(groups, tested, arrows)
+    return Report(frame, tables, arrows, legend, rest_of(runs, repeats), tests, groups, margin, interval, *tested[:1])
 
 
 def tests_of(groups: Sequence[Group], metrics: Iterable[str], arrows: Mapping[str, str]) -> list[str]:

@@ -1,53 +1,105 @@
-"""One sentence per group of runs: in which metrics it is shown to be as the retrained model, and in which to differ."""
+"""What is shown about a group of runs: in which metrics it is as the retrained model, and in which it differs.
+
+Where the retain set holds manipulated samples, the retrained model has learned them and is not the aim. Such groups are
+judged by the metrics of corrective unlearning, beside the model that has seen no manipulated sample.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-from ..metrics.directions import MEAN_OVER
+from ..metrics.directions import CORRECTED, MEAN_OVER, taught_wrong
 from .groups import Group, varied
-from .statistics import Difference, equivalence, paired_test
+from .statistics import Difference, equivalence, holm, paired_test
 
 LEVEL = 0.95
+Shown = Literal["within", "differs", "not shown", "too few"]
 
 
-def verdicts(groups: Sequence[Group], margin: float) -> list[str]:
+@dataclass(frozen=True)
+class Judged:
+    """What the runs show about one metric: n differences to the model that is the aim, and the p of what is shown."""
+
+    metric: str
+    shown: Shown
+    difference: Difference
+    p: float
+
+
+def verdicts(groups: Sequence[Group], margin: float | None) -> list[str]:
     """The verdicts on all unlearned groups of one setting."""
     return [verdict(group, margin) for group in groups if group.row == "unlearned"]
 
 
-def verdict(group: Group, margin: float) -> str:
-    """The verdict on a group, over the metrics of ``gap/mean``, whose gaps are paired by seed.
+def corrective(group: Group) -> bool:
+    """Whether the retrained model of these runs has learned manipulated samples, so that it is not the aim."""
+    return any(taught_wrong(run.result.get("sizes", {})) for run in group.runs)
 
-    A metric is *within* the margin by two one-sided tests (TOST), or *differs* by Student's test; if neither is shown,
-    that is said. Where all are within, that holds for all of them together at the same level, since each has to be.
+
+def differences(group: Group) -> dict[str, list[float]]:
+    """The differences to the model that is the aim, paired by run, for each metric that counts."""
+    rows = [run.values for run in group.runs]
+    if corrective(group):
+        pairs = [(found["unlearned"], found.get("clean", {})) for found in rows]
+        return {m: [ours[m] - aim[m] for ours, aim in pairs if m in ours and m in aim] for m in CORRECTED}
+    return {m: [v for found in rows if (v := found["unlearned"].get(f"gap/{m}")) is not None] for m in MEAN_OVER}
+
+
+def judged(found: Mapping[str, Sequence[float]], margin: float | None) -> list[Judged]:
+    """What differences show about each metric.
+
+    A metric *differs* by Student's test, with p corrected for the number of metrics (Holm). It is *within* the margin
+    by two one-sided tests (TOST). Where all metrics pass these at the level, that holds for all of them together, since
+    each has to be; else their p are corrected, too. Without a margin none is within.
     """
-    within: list[str] = []
-    differs: list[str] = []
-    rest: list[str] = []
-    missing: list[str] = []
-    least = 0
-    for metric in MEAN_OVER:
-        gaps = [v for run in group.runs if (v := run.values["unlearned"].get(f"gap/{metric}")) is not None]
-        if len(gaps) < 2:
-            missing.append(metric)
-            continue
-        least = min(least, len(gaps)) if least else len(gaps)
-        same, found = equivalence(gaps, margin), paired_test(gaps)
-        if same <= 1 - LEVEL:
-            within.append(f"{metric} ({p(same)})")
-        elif found.p <= 1 - LEVEL:
-            differs.append(f"{metric} ({found.mean:+.3f}, {p(found.p)})")
+    tests = {metric: paired_test(values) for metric, values in found.items()}
+    known = [metric for metric, test in tests.items() if test.n > 1]
+    apart = dict(zip(known, holm([tests[metric].p for metric in known]), strict=True))
+    same: dict[str, float] = {}
+    if margin is not None:
+        each = [equivalence(found[metric], margin) for metric in known]
+        same = dict(zip(known, each if all(p <= 1 - LEVEL for p in each) else holm(each), strict=True))
+    texts = []
+    for metric, test in tests.items():
+        if metric not in known:
+            texts.append(Judged(metric, "too few", test, math.nan))
+        elif same.get(metric, 1.0) <= 1 - LEVEL:
+            texts.append(Judged(metric, "within", test, same[metric]))
         else:
-            rest.append(f"{metric} ({found.mean:+.3f} ± {half(found):.3f})")
+            shown: Shown = "differs" if apart[metric] <= 1 - LEVEL else "not shown"
+            texts.append(Judged(metric, shown, test, apart[metric]))
+    return texts
+
+
+def verdict(group: Group, margin: float | None) -> str:
+    """The verdict on a group in one sentence. Without a margin it says only which differences are shown."""
+    aim = "clean" if corrective(group) else "retrained"
+    found = judged(differences(group), margin)
+    least = min((one.difference.n for one in found if one.shown != "too few"), default=0)
     if not least:
-        return f"{group.label}: nothing is shown: two runs with a retrained model are the least that a test takes"
-    parts = [f"within {margin:g} of the retrained model in {', '.join(within)}"] if within else []
-    parts += [f"differs in {', '.join(differs)}"] if differs else []
-    parts += [f"neither is shown for {', '.join(rest)}"] if rest else []
-    parts += [f"fewer than two gaps in {', '.join(missing)}"] if missing else []
-    return f"{group.label}: {'; '.join(parts)}. n={least} ({varied(group.runs, 'unlearned')}), {LEVEL:.0%} confidence"
+        learned = "its retrained model has learned manipulated samples; " if aim == "clean" else ""
+        return f"{group.label}: nothing is shown: {learned}two runs with a {aim} model are the least that a test takes"
+    words: dict[Shown, list[str]] = {"within": [], "differs": [], "not shown": [], "too few": []}
+    for one in found:
+        test = one.difference
+        told = {
+            "within": f" ({p(one.p)})",
+            "differs": f" ({test.mean:+.3f}, {p(one.p)})",
+            "not shown": f" ({test.mean:+.3f} ± {half(test):.3f})",
+            "too few": "",
+        }
+        words[one.shown].append(one.metric + told[one.shown])
+    heads: dict[Shown, str] = {
+        "within": f"within {margin or 0:g} of the {aim} model in",
+        "differs": "differs in" if words["within"] else f"differs from the {aim} model in",
+        "not shown": "no difference is shown for" if margin is None else "neither is shown for",
+        "too few": f"fewer than two {'gaps' if aim == 'retrained' else 'runs with both models'} in",
+    }
+    said = "; ".join(f"{heads[shown]} {', '.join(metrics)}" for shown, metrics in words.items() if metrics)
+    return f"{group.label}: {said}. n={least} ({varied(group.runs, 'unlearned')}), {LEVEL:.0%} confidence (Holm)"
 
 
 def p(value: float) -> str:
