@@ -26,6 +26,7 @@ CLOSING = """\
 Keys, set by key=value (--cfg job prints them all):
   seed, split.seed, scenario.seed, pretrain.seed   the last three follow seed unless set
   scenario.classes=[name or number, ...]  scenario.count=N  scenario.fraction=F
+  scenario=list scenario.file=FILE    forget what a file lists: paths or names of images, or ids
   scenario=saved scenario.file=FILE   the split.safetensors of an earlier run, whatever the seeds
   scenario.known=G   known fraction of the samples that poison, confusion, label_shuffle and data_entry manipulate
   optimizer@method=adam, schedule@method=none   another optimiser or schedule, whole; likewise @pretrain

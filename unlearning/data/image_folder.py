@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,7 @@ def image_folder(
     facts = Metadata({"file": np.array(names, object)})
     if table is not None:
         facts = joined(table, file_column, names)
+    facts = replace(facts, folder=top)
     inputs = torch.from_numpy(decoded([f for _, f in rows], top, size, Path(cache), fit))
     labels = torch.tensor([classes.index(c) for c, _ in rows])
     ids = torch.arange(len(rows))

@@ -28,10 +28,12 @@ class Metadata:
     Args:
         columns: by name, (N,) float64 with NaN where there is no number, or (N,) objects: words, or None.
         counts: what could not be joined: ``rows_without_sample``, ``samples_without_row``.
+        folder: of samples that are files: the column ``file`` has their paths below it.
     """
 
     columns: Mapping[str, np.ndarray]
     counts: Mapping[str, int] = field(default_factory=dict)
+    folder: Path | None = None
 
 
 def read_csv(file: Path, key: str, **options: Any) -> pd.DataFrame:
