@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import lightning as L
@@ -14,6 +14,7 @@ from ..config.build import Spec
 from ..errors import UserError
 from ..methods.base import Method
 from ..methods.one_shot import OneShot
+from ..models.naming import Naming
 from ..runtime.digests import ids_digest, state_digest
 from ..runtime.progress import training
 from ..scenarios.base import Problem
@@ -34,11 +35,12 @@ FEATURES = f"{__package__}.features.predict_with_features"
 
 @dataclass(frozen=True)
 class Trained:
-    """A network, what making it cost, and the curves of its making."""
+    """A network, what making it cost, the curves of its making, and how a file of the user's names its tensors."""
 
     network: nn.Module
     cost: Mapping[str, float]
     curves: Curves
+    naming: Naming = field(default_factory=Naming)
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ class Lab:
 
     def own_model(self, problem: Problem) -> Trained:
         """The user's own original model."""
-        return Trained(self.architecture.own_original(problem.data), {}, {})
+        network, naming = self.architecture.own_original(problem.data)
+        return Trained(network, {}, {}, naming)
 
     def train(self, problem: Problem, recipe: Spec, ids: Tensor, seed: int, name: str = "model") -> Trained:
         """The model that a recipe makes of the samples ``ids``; ``name`` is for the progress bar and messages."""

@@ -10,6 +10,8 @@ from ..config.legend import honoured, mean_gap, number, sights, trial_mark
 from ..engine.key import flat
 from .names import WEIGHTS
 
+LOADS = f'import safetensors.torch; model.load_state_dict(safetensors.torch.load_file("{WEIGHTS}"))'
+
 
 def model_card(results: Mapping[str, Any]) -> str:
     """The card, made from the content of ``results.json``: what was forgotten, how, and how well."""
@@ -27,6 +29,7 @@ def model_card(results: Mapping[str, Any]) -> str:
         f"* Data access of the method: {sights(results['access'])}",
         f"* Data digest `{results['data']['dataset']}`, split digest `{results['data']['split']}`",
         f"* Weights `{WEIGHTS}`, SHA-256 over its tensors `{results['weights']}`",
+        *own_model(results.get("checkpoint")),
         f"* Made by `{results['command']}` with {threads} thread{'' if threads == 1 else 's'}",
         f"* Code {results['git'] or 'not under version control'}; "
         + ", ".join(f"{name} {version}" for name, version in results["versions"].items()),
@@ -37,6 +40,21 @@ def model_card(results: Mapping[str, Any]) -> str:
         *metrics(results),
     ]
     return "\n".join(lines) + "\n"
+
+
+def own_model(checkpoint: Mapping[str, Any] | None) -> list[str]:
+    """Lines about the user's own checkpoint, if there was one, and the line of code that loads what came out."""
+    if checkpoint is None:
+        return []
+    inside = "".join(f'["{name}"]' for name in checkpoint["inside"])
+    where = f", in the file's `{inside}`" if inside else ""
+    before = f", with `{checkpoint['prefix']}` before their names" if checkpoint["prefix"] else ""
+    return [
+        f"* Your checkpoint: SHA-256 `{checkpoint['sha256']}`, {checkpoint['tensors']} tensors of the network"
+        + where
+        + before,
+        f"* To load it where yours is loaded, from this folder: `{LOADS}`",
+    ]
 
 
 def settings(rows: Iterable[Mapping[str, Any]]) -> list[str]:
