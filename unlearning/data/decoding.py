@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version
@@ -19,7 +19,8 @@ from ..errors import UserError
 from ..runtime.digests import file_digest
 from ..runtime.files import files_below
 from ..runtime.progress import DECODING
-from . import pixels
+from . import pixels, resizing
+from .resizing import Preparation
 
 log = logging.getLogger("unlearning")
 
@@ -64,8 +65,10 @@ def some_of(counts: Counter[str]) -> str:
     return ", ".join(words) + (", ..." if len(counts) > NAMED else "")
 
 
-def decoded(files: Sequence[Path], top: Path, size: int, cache: Path, fit: pixels.Fit = "crop") -> np.ndarray:
-    """The pixels of ``files``, (N, size, size, 3) uint8, mapped from a file in ``cache``, which is made if necessary.
+def decoded(files: Sequence[Path], top: Path, how: Preparation, cache: Path) -> np.ndarray:
+    """The pixels of ``files``, (N, size, size, channels) uint8, mapped from a file in ``cache``.
+
+    The file is made if necessary.
 
     The cache is keyed by the names of the files below ``top``, their sizes in bytes and the times of their changes, and
     by the rules of decoding. An array whose checksum does not match is decoded again, with a warning. Processes that
@@ -73,7 +76,7 @@ def decoded(files: Sequence[Path], top: Path, size: int, cache: Path, fit: pixel
 
     Raises ``UserError`` where ``cache`` cannot be written, and for a file that is not an image.
     """
-    key = hashlib.sha256(repr((rules(), size, fit, [stamp(file, top) for file in files])).encode()).hexdigest()
+    key = hashlib.sha256(repr((rules(), how, [stamp(file, top) for file in files])).encode()).hexdigest()
     array, checksum = cache / f"{key}.npy", cache / f"{key}.sha256"
     temporary = cache / f".{key}.tmp"
     try:
@@ -83,7 +86,7 @@ def decoded(files: Sequence[Path], top: Path, size: int, cache: Path, fit: pixel
                 if array.exists():
                     log.warning("%s is corrupt (its checksum does not match): making it again", array)
                 try:
-                    decode_all(files, partial(pixels.decode, size, fit=fit), size, temporary)
+                    decode_all(files, how, temporary)
                     checksum.write_text(f"{key} {file_digest(temporary)}")  # whose array it is, besides what is in it
                     os.replace(temporary, array)
                 finally:
@@ -97,7 +100,7 @@ def decoded(files: Sequence[Path], top: Path, size: int, cache: Path, fit: pixel
 
 def rules() -> tuple[str, str]:
     """What decides how files are decoded: the code that does so, and the version of the library that reads them."""
-    return file_digest(Path(pixels.__file__)), version("pillow")
+    return "+".join(file_digest(Path(str(module.__file__))) for module in (pixels, resizing)), version("pillow")
 
 
 def stamp(file: Path, top: Path) -> tuple[str, int, int, int]:
@@ -116,11 +119,12 @@ def stamp(file: Path, top: Path) -> tuple[str, int, int, int]:
     return file.relative_to(top).as_posix(), status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def decode_all(files: Sequence[Path], decode: Callable[..., pixels.Decoded], size: int, path: Path) -> None:
+def decode_all(files: Sequence[Path], how: Preparation, path: Path) -> None:
     """Write the pixels of ``files`` to ``path`` as one array, with a progress bar."""
     from rich.progress import track
 
-    out = np.lib.format.open_memmap(path, "w+", np.uint8, (len(files), size, size, 3))
+    decode = partial(pixels.decode, how)
+    out = np.lib.format.open_memmap(path, "w+", np.uint8, (len(files), how.size, how.size, how.channels))
     known: dict[int, pixels.Levels] = {}  # of the images of more than 8 bits, by row
     waiting = []  # rows of images whose range only all of them together show
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside Python's global lock

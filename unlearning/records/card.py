@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..config.groups import label
-from ..config.legend import honoured, mean_gap, number, sights, trial_mark
+from ..config.legend import assumed, honoured, mean_gap, number, sights, trial_mark
 from ..engine.key import flat
 from .names import WEIGHTS
 
@@ -30,6 +30,7 @@ def model_card(results: Mapping[str, Any]) -> str:
         f"* Data digest `{results['data']['dataset']}`, split digest `{results['data']['split']}`",
         f"* Weights `{WEIGHTS}`, SHA-256 over its tensors `{results['weights']}`",
         *own_model(results.get("checkpoint")),
+        *(f"* {line}" for line in assumed(config)),
         f"* Made by `{results['command']}` with {threads} thread{'' if threads == 1 else 's'}",
         f"* Code {results['git'] or 'not under version control'}; "
         + ", ".join(f"{name} {version}" for name, version in results["versions"].items()),
