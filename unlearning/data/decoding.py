@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 from collections import Counter
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
@@ -65,14 +67,14 @@ def some_of(counts: Counter[str]) -> str:
     return ", ".join(words) + (", ..." if len(counts) > NAMED else "")
 
 
-def decoded(files: Sequence[Path], top: Path, how: Preparation, cache: Path) -> np.ndarray:
+def decoded(files: Sequence[Path], top: Path, how: Preparation, cache: Path) -> np.memmap[Any, Any]:
     """The pixels of ``files``, (N, size, size, channels) uint8, mapped from a file in ``cache``.
 
     The file is made if necessary.
 
     The cache is keyed by the names of the files below ``top``, their sizes in bytes and the times of their changes, and
     by the rules of decoding. An array whose checksum does not match is decoded again, with a warning. Processes that
-    need the same array decode it once.
+    need the same array decode it once. Beside it stands of which folder and which files it is.
 
     Raises ``UserError`` where ``cache`` cannot be written, and for a file that is not an image.
     """
@@ -82,6 +84,7 @@ def decoded(files: Sequence[Path], top: Path, how: Preparation, cache: Path) -> 
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / f"{key}.lock"):
+            note(cache / f"{key}.json", files, top)  # first, so that what a killed process leaves is known, too
             if not (array.exists() and checksum.exists() and checksum.read_text() == f"{key} {file_digest(array)}"):
                 if array.exists():
                     log.warning("%s is corrupt (its checksum does not match): making it again", array)
@@ -95,7 +98,24 @@ def decoded(files: Sequence[Path], top: Path, how: Preparation, cache: Path) -> 
         raise UserError(
             f"cannot write decoded images to {cache} ({error}): set paths.store=DIR", key="paths.store", kind="storage"
         ) from None
-    return np.load(array, mmap_mode="c")  # copy on write: torch requires a writable array, and the file must not change
+    found: np.memmap[Any, Any] = np.load(array, mmap_mode="c")
+    return found  # copy on write: torch requires a writable array, and the file must not change
+
+
+def note(file: Path, files: Sequence[Path], top: Path) -> None:
+    """Write to ``file`` of which folder and which files below it an array of pixels is, so that it can be purged."""
+    try:
+        known = json.loads(file.read_text())
+    except (OSError, ValueError):
+        known = {"folders": [], "files": [path.relative_to(top).as_posix() for path in files]}
+    folders = list(dict.fromkeys([*known["folders"], *places(top)]))
+    if folders != known["folders"]:
+        file.write_text(json.dumps(known | {"folders": folders}))
+
+
+def places(top: Path) -> list[str]:
+    """The paths of a folder: as it is named, and without links."""
+    return list(dict.fromkeys([str(top.absolute()), str(top.resolve())]))
 
 
 def rules() -> tuple[str, str]:

@@ -112,9 +112,9 @@ def image_folder(
     facts = Metadata({"file": np.array(names, object)})
     if table is not None:
         facts = joined(table, file_column, names)
-    facts = replace(facts, folder=top)
     how = Preparation(size, fit, shorter, interpolation, channels, reader)
-    inputs = torch.from_numpy(decoded([f for _, f in rows], top, how, Path(cache)))
+    pixels = decoded([f for _, f in rows], top, how, Path(cache))
+    facts = replace(facts, folder=top, array=Path(str(pixels.filename)).stem)
     order = class_order(folders, classes)
     labels = torch.tensor([order.index(c) for c, _ in rows])
     ids = torch.arange(len(rows))
@@ -125,7 +125,7 @@ def image_folder(
     train, val = hold_out(rest, labels, validation, seed, "validation")
     return Dataset(
         name,
-        inputs,
+        torch.from_numpy(pixels),
         labels,
         order,
         train,

@@ -34,6 +34,7 @@ OUTSIDE = tuple(  # these modules do not affect results
         "report",
         "populations",
         "verify",
+        "store",
         "engine.key",
         "engine.store",
         "runtime.digests",

@@ -69,6 +69,7 @@ class Lab:
 
     def train(self, problem: Problem, recipe: Spec, ids: Tensor, seed: int, name: str = "model") -> Trained:
         """The model that a recipe makes of the samples ``ids``; ``name`` is for the progress bar and messages."""
+        self.store.note(problem.data)
         network = self.architecture.network(problem.data)
         numerics = {k: v for k, v in self.compute.numerics.items() if k != "predict_batch_size"}
         learning, networks = problem.learning(ids), self.architecture.networks(problem.data)
@@ -106,6 +107,7 @@ class Lab:
 
         ``again`` makes it even if the store has it.
         """
+        self.store.note(problem.data)
         weights = state_digest(start.state_dict())
         nodes = {name: spec.node for name, spec in addons.items()}
         shared = self.settings | {"seed": seed}
@@ -159,6 +161,7 @@ class Lab:
 
         Raises ``UserError`` where they are not finite.
         """
+        self.store.note(problem.data)
         data = {"samples": problem.data.digest} | ({} if ids is None else {"ids": ids_digest(ids)})
         key = key_of(
             self.settings,
@@ -174,6 +177,7 @@ class Lab:
 
     def predict_with_features(self, problem: Problem, network: nn.Module) -> tuple[Tensor, Tensor]:
         """(N, C) logits of all samples, as ``predict`` has them, and (N, D) features before the head, in one pass."""
+        self.store.note(problem.data)
         key = key_of(
             self.settings,
             [FEATURES],
