@@ -1,5 +1,6 @@
 """A model goes in from a user's own code and comes out there: the line that the card prints loads it."""
 
+import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tests.command_line import Done
+from unlearning.verify.command import main as verify
 
 SIZE, CLASSES, EACH = 8, 3, 6
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -72,6 +74,27 @@ def logits_of(model: nn.Module, folder: Path) -> Tensor:
     return found
 
 
+def proof(done: Done, listed: Path, own: Path) -> None:
+    """Assert that the run names the list and the checkpoint by digest, and that both can be verified."""
+    results, card = done.results, (done.folder / "MODEL_CARD.md").read_text()
+    digests = {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in (("list", listed), ("own", own))}
+    assert results["inputs"]["scenario.file"] == digests["list"]
+    assert results["checkpoint"]["sha256"] == digests["own"]
+    assert f"List of 2 entries: SHA-256 `{digests['list']}`" in card
+    for part in (digests["own"], results["verdict"], results["hardware"]["processor"], "| original | unlearned |"):
+        assert part in card
+    assert "proves nothing" in results["verdict"]  # there is no retrained model
+    assert not any(name in card for name in ("a1.png", "b2.png"))
+    assert verify([str(done.folder), "--model", str(own)]) == 0
+    other = own.with_name(f"other{own.suffix}")
+    changed = MODELS["lightning"][0]().state_dict()
+    if own.suffix == ".ckpt":
+        torch.save({"state_dict": changed}, other)
+    else:
+        save_file(changed, other)
+    assert verify([str(done.folder), "--model", str(other)]) == 1
+
+
 @pytest.mark.parametrize(
     "kind", ["lightning", *(pytest.param(name, marks=pytest.mark.slow) for name in ("torchvision", "timm"))]
 )
@@ -103,4 +126,5 @@ def test_the_line_on_the_card_loads_what_came_out(
     assert any(not torch.equal(tensor, before[name]) for name, tensor in after.items())
     predicted = load_file("predictions.safetensors")["logits"]
     assert torch.allclose(predicted, logits_of(model, tmp_path / "pets"), atol=1e-4)
+    proof(done, tmp_path / "delete.txt", own)
     assert done.results["checkpoint"]["tensors"] == len(before) - (kind == "lightning")

@@ -18,9 +18,11 @@ def model_card(results: Mapping[str, Any]) -> str:
     config, sizes = results["config"], results["sizes"]
     choices = config["choices"]
     scenario = flat({k: v for k, v in config["scenario"].items() if k != "_target_" and v is not None})
-    threads = results["threads"]
+    threads, model = results["threads"], " --model YOUR_FILE" if results["checkpoint"] else ""
     lines = [
         f"# {trial_mark(config)}{choices['model']} on {choices['dataset']}, unlearned by {label(choices)}",
+        "",
+        f"**{results['verdict']}**",
         "",
         f"* Forgotten: {sizes['forget']:,} of {sizes['train']:,} training samples",
         *(f"* {line}" for line in honoured(results)),
@@ -29,18 +31,34 @@ def model_card(results: Mapping[str, Any]) -> str:
         f"* Data access of the method: {sights(results['access'])}",
         f"* Data digest `{results['data']['dataset']}`, split digest `{results['data']['split']}`",
         f"* Weights `{WEIGHTS}`, SHA-256 over its tensors `{results['weights']}`",
-        *own_model(results.get("checkpoint")),
+        *own_list(results),
+        *own_model(results["checkpoint"]),
         *(f"* {line}" for line in assumed(config)),
         f"* Made by `{results['command']}` with {threads} thread{'' if threads == 1 else 's'}",
+        f"* On {machine(results['hardware'])}, begun {results['started']}, in {results['seconds']:.0f} s",
         f"* Code {results['git'] or 'not under version control'}; "
         + ", ".join(f"{name} {version}" for name, version in results["versions"].items()),
         f"* Run key `{results['run_key']}`",
+        f"* To recompute the numbers from this folder: `python -m unlearning.verify FOLDER{model}`",
         *(f"* Note: {note}" for note in results["notes"]),
         "",
         *settings(results["settings"]),
         *metrics(results),
     ]
     return "\n".join(lines) + "\n"
+
+
+def own_list(results: Mapping[str, Any]) -> list[str]:
+    """A line about the list of a request for deletion: its digest and the number of its entries, without a name."""
+    entries = results.get("selected", {}).get("entries")
+    digest = results["inputs"].get("scenario.file")
+    return [] if entries is None else [f"* List of {entries:,} entries: SHA-256 `{digest}`"]
+
+
+def machine(hardware: Mapping[str, Any]) -> str:
+    """The machine of a run."""
+    others = "" if hardware["accelerator"] == "cpu" else f", {hardware['accelerator']}"
+    return f"{hardware['processor']}{others} ({hardware['cores']} cores)"
 
 
 def own_model(checkpoint: Mapping[str, Any] | None) -> list[str]:
@@ -71,16 +89,17 @@ def settings(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def metrics(results: Mapping[str, Any]) -> list[str]:
-    """The metrics of the unlearned model, and the signed gaps to the retrained one."""
-    gaps = results["gaps"]
-    lines = [table_row("metric", "unlearned", "gap to retrained"), "|---|---|---|"]
-    for name, value in results["rows"]["unlearned"].items():
+    """The metrics of all models, and the signed gaps of the unlearned to the retrained one."""
+    gaps, rows = results["gaps"], results["rows"]
+    lines = [table_row("metric", *rows, "gap to retrained"), "|---" * (len(rows) + 2) + "|"]
+    for name in rows["unlearned"]:
         gap = gaps.get(f"gap/{name}")
-        lines.append(table_row(name, number(name, value), "" if gap is None else f"{gap:+.3f}"))
-    lines += [table_row(name, f"failed: {why}", "") for name, why in results["failed"].items()]
+        cells = [number(name, row.get(name)) for row in rows.values()]
+        lines.append(table_row(name, *cells, "" if gap is None else f"{gap:+.3f}"))
+    lines += [table_row(name, f"failed: {why}", *[""] * len(rows)) for name, why in results["failed"].items()]
     if "gap/mean" in gaps:
         over = mean_gap(name.removeprefix("gap/") for name in gaps)
-        lines += [table_row("gap/mean", "", f"{gaps['gap/mean']:.3f}"), "", over]
+        lines += [table_row("gap/mean", *[""] * len(rows), f"{gaps['gap/mean']:.3f}"), "", over]
     return lines
 
 

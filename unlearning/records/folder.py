@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import fields
@@ -23,6 +24,7 @@ from .card import model_card
 from .names import CARD, CURVES, DONE, FAILED, LOG, PROVENANCE, REFERENCES, RESULTS, TRACKED
 from .notes import notes
 from .provenance import provenance
+from .verdict import verdict
 
 if TYPE_CHECKING:
     from ..engine.evaluation import Result
@@ -80,6 +82,8 @@ def finish(request: Request, result: Result, tracker: Tracker, started: float) -
     found = {field.name: getattr(result, field.name) for field in fields(result)}
     results = about | {name: value for name, value in found.items() if name not in IN_FILES_OF_THEIR_OWN}
     results |= {"files": files, "notes": notes(request, result), "checkpoint": result.naming.about}
+    results |= {"seconds": time.time() - started}
+    results |= {"verdict": verdict(results)}
     write(folder, CARD, model_card(results))
     write(folder, CURVES, json.dumps(result.curves))
     write(folder, RESULTS, json.dumps(results, indent=1, default=dict))
