@@ -48,8 +48,8 @@ def load_checkpoint(network: nn.Module, path: str, key: str = KEY) -> Naming:
     if naming is None or naming.names is None:
         (theirs, many), (ours, more), (library, name) = lacking(state, own), lacking(own, state), guessed(state)
         raise UserError(
-            f"{key}={path} does not fit the model: the file has {theirs or 'nothing'} ({many} tensors) that the model "
-            f"lacks, and the model has {ours or 'nothing'} ({more} tensors) that the file lacks: "
+            f"{key}={path} does not fit the model: the file has {theirs or 'nothing'} ({many} in all) that the model "
+            f"lacks, and the model has {ours or 'nothing'} ({more} in all) that the file lacks: "
             + (
                 f"it looks like {name} of {library}: try model={library} model.name={name}"
                 if name
