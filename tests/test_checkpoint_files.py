@@ -195,6 +195,7 @@ def test_names_that_do_not_fit_are_shown_on_both_sides_with_a_guess(tmp_path: Pa
         assert part in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("library", "name"), [("torchvision", "resnet34"), ("torchvision", "vgg11_bn"), ("timm", "vit_tiny_patch16_224")]
 )

@@ -235,6 +235,7 @@ def test_of_a_model_of_ones_own_all_that_is_listed_is_forgotten(
     assert (len(job.problem.split.forget), job.requested) == (EACH, EACH)
 
 
+@pytest.mark.slow
 def test_a_list_from_the_command_line(
     pets: Callable, listing: Callable, tmp_path: Path, command: Callable[..., Done]
 ) -> None:

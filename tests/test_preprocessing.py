@@ -16,7 +16,7 @@ from torchvision.transforms import functional as F
 from torchvision.transforms import v2
 
 from tests.command_line import Done
-from tests.conftest import composed
+from unlearning.config.schema import check_claim
 from unlearning.data.class_order import class_order
 from unlearning.data.image_folder import image_folder
 from unlearning.data.transform import Transform
@@ -180,6 +180,7 @@ def test_an_order_that_cannot_be_is_refused(text: str, kind: str, tmp_path: Path
 # The comparison with a number of the user's
 
 
+@pytest.mark.slow
 def test_the_users_number_is_compared_and_what_was_assumed_is_said(
     photos: Path, tmp_path: Path, command: Callable[..., Done]
 ) -> None:
@@ -214,16 +215,12 @@ def test_the_users_number_is_compared_and_what_was_assumed_is_said(
 
 
 @pytest.mark.parametrize(
-    ("words", "kind"),
-    [
-        (["check=0.9"], "missing"),
-        (["check=93", "pretrain.checkpoint=own.pt"], "value"),
-        (["check=high", "pretrain.checkpoint=own.pt"], "value"),
-    ],
+    ("claim", "checkpoint", "kind"),
+    [(0.9, None, "missing"), (93, "own.pt", "value"), ("high", "own.pt", "value"), (False, "own.pt", "value")],
 )
-def test_a_check_that_cannot_be_is_refused(words: list[str], kind: str) -> None:
+def test_a_check_that_cannot_be_is_refused(claim: object, checkpoint: str | None, kind: str) -> None:
     with pytest.raises(UserError) as caught:
-        composed(*words)
+        check_claim(claim, checkpoint)
     assert (caught.value.key, caught.value.kind) == ("check", kind)
 
 

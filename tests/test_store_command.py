@@ -161,6 +161,7 @@ def test_a_store_or_a_list_that_is_not_there(store: Path, tmp_path: Path) -> Non
     assert call(store, "purge", "--list", str(tmp_path / "none.txt")) == 1
 
 
+@pytest.mark.slow
 def test_a_run_verifies_after_the_purge(tmp_path: Path, command: Callable[..., Done]) -> None:
     draws = np.random.default_rng(0)
     for label in ("cat", "dog"):
