@@ -333,7 +333,7 @@ def test_arrays_that_other_rules_made_are_not_served(top: Path, monkeypatch: pyt
     before = load(top)
     for rules in (("other code", decoding.rules()[1]), (decoding.rules()[0], "1.0")):
         monkeypatch.setattr(decoding, "rules", lambda rules=rules: rules)
-        monkeypatch.setattr(pixels, "decode", lambda size, *_, **__: (np.full((size, size, 3), 7, np.uint8), None))
+        monkeypatch.setattr(pixels, "decode", lambda how, *_, **__: (np.full((SIDE, SIDE, 3), 7, np.uint8), None))
         assert load(top).inputs.unique().tolist() == [7]
         monkeypatch.undo()
     assert torch.equal(load(top).inputs, before.inputs)

@@ -134,7 +134,8 @@ def altered(module: Module | None, function: str) -> Module:
             node.value += 1
             break
     else:
-        place.body.remove(next(n for n in place.body if isinstance(n, ast.Expr) and isinstance(n.value, ast.Call)))
+        calls = (n for n in place.body if isinstance(n, ast.Expr | ast.Assign) and isinstance(n.value, ast.Call))
+        place.body.remove(next(calls))
     return replace(module, code=without_prose(tree))
 
 
@@ -147,6 +148,9 @@ class Asking:
 
     def get_or_create(self, kind: str, asked: Key, *_: object) -> None:
         raise AskedError(asked)
+
+    def note(self, dataset: object) -> None:
+        pass
 
 
 def asked(act: Callable[[], object]) -> Key:

@@ -37,6 +37,7 @@ SMALLER = {  # options that make the large ones small enough for a test, without
     "timm": {"name": "test_vit", "resize": 32},
     "vit_b16": {"name": "test_vit", "resize": 32},
     "swin_t": {"name": "test_convnext", "resize": 64},
+    "torchvision": {"name": "shufflenet_v2_x0_5"},
 }
 CIFAR = (3, 32, 32)
 

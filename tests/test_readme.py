@@ -15,10 +15,11 @@ from unlearning.config.schema import register
 from unlearning.engine.job import Job
 from unlearning.types import Batch
 
-README, CONTRIBUTING = ((ROOT / name).read_text().replace("\\\n", " ") for name in ("README.md", "CONTRIBUTING.md"))
+TEXTS = ("README.md", "CONTRIBUTING.md", "docs/deletion_requests.md")
+README, CONTRIBUTING, DELETION = ((ROOT / name).read_text().replace("\\\n", " ") for name in TEXTS)
 WRITTEN = re.compile(r"^ *(?:python run\.py|unlearn|make run ARGS=)( .*=.*)$", re.MULTILINE)
 HELP = re.sub(r"(=\S+)  +\w.*", r"\1", guide())  # without the remark behind each command
-COMMANDS = sorted({line for text in (README, CONTRIBUTING, HELP) for line in WRITTEN.findall(text)})
+COMMANDS = sorted({line for text in (README, CONTRIBUTING, DELETION, HELP) for line in WRITTEN.findall(text)})
 FOR_READERS = ("my_method", "--config-dir")  # what a reader is to write first
 
 

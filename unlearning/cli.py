@@ -6,12 +6,16 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import __version__
 from .config.arguments import Arguments, read
 from .config.guide import guide
 from .errors import UserError
 from .runtime.threads import wait_passively
+
+if TYPE_CHECKING:
+    from .request import Request
 
 
 def main(argv: Sequence[str] | None = None, root: Path | None = None) -> int:
@@ -45,6 +49,8 @@ def call(words: Sequence[str], root: Path | None = None) -> int:
     if arguments.sweep:
         from .sweeps import run_sweep
 
+        if any(setting.startswith("check=") for setting in arguments.settings):
+            raise UserError("check is about one model: leave -m out", key="check", kind="conflict")
         return run_sweep(arguments, root)
     return run_one(arguments, root)
 
@@ -58,14 +64,31 @@ def complain(line: str) -> int:
 def run_one(arguments: Arguments, root: Path | None) -> int:
     """Make one run and print its table."""
     from .config.launch import asked
+    from .config.legend import assumed
     from .request import in_first_process
     from .sweeps import execute, request_of
 
     for request in asked(request_of, arguments, root):
+        if in_first_process():
+            print(*(f"{line}\n" for line in assumed(request.config)), sep="", end="")
+        if request.claim is not None:
+            print(agreement(request))
+            continue
         folder = execute(request)
         if in_first_process():
             show(folder)
     return 0
+
+
+def agreement(request: Request) -> str:
+    """The sentence on how the accuracy of the user's own model compares with what the user says of it."""
+    from .engine.claim import compared
+    from .runtime.distributed import join, leave
+
+    join(request.config["trainer"])
+    found = compared(request.config, request.claim)
+    leave()
+    return found
 
 
 def explain(arguments: Arguments, root: Path | None) -> int:

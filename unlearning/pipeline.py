@@ -14,7 +14,7 @@ from .records import folder as records
 from .records.log import writing
 from .records.tracking import Tracker
 from .request import Request
-from .runtime.digests import same_parameters, state_digest
+from .runtime.digests import same_parameters
 from .runtime.distributed import join, leads, leave, led
 from .runtime.profile import profiled
 
@@ -57,10 +57,10 @@ def results(job: Job, access: Mapping[str, str]) -> Result:
     made = {"original": lab.own_model(problem)} if lab.architecture.checkpoint else {}
     for name, ids in job.taught().items():
         made[name] = lab.train(problem, job.recipe, ids, job.pretrain_seed, name)
-    start = made["original"].network
+    own, start = made["original"].naming, made["original"].network
     made["unlearned"] = unlearned = lab.unlearn(problem, job.method, job.addons, start, job.seed, job.again)
     models = {name: job.model(trained) for name, trained in made.items()}
-    weights, original = (state_digest(network.state_dict()) for network in (unlearned.network, start))
+    weights, original = own.weights(unlearned.network), own.weights(start)
     found = evaluate(problem, job.metrics, models, lab.untrained(problem) if job.needs("untrained") else None)
     return Result(
         **found,
@@ -75,5 +75,6 @@ def results(job: Job, access: Mapping[str, str]) -> Result:
         same_parameters=same_parameters(unlearned.network, start),
         curves=unlearned.curves,
         dataset=problem.data,
+        naming=own,
         selected=problem.selected,
     )

@@ -57,6 +57,12 @@ class Request:
         return list(self.config["figures"])
 
     @property
+    def claim(self) -> float | bool | None:
+        """The accuracy that the user says the own model has, true where it is just asked for, and None elsewhere."""
+        found: float | bool | None = self.config["check"]
+        return found
+
+    @property
     def profile(self) -> bool:
         """Whether the run is profiled."""
         return bool(self.config["profile"])

@@ -26,9 +26,11 @@ CLOSING = """\
 Keys, set by key=value (--cfg job prints them all):
   seed, split.seed, scenario.seed, pretrain.seed   the last three follow seed unless set
   scenario.classes=[name or number, ...]  scenario.count=N  scenario.fraction=F
+  scenario=list scenario.file=FILE    forget what a file lists: paths or names of images, or ids
   scenario=saved scenario.file=FILE   the split.safetensors of an earlier run, whatever the seeds
   scenario.known=G   known fraction of the samples that poison, confusion, label_shuffle and data_entry manipulate
   optimizer@method=adam, schedule@method=none   another optimiser or schedule, whole; likewise @pretrain
+  check=0.934      compare the accuracy of your own model with that of your own evaluation, and stop
   dataset.root=DIR  pretrain.checkpoint=FILE  retrained=false (no retrained model)  force=true (run again)
   paths.data  paths.store (models, predictions)  paths.runs (results)  tracking.uri
 

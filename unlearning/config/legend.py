@@ -26,6 +26,33 @@ def honoured(results: Mapping[str, Any]) -> list[str]:
     return [] if requested is None else [f"forgotten: {results['sizes']['forget']:,} of {requested:,} requested"]
 
 
+def assumed(config: Mapping[str, Any]) -> list[str]:
+    """Lines about how the images of a folder reach the user's own model, which must be as in its training."""
+    data = config["dataset"]
+    if config["pretrain"].get("checkpoint") is None or "reader" not in data:
+        return []
+    size, fit, shorter = data["size"], data["fit"], data["shorter"]
+    steps = {
+        "crop": f"the largest square at the centre, resized to {size} x {size}",
+        "shortest": f"the shorter side resized to {shorter or size}, then the centre of {size} x {size}",
+        "stretch": f"both sides resized to {size}",
+        "pad": f"the longer side resized to {size}, with black beside the shorter one",
+        "none": f"as they are, {size} x {size}",
+    }
+    read = {
+        "careful": "turned as their cameras say, transparency on white",
+        "torchvision": "read as torchvision's ImageFolder does",
+    }
+    order = data["classes"]
+    given = order if isinstance(order, str) else "the names of the folders in their order" if order is None else order
+    colours = "grey" if data["channels"] == 1 else "RGB"
+    values = f"{colours} in [0, 1], less the mean {data['mean']}, over the standard deviation {data['std']}"
+    return [
+        f"Assumed of your images: {read[data['reader']]}; {steps[fit]} ({data['interpolation']}); {values}",
+        f"Assumed of your classes: {given}",
+    ]
+
+
 def mean_gap(names: Iterable[str]) -> str:
     """The definition of ``gap/mean`` in one line, with those of its metrics that are among ``names``."""
     there = set(names)

@@ -46,6 +46,7 @@ class Schema:
     seed: int = MISSING
     retrained: bool = MISSING
     figures: Any = MISSING
+    check: Any = None
     force: bool = MISSING
     verbose: bool = MISSING
     trial: int | None = None
@@ -98,6 +99,7 @@ def plain(config: Any, overrides: Sequence[str] = ()) -> dict[str, Any]:
     checkpoint = known["pretrain"]["checkpoint"]
     if checkpoint is not None and (not isinstance(checkpoint, str) or not checkpoint):
         raise UserError(f"pretrain.checkpoint={checkpoint} must name a file, or be null", key="pretrain.checkpoint")
+    check_claim(known["check"], checkpoint)
     if (trial := known["trial"]) is not None and trial < 1:
         raise UserError(f"trial={trial} must be at least 1", key="trial")
     for name, path in known["paths"].items():
@@ -115,6 +117,20 @@ def plain(config: Any, overrides: Sequence[str] = ()) -> dict[str, Any]:
     explicit = any(override.lstrip("+").startswith("trainer.threads=") for override in overrides)
     trainer |= {"threads": threads_for(trainer.get("threads"), explicit), "processes": processes(trainer)}
     return known
+
+
+def check_claim(claim: Any, checkpoint: str | None) -> None:
+    """Raise ``UserError`` where ``check`` is not what a user can say of the accuracy of a model of their own."""
+    if claim is None:
+        return
+    if claim is not True and (type(claim) not in (int, float) or not 0 <= claim <= 1):
+        raise UserError(f"check={claim} must be an accuracy from 0 to 1, such as 0.934, or true", key="check")
+    if checkpoint is None:
+        raise UserError(
+            "check compares the accuracy of a model of your own: set pretrain.checkpoint=FILE",
+            key="check",
+            kind="missing",
+        )
 
 
 def known_keys(node: Any, prefix: str = "") -> list[str]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
@@ -19,7 +21,8 @@ from ..errors import UserError
 from ..runtime.digests import file_digest
 from ..runtime.files import files_below
 from ..runtime.progress import DECODING
-from . import pixels
+from . import pixels, resizing
+from .resizing import Preparation
 
 log = logging.getLogger("unlearning")
 
@@ -64,26 +67,29 @@ def some_of(counts: Counter[str]) -> str:
     return ", ".join(words) + (", ..." if len(counts) > NAMED else "")
 
 
-def decoded(files: Sequence[Path], top: Path, size: int, cache: Path, fit: pixels.Fit = "crop") -> np.ndarray:
-    """The pixels of ``files``, (N, size, size, 3) uint8, mapped from a file in ``cache``, which is made if necessary.
+def decoded(files: Sequence[Path], top: Path, how: Preparation, cache: Path) -> np.memmap[Any, Any]:
+    """The pixels of ``files``, (N, size, size, channels) uint8, mapped from a file in ``cache``.
+
+    The file is made if necessary.
 
     The cache is keyed by the names of the files below ``top``, their sizes in bytes and the times of their changes, and
     by the rules of decoding. An array whose checksum does not match is decoded again, with a warning. Processes that
-    need the same array decode it once.
+    need the same array decode it once. Beside it stands of which folder and which files it is.
 
     Raises ``UserError`` where ``cache`` cannot be written, and for a file that is not an image.
     """
-    key = hashlib.sha256(repr((rules(), size, fit, [stamp(file, top) for file in files])).encode()).hexdigest()
+    key = hashlib.sha256(repr((rules(), how, [stamp(file, top) for file in files])).encode()).hexdigest()
     array, checksum = cache / f"{key}.npy", cache / f"{key}.sha256"
     temporary = cache / f".{key}.tmp"
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / f"{key}.lock"):
+            note(cache / f"{key}.json", files, top)  # first, so that what a killed process leaves is known, too
             if not (array.exists() and checksum.exists() and checksum.read_text() == f"{key} {file_digest(array)}"):
                 if array.exists():
                     log.warning("%s is corrupt (its checksum does not match): making it again", array)
                 try:
-                    decode_all(files, partial(pixels.decode, size, fit=fit), size, temporary)
+                    decode_all(files, how, temporary)
                     checksum.write_text(f"{key} {file_digest(temporary)}")  # whose array it is, besides what is in it
                     os.replace(temporary, array)
                 finally:
@@ -92,12 +98,29 @@ def decoded(files: Sequence[Path], top: Path, size: int, cache: Path, fit: pixel
         raise UserError(
             f"cannot write decoded images to {cache} ({error}): set paths.store=DIR", key="paths.store", kind="storage"
         ) from None
-    return np.load(array, mmap_mode="c")  # copy on write: torch requires a writable array, and the file must not change
+    found: np.memmap[Any, Any] = np.load(array, mmap_mode="c")
+    return found  # copy on write: torch requires a writable array, and the file must not change
+
+
+def note(file: Path, files: Sequence[Path], top: Path) -> None:
+    """Write to ``file`` of which folder and which files below it an array of pixels is, so that it can be purged."""
+    try:
+        known = json.loads(file.read_text())
+    except (OSError, ValueError):
+        known = {"folders": [], "files": [path.relative_to(top).as_posix() for path in files]}
+    folders = list(dict.fromkeys([*known["folders"], *places(top)]))
+    if folders != known["folders"]:
+        file.write_text(json.dumps(known | {"folders": folders}))
+
+
+def places(top: Path) -> list[str]:
+    """The paths of a folder: as it is named, and without links."""
+    return list(dict.fromkeys([str(top.absolute()), str(top.resolve())]))
 
 
 def rules() -> tuple[str, str]:
     """What decides how files are decoded: the code that does so, and the version of the library that reads them."""
-    return file_digest(Path(pixels.__file__)), version("pillow")
+    return "+".join(file_digest(Path(str(module.__file__))) for module in (pixels, resizing)), version("pillow")
 
 
 def stamp(file: Path, top: Path) -> tuple[str, int, int, int]:
@@ -116,11 +139,12 @@ def stamp(file: Path, top: Path) -> tuple[str, int, int, int]:
     return file.relative_to(top).as_posix(), status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def decode_all(files: Sequence[Path], decode: Callable[..., pixels.Decoded], size: int, path: Path) -> None:
+def decode_all(files: Sequence[Path], how: Preparation, path: Path) -> None:
     """Write the pixels of ``files`` to ``path`` as one array, with a progress bar."""
     from rich.progress import track
 
-    out = np.lib.format.open_memmap(path, "w+", np.uint8, (len(files), size, size, 3))
+    decode = partial(pixels.decode, how)
+    out = np.lib.format.open_memmap(path, "w+", np.uint8, (len(files), how.size, how.size, how.channels))
     known: dict[int, pixels.Levels] = {}  # of the images of more than 8 bits, by row
     waiting = []  # rows of images whose range only all of them together show
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside Python's global lock

@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 
 from ..errors import UserError
 from ..types import Count, CountOrNone, Positive
+from .class_order import class_order
 from .datasets import Dataset, Degrees, Superclasses, hold_out
 from .decoding import decoded, list_images, some_of
 from .metadata import Metadata, joined
-from .pixels import Fit
+from .resizing import Fit, Interpolation, Preparation, Reader
 
 log = logging.getLogger("unlearning")
 
@@ -38,6 +41,11 @@ def image_folder(
     metadata: str | None = None,
     file_column: str = "file",
     fit: Fit = "crop",
+    shorter: Count | None = None,
+    interpolation: Interpolation = "bilinear",
+    channels: Literal[1, 3] = 3,
+    reader: Reader = "careful",
+    classes: str | Sequence[str] | None = None,
 ) -> Dataset:
     """Your own images: ``root/train/<class>/*`` and ``root/test/<class>/*``, or just ``root/<class>/*``.
 
@@ -49,8 +57,9 @@ def image_folder(
         root: the folder.
         cache: the folder in which the decoded images are kept; later runs map that file into memory.
         seed: of the draw of the validation and test samples.
-        size: every image is decoded once, in parallel, to ``size`` x ``size`` RGB.
-        fit: how an image becomes a square: ``crop`` its centre, or ``pad`` it with black.
+        size: every image is decoded once, in parallel, to ``size`` x ``size`` pixels.
+        fit, shorter, interpolation, channels, reader: as in :class:`~unlearning.data.resizing.Preparation`.
+        classes: the order of the classes, as in ``data.class_order``.
         mean, std: of the pixels in [0, 1], by channel.
         validation: the fraction of the training images that is held out.
         test: the fraction of all images that is held out where there is no test folder.
@@ -61,8 +70,16 @@ def image_folder(
             are matched by ``data.metadata.joined``.
         file_column: the column of that file with the images' names.
 
-    Raises ``UserError`` where there are no such folders, or fewer than two of them hold images.
+    Raises ``UserError`` where there are no such folders, or fewer than two of them hold images, and for ``shorter``
+    where it has no effect or is less than ``size``.
     """
+    if shorter is not None and (fit != "shortest" or shorter < size):
+        raise UserError(
+            f"dataset.shorter={shorter} is the shorter side of dataset.fit=shortest, before the centre of {size} x "
+            f"{size} pixels is cut out: set dataset.fit=shortest and at least dataset.size, or leave it null",
+            key="dataset.shorter",
+            kind="conflict",
+        )
     top = Path(root).expanduser()
     parts = [p for p in ("train", "test") if (top / p).is_dir()]
     if parts == ["test"] or not top.is_dir():
@@ -78,16 +95,16 @@ def image_folder(
         if beside:
             log.warning("%s holds %s; all else is left out: %s", top, " and ".join(parts), some_of(Counter(beside)))
     listing = [list_images(top / p if parts else top, table) for p in parts or [""]]
-    classes = sorted({c for rows in listing for c, _ in rows})
-    if len(classes) < 2:
+    folders = sorted({c for rows in listing for c, _ in rows})
+    if len(folders) < 2:
         raise UserError(
-            f"{top} needs at least two class folders that hold images, and has {classes or 'none'}",
+            f"{top} needs at least two class folders that hold images, and has {folders or 'none'}",
             key="dataset.root",
             kind="file",
         )
     if limit is not None:
         whole = sum(map(len, listing))
-        listing = [[row for c in classes for row in [r for r in part if r[0] == c][:limit]] for part in listing]
+        listing = [[row for c in folders for row in [r for r in part if r[0] == c][:limit]] for part in listing]
         if left_out := whole - sum(map(len, listing)):
             log.warning("dataset.limit=%d leaves out %d of %d images below %s", limit, left_out, whole, top)
     rows = [row for part in listing for row in part]
@@ -95,8 +112,11 @@ def image_folder(
     facts = Metadata({"file": np.array(names, object)})
     if table is not None:
         facts = joined(table, file_column, names)
-    inputs = torch.from_numpy(decoded([f for _, f in rows], top, size, Path(cache), fit))
-    labels = torch.tensor([classes.index(c) for c, _ in rows])
+    how = Preparation(size, fit, shorter, interpolation, channels, reader)
+    pixels = decoded([f for _, f in rows], top, how, Path(cache))
+    facts = replace(facts, folder=top, array=Path(str(pixels.filename)).stem)
+    order = class_order(folders, classes)
+    labels = torch.tensor([order.index(c) for c, _ in rows])
     ids = torch.arange(len(rows))
     if len(parts) == 2:
         rest, held = ids[: len(listing[0])], ids[len(listing[0]) :]
@@ -105,9 +125,9 @@ def image_folder(
     train, val = hold_out(rest, labels, validation, seed, "validation")
     return Dataset(
         name,
-        inputs,
+        torch.from_numpy(pixels),
         labels,
-        tuple(classes),
+        order,
         train,
         val,
         held,

@@ -28,10 +28,14 @@ class Metadata:
     Args:
         columns: by name, (N,) float64 with NaN where there is no number, or (N,) objects: words, or None.
         counts: what could not be joined: ``rows_without_sample``, ``samples_without_row``.
+        folder: of samples that are files: the column ``file`` has their paths below it.
+        array: the name of the decoded pixels of such files in the store.
     """
 
     columns: Mapping[str, np.ndarray]
     counts: Mapping[str, int] = field(default_factory=dict)
+    folder: Path | None = None
+    array: str = ""
 
 
 def read_csv(file: Path, key: str, **options: Any) -> pd.DataFrame:

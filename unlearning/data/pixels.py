@@ -17,11 +17,12 @@ import math
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..errors import UserError
+from .resizing import Preparation, WrongSizeError, squared
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,7 +35,6 @@ BITS = 258  # a tag of TIFF: bits in a sample
 DARK = 4096  # of 65,536 levels: below it, an image of 16 bits may well be one of 12 or 8 bits
 BRIGHT = 128  # of 256 levels: images that stay below it hardly use the range that is supposed
 WIDE = "I;16"  # Pillow's mode for 16 bits
-Fit = Literal["crop", "pad"]
 KINDS = {"F": "floats", "I": "integers"}  # its modes for 32 bits
 
 
@@ -50,27 +50,28 @@ class Levels(NamedTuple):
 Decoded = tuple[np.ndarray | None, Levels | None]
 
 
-def decode(size: int, file: Path, factors: Mapping[str, float] | None = None, fit: Fit = "crop") -> Decoded:
-    """One image as (size, size, 3) uint8.
+def decode(how: Preparation, file: Path, factors: Mapping[str, float] | None = None) -> Decoded:
+    """One image as (size, size, channels) uint8.
 
     Args:
-        size: of the sides, in pixels.
+        how: what is done to it.
         file: is identified by its content rather than by its name.
-        fit: how it becomes a square: ``crop`` brings the shorter side to ``size`` and crops the centre; ``pad`` brings
-            the longer side to ``size`` and puts black beside it, half on either side, so that nothing is lost.
         factors: see ``factors_for``.
 
     Returns:
         The pixels, and the levels of an image of more than 8 bits. There are no pixels where it takes a factor to make
         them that is not given.
 
-    Raises ``UserError`` for a file that is not an image, or a broken one.
+    Raises ``UserError`` for a file that is not an image, a broken one, and one of another size where none is resized.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     levels = None
     try:
         with Image.open(file) as image:
+            if how.reader == "torchvision":
+                plain = image.convert("RGB")
+                return stored(squared(grey(plain) if how.channels == 1 else plain, how), how.channels), None
             turn(image)
             if image.mode.startswith(WIDE) or (image.mode == "I" and image.format in ("PNG", "PPM")):
                 values = wide(image)
@@ -84,15 +85,33 @@ def decode(size: int, file: Path, factors: Mapping[str, float] | None = None, fi
                 plain = Image.fromarray(blackened(image, values.astype(np.float32) * factors[image.mode], 255))
             else:
                 plain = opaque(image)
-        square = ImageOps.fit if fit == "crop" else ImageOps.pad
-        pixels = np.asarray(square(plain, (size, size), Image.Resampling.BILINEAR))
+            if how.channels == 1:
+                plain = grey(plain)
+        return stored(squared(plain, how), how.channels), levels
+    except WrongSizeError as error:
+        raise UserError(
+            f"{file} has {error} pixels, and dataset.fit=none takes {how.size} x {how.size}: set dataset.size, or "
+            "another dataset.fit",
+            key="dataset.fit",
+            kind="conflict",
+        ) from None
     except Exception as error:  # Pillow raises errors of many types for broken files
         raise UserError(
             f"{file} is not a readable image ({error}): replace or remove it", key="dataset.root", kind="file"
         ) from None
+
+
+def grey(image: Image) -> Image:
+    """An image in shades of grey (ITU-R 601-2), as torchvision makes them."""
+    return image if image.mode == "F" else image.convert("L")
+
+
+def stored(image: Image, channels: int) -> np.ndarray:
+    """(H, W, channels) uint8 pixels of an image; those of grey ones are repeated."""
+    pixels = np.asarray(image)
     if pixels.ndim == 2:
-        pixels = np.repeat(np.rint(pixels).clip(0, 255).astype(np.uint8)[..., None], 3, axis=-1)
-    return pixels, levels
+        pixels = np.repeat(np.rint(pixels).clip(0, 255).astype(np.uint8)[..., None], channels, axis=-1)
+    return pixels
 
 
 def turn(image: ImageFile) -> None:

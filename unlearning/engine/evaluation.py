@@ -14,6 +14,7 @@ from ..data.transform import Transform
 from ..metrics.base import Evidence, Metric, directions_of, gaps
 from ..metrics.base import evaluate as evaluate_metrics
 from ..metrics.features import Features, looked_at
+from ..models.naming import Naming
 from ..scenarios.base import Problem
 
 log = logging.getLogger("unlearning")
@@ -52,6 +53,7 @@ class Result:
     curves: Curves  # of the unlearning
     evidence: Mapping[str, Evidence]  # by model: for figures and files
     dataset: Dataset
+    naming: Naming = field(default_factory=Naming)  # of the weights in files
     selected: Mapping[str, int] = field(default_factory=dict)  # as in ``Problem``
 
 

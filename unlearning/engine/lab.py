@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import lightning as L
@@ -14,6 +14,7 @@ from ..config.build import Spec
 from ..errors import UserError
 from ..methods.base import Method
 from ..methods.one_shot import OneShot
+from ..models.naming import Naming
 from ..runtime.digests import ids_digest, state_digest
 from ..runtime.progress import training
 from ..scenarios.base import Problem
@@ -34,11 +35,12 @@ FEATURES = f"{__package__}.features.predict_with_features"
 
 @dataclass(frozen=True)
 class Trained:
-    """A network, what making it cost, and the curves of its making."""
+    """A network, what making it cost, the curves of its making, and how a file of the user's names its tensors."""
 
     network: nn.Module
     cost: Mapping[str, float]
     curves: Curves
+    naming: Naming = field(default_factory=Naming)
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,12 @@ class Lab:
 
     def own_model(self, problem: Problem) -> Trained:
         """The user's own original model."""
-        return Trained(self.architecture.own_original(problem.data), {}, {})
+        network, naming = self.architecture.own_original(problem.data)
+        return Trained(network, {}, {}, naming)
 
     def train(self, problem: Problem, recipe: Spec, ids: Tensor, seed: int, name: str = "model") -> Trained:
         """The model that a recipe makes of the samples ``ids``; ``name`` is for the progress bar and messages."""
+        self.store.note(problem.data)
         network = self.architecture.network(problem.data)
         numerics = {k: v for k, v in self.compute.numerics.items() if k != "predict_batch_size"}
         learning, networks = problem.learning(ids), self.architecture.networks(problem.data)
@@ -103,6 +107,7 @@ class Lab:
 
         ``again`` makes it even if the store has it.
         """
+        self.store.note(problem.data)
         weights = state_digest(start.state_dict())
         nodes = {name: spec.node for name, spec in addons.items()}
         shared = self.settings | {"seed": seed}
@@ -156,6 +161,7 @@ class Lab:
 
         Raises ``UserError`` where they are not finite.
         """
+        self.store.note(problem.data)
         data = {"samples": problem.data.digest} | ({} if ids is None else {"ids": ids_digest(ids)})
         key = key_of(
             self.settings,
@@ -171,6 +177,7 @@ class Lab:
 
     def predict_with_features(self, problem: Problem, network: nn.Module) -> tuple[Tensor, Tensor]:
         """(N, C) logits of all samples, as ``predict`` has them, and (N, D) features before the head, in one pass."""
+        self.store.note(problem.data)
         key = key_of(
             self.settings,
             [FEATURES],

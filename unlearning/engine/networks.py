@@ -10,6 +10,7 @@ from torch import nn
 from ..config.build import Spec
 from ..data.datasets import Dataset
 from ..models.checkpoints import load_checkpoint
+from ..models.naming import Naming
 from ..types import Networks
 
 
@@ -52,9 +53,11 @@ class Architecture:
             original_start=None if self.checkpoint else original_start,
         )
 
-    def own_original(self, data: Dataset) -> nn.Module:
-        """The user's own original model, from ``checkpoint``. Raises ``UserError`` for a file that does not fit."""
+    def own_original(self, data: Dataset) -> tuple[nn.Module, Naming]:
+        """The user's own original model, from ``checkpoint``, and how that file names its tensors.
+
+        Raises ``UserError`` for a file that does not fit.
+        """
         assert self.checkpoint is not None
-        network = self.network(data)
-        load_checkpoint(network, self.checkpoint)
-        return network
+        network = self.network(data, pretrained=False)
+        return network, load_checkpoint(network, self.checkpoint)

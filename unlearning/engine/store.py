@@ -21,8 +21,10 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from ..data.datasets import Dataset
+from ..data.decoding import places
 from ..errors import UserError
-from ..runtime.distributed import lead
+from ..runtime.distributed import lead, leads
 from .key import Key, canonical
 
 log = logging.getLogger("unlearning")
@@ -30,6 +32,7 @@ log = logging.getLogger("unlearning")
 Facts = dict[str, Any]  # what JSON can hold
 Contents = tuple[dict[str, Tensor], Facts]
 
+DATASETS = "datasets"  # the folder of the notes about data sets, by the digest of their samples
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -72,6 +75,21 @@ class Store:
         done = "found" if cached else "made"
         log.info("%s %s: %s in %.1f s", kind, key.digest[:12], done, time.perf_counter() - began)
         return Entry(tensors, facts, cached, path)
+
+    def note(self, dataset: Dataset) -> None:
+        """Note which folder and which decoded pixels the samples of a data set are of, so that they can be purged."""
+        facts = dataset.metadata
+        if facts is None or facts.folder is None or not leads():
+            return
+        file = self.root / DATASETS / f"{dataset.digest}.json"
+        own = {"folders": places(facts.folder), "arrays": [facts.array] if facts.array else []}
+        try:
+            known = json.loads(file.read_text())
+        except (OSError, ValueError):
+            known = {}
+        merged = {name: list(dict.fromkeys([*known.get(name, []), *values])) for name, values in own.items()}
+        if merged != known:
+            write_atomic(file, canonical(merged).encode(), "paths.store")
 
 
 def write_atomic(path: Path, data: bytes, setting: str) -> None:

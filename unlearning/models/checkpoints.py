@@ -2,68 +2,82 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..runtime.digests import content_digest
+from .checkpoint_files import read_state
+from .guess import guessed
+from .naming import AmbiguousError, Naming, core, matched, reduced
 
 KEY = "pretrain.checkpoint"
+SHOWN = 4  # names of each side in a message
+
+log = logging.getLogger("unlearning")
 
 
-def load_checkpoint(network: nn.Module, path: str, key: str = KEY) -> None:
-    """Load a user's own weights: safetensors, or a plain state dict saved by ``torch.save``.
+def load_checkpoint(network: nn.Module, path: str, key: str = KEY) -> Naming:
+    """Load a user's own weights from a file that ``checkpoint_files.read_state`` reads, and return how it names them.
 
-    ``key`` is the setting that names the file.
+    Weights of another precision are converted to that of the network, with a warning.
 
-    Raises ``UserError`` for a file that is not one, that does not fit the network, or that holds NaN or infinity.
+    Args:
+        network: gets the weights.
+        path: of the file.
+        key: the setting that names it.
+
+    Raises ``UserError`` for a file that is not one, that does not fit the network, that holds several copies of it, or
+    that holds NaN or infinity.
     """
-    state = read_state(Path(path).expanduser(), key)
-    own = network.state_dict()
-    for missing, names in ((True, own.keys() - state.keys()), (False, state.keys() - own.keys())):
-        if names:
-            raise UserError(
-                f"{key}={path} does not fit the model: it {'lacks' if missing else 'also has'} {min(names)!r} "
-                f"({len(names)} such tensors): choose model= to match",
-                key=key,
-                kind="conflict",
-            )
-    for name, tensor in own.items():
-        if state[name].shape != tensor.shape:
-            raise UserError(
-                f"{key}={path} does not fit the model: {name} has shape {tuple(state[name].shape)}, the model wants "
-                f"{tuple(tensor.shape)}: choose model= and dataset= to match",
-                key=key,
-                kind="conflict",
-            )
-        if state[name].is_floating_point() and not state[name].isfinite().all():
-            raise UserError(f"{key}={path} contains NaN or infinite weights, in {name}", key=key, kind="diverged")
-    network.load_state_dict({name: state[name] for name in own})
-
-
-def read_state(path: Path, key: str = KEY) -> dict[str, Tensor]:
-    """The tensors of a checkpoint file; a pickled model is refused, because unpickling runs whatever code it holds."""
-    if not path.is_file():
-        raise UserError(f"{key}={path}: there is no such file", key=key, kind="file")
+    file, own = Path(path).expanduser(), network.state_dict()
+    state, inside = read_state(file, key)
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch comments on the pickle; the message below says what to do
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # the readers raise anything on a file that is not a checkpoint
-        state = None
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        naming = matched(state, own)
+    except AmbiguousError as error:
         raise UserError(
-            f"{key}={path} is not a plain state dict: save it as safetensors, or by torch.save(model.state_dict(), "
-            "FILE); a pickled model is not loaded",
+            f"{key}={path} holds several copies of the network, below {error}, such as that of a teacher or an average "
+            "of weights: save the one that is to be unlearned by itself",
             key=key,
-            kind="file",
+            kind="conflict",
+        ) from None
+    if naming is None or naming.names is None:
+        (theirs, many), (ours, more), (library, name) = lacking(state, own), lacking(own, state), guessed(state)
+        raise UserError(
+            f"{key}={path} does not fit the model: the file has {theirs or 'nothing'} ({many} in all) that the model "
+            f"lacks, and the model has {ours or 'nothing'} ({more} in all) that the file lacks: "
+            + (
+                f"it looks like {name} of {library}: try model={library} model.name={name}"
+                if name
+                else "choose model= to match"
+            ),
+            key=key,
+            kind="conflict",
         )
-    return dict(state)
+    for name, named in naming.names.items():
+        if state[named].shape != own[name].shape:
+            raise UserError(
+                f"{key}={path} does not fit the model: {named} has shape {tuple(state[named].shape)}, the model wants "
+                f"{tuple(own[name].shape)}: choose model= and dataset= to match, and for a head of more classes than "
+                "there are folders dataset.classes",
+                key=key,
+                kind="conflict",
+            )
+        if state[named].is_floating_point() and not state[named].isfinite().all():
+            raise UserError(f"{key}={path} contains NaN or infinite weights, in {named}", key=key, kind="diverged")
+    for kind in reduced({name: state[name] for name in naming.names.values()}):
+        log.warning("%s=%s holds weights of %s: they are converted to float32", key, path, str(kind).partition(".")[2])
+    network.load_state_dict(own | {name: state[named] for name, named in naming.names.items()})
+    return replace(naming, inside=inside, digest=content_digest(file))
+
+
+def lacking(tensors: Mapping[str, Tensor], other: Iterable[str]) -> tuple[str, int]:
+    """The first names, with their shapes, of the tensors that the other side lacks, and how many it lacks."""
+    known, (_, names) = set(core(other)[1]), core(tensors)
+    found = [(name, tensor) for name, tensor in zip(names, tensors.values(), strict=True) if name not in known]
+    shapes = [f"{name} {tuple(tensor.shape)}" for name, tensor in found[:SHOWN]]
+    return ", ".join(shapes), len(found)

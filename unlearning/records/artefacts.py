@@ -57,7 +57,8 @@ def contents(result: Result, asked: Iterable[str] = ()) -> Iterator[tuple[str, b
     content = save(references)
     yield f"{REFERENCES}{hashlib.sha256(content).hexdigest()[:16]}.safetensors", content
     state = unlearned.model.state_dict() if unlearned.model is not None else {}
-    yield WEIGHTS, save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+    named = result.naming.written(state)
+    yield WEIGHTS, save({name: tensor.detach().cpu().contiguous() for name, tensor in named.items()})
 
 
 def predictions(result: Result) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..config.groups import label
-from ..config.legend import honoured, mean_gap, number, sights, trial_mark
+from ..config.legend import assumed, honoured, mean_gap, number, sights, trial_mark
 from ..engine.key import flat
 from .names import WEIGHTS
+
+LOADS = f'import safetensors.torch; model.load_state_dict(safetensors.torch.load_file("{WEIGHTS}"))'
 
 
 def model_card(results: Mapping[str, Any]) -> str:
@@ -16,9 +18,11 @@ def model_card(results: Mapping[str, Any]) -> str:
     config, sizes = results["config"], results["sizes"]
     choices = config["choices"]
     scenario = flat({k: v for k, v in config["scenario"].items() if k != "_target_" and v is not None})
-    threads = results["threads"]
+    threads, model = results["threads"], " --model YOUR_FILE" if results["checkpoint"] else ""
     lines = [
         f"# {trial_mark(config)}{choices['model']} on {choices['dataset']}, unlearned by {label(choices)}",
+        "",
+        f"**{results['verdict']}**",
         "",
         f"* Forgotten: {sizes['forget']:,} of {sizes['train']:,} training samples",
         *(f"* {line}" for line in honoured(results)),
@@ -27,16 +31,49 @@ def model_card(results: Mapping[str, Any]) -> str:
         f"* Data access of the method: {sights(results['access'])}",
         f"* Data digest `{results['data']['dataset']}`, split digest `{results['data']['split']}`",
         f"* Weights `{WEIGHTS}`, SHA-256 over its tensors `{results['weights']}`",
+        *own_list(results),
+        *own_model(results["checkpoint"]),
+        *(f"* {line}" for line in assumed(config)),
         f"* Made by `{results['command']}` with {threads} thread{'' if threads == 1 else 's'}",
+        f"* On {machine(results['hardware'])}, begun {results['started']}, in {results['seconds']:.0f} s",
         f"* Code {results['git'] or 'not under version control'}; "
         + ", ".join(f"{name} {version}" for name, version in results["versions"].items()),
         f"* Run key `{results['run_key']}`",
+        f"* To recompute the numbers from this folder: `python -m unlearning.verify FOLDER{model}`",
         *(f"* Note: {note}" for note in results["notes"]),
         "",
         *settings(results["settings"]),
         *metrics(results),
     ]
     return "\n".join(lines) + "\n"
+
+
+def own_list(results: Mapping[str, Any]) -> list[str]:
+    """A line about the list of a request for deletion: its digest and the number of its entries, without a name."""
+    entries = results.get("selected", {}).get("entries")
+    digest = results["inputs"].get("scenario.file")
+    return [] if entries is None else [f"* List of {entries:,} entries: SHA-256 `{digest}`"]
+
+
+def machine(hardware: Mapping[str, Any]) -> str:
+    """The machine of a run."""
+    others = "" if hardware["accelerator"] == "cpu" else f", {hardware['accelerator']}"
+    return f"{hardware['processor']}{others} ({hardware['cores']} cores)"
+
+
+def own_model(checkpoint: Mapping[str, Any] | None) -> list[str]:
+    """Lines about the user's own checkpoint, if there was one, and the line of code that loads what came out."""
+    if checkpoint is None:
+        return []
+    inside = "".join(f'["{name}"]' for name in checkpoint["inside"])
+    where = f", in the file's `{inside}`" if inside else ""
+    before = f", with `{checkpoint['prefix']}` before their names" if checkpoint["prefix"] else ""
+    return [
+        f"* Your checkpoint: SHA-256 `{checkpoint['sha256']}`, {checkpoint['tensors']} tensors of the network"
+        + where
+        + before,
+        f"* To load it where yours is loaded, from this folder: `{LOADS}`",
+    ]
 
 
 def settings(rows: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -52,16 +89,17 @@ def settings(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def metrics(results: Mapping[str, Any]) -> list[str]:
-    """The metrics of the unlearned model, and the signed gaps to the retrained one."""
-    gaps = results["gaps"]
-    lines = [table_row("metric", "unlearned", "gap to retrained"), "|---|---|---|"]
-    for name, value in results["rows"]["unlearned"].items():
+    """The metrics of all models, and the signed gaps of the unlearned to the retrained one."""
+    gaps, rows = results["gaps"], results["rows"]
+    lines = [table_row("metric", *rows, "gap to retrained"), "|---" * (len(rows) + 2) + "|"]
+    for name in rows["unlearned"]:
         gap = gaps.get(f"gap/{name}")
-        lines.append(table_row(name, number(name, value), "" if gap is None else f"{gap:+.3f}"))
-    lines += [table_row(name, f"failed: {why}", "") for name, why in results["failed"].items()]
+        cells = [number(name, row.get(name)) for row in rows.values()]
+        lines.append(table_row(name, *cells, "" if gap is None else f"{gap:+.3f}"))
+    lines += [table_row(name, f"failed: {why}", *[""] * len(rows)) for name, why in results["failed"].items()]
     if "gap/mean" in gaps:
         over = mean_gap(name.removeprefix("gap/") for name in gaps)
-        lines += [table_row("gap/mean", "", f"{gaps['gap/mean']:.3f}"), "", over]
+        lines += [table_row("gap/mean", *[""] * len(rows), f"{gaps['gap/mean']:.3f}"), "", over]
     return lines
 
 

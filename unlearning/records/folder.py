@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import fields
@@ -23,6 +24,7 @@ from .card import model_card
 from .names import CARD, CURVES, DONE, FAILED, LOG, PROVENANCE, REFERENCES, RESULTS, TRACKED
 from .notes import notes
 from .provenance import provenance
+from .verdict import verdict
 
 if TYPE_CHECKING:
     from ..engine.evaluation import Result
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from .tracking import Tracker
 
 PLACE = "paths.runs"  # the setting that says where runs are
-IN_FILES_OF_THEIR_OWN = ("curves", "evidence", "dataset")  # fields of a result
+IN_FILES_OF_THEIR_OWN = ("curves", "evidence", "dataset", "naming")  # fields of a result
 EXPLAINS = ("key", "differs")  # in the provenance alone
 
 log = logging.getLogger(__name__)
@@ -79,7 +81,9 @@ def finish(request: Request, result: Result, tracker: Tracker, started: float) -
     about = {name: value for name, value in read(folder, PROVENANCE).items() if name not in EXPLAINS}
     found = {field.name: getattr(result, field.name) for field in fields(result)}
     results = about | {name: value for name, value in found.items() if name not in IN_FILES_OF_THEIR_OWN}
-    results |= {"files": files, "notes": notes(request, result)}
+    results |= {"files": files, "notes": notes(request, result), "checkpoint": result.naming.about}
+    results |= {"seconds": time.time() - started}
+    results |= {"verdict": verdict(results)}
     write(folder, CARD, model_card(results))
     write(folder, CURVES, json.dumps(result.curves))
     write(folder, RESULTS, json.dumps(results, indent=1, default=dict))

@@ -74,6 +74,18 @@ def left_out(selected: Mapping[str, int]) -> Iterator[str]:
         yield f"{of['samples_without_row']} images have no row in dataset.metadata: they are not selected by it"
     if selected.get("rows_without_sample"):
         yield f"{of['rows_without_sample']} rows of dataset.metadata name no image of the data set"
+    if selected.get("duplicates"):
+        yield f"{of['duplicates']} of the {of['entries']} entries of the list name again what others do: counted once"
+    if selected.get("unknown_entries"):
+        yield (
+            f"{of['unknown_entries']} of the {of['entries']} entries of the list name no sample (scenario.unknown="
+            "ignore): nothing was forgotten for them"
+        )
+    if selected.get("moved"):
+        yield (
+            f"{of['moved']} listed samples were moved to the training set, since validation or test would have drawn "
+            "them"
+        )
 
 
 def destroyed(request: Request, result: Result) -> Iterator[str]:

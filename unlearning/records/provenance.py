@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config.paths import CONF, PACKAGE
+from .hardware import hardware
 from .names import DONE, PROVENANCE
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ def provenance(request: Request) -> dict[str, Any]:
         "command": request.command,
         "config": {**request.config, "choices": dict(request.choices)},
         "settings": [dict(row) for row in request.rows],
+        "inputs": dict(request.key.parts["file"]),
+        "hardware": hardware(str(request.config["trainer"].get("accelerator", "cpu"))),
         "threads": request.config["trainer"]["threads"],
         "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
         "git": git_revision(),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+INDEX = ".safetensors.index.json"  # how the name of the index of a model in shards ends
 WHOLE = 64 * 2**20  # bytes of a folder whose files are read for its digest
 
 
@@ -32,10 +33,15 @@ def content_digest(path: Path) -> str:
 
     Of a folder of more than ``WHOLE`` bytes, the size of each file and the time when it was last written stand for its
     content: two files that were exchanged, and have both in common, are not noticed there. Files and folders that are
-    reached by links count as if they were there.
+    reached by links count as if they were there. With the index of a model in shards, all safetensors beside it count.
     """
     if path.is_file():
-        return file_digest(path)
+        beside = sorted(path.parent.glob("*.safetensors")) if path.name.endswith(INDEX) else []
+        return (
+            hashlib.sha256("".join(map(file_digest, [path, *beside])).encode()).hexdigest()
+            if beside
+            else file_digest(path)
+        )
     files, again = files_below(path)
     stats = [(file, file.stat()) for file in files if file.is_file()]
     whole = sum(stat.st_size for _, stat in stats) <= WHOLE

@@ -46,7 +46,11 @@ class Selection(Scenario):
         raise NotImplementedError
 
     def prepare(self, raw: Dataset) -> Problem:
-        samples, unknown = self.select(raw)
+        return self.problem(raw, self.select(raw))
+
+    def problem(self, raw: Dataset, selected: Selected) -> Problem:
+        """The problem of forgetting what is selected, with the account of it."""
+        samples, unknown = selected
         pool = raw.train[samples[raw.train]]
         count = None if self.cap is None or self.cap >= len(pool) else self.cap
         forget = draw(pool, count, None, self.seed, self.first)

@@ -16,9 +16,11 @@ from pathlib import Path
 from ..errors import UserError
 from .comparison import TOLERANCE, Value, Verdict, compared
 from .files import read
+from .model import checks
 
 EXAMPLES = f"""examples:
   python -m unlearning.verify multirun/digits-class-scrub-s0-1e36ae1a9e53
+  python -m unlearning.verify RUN_FOLDER --model their_model.safetensors
   python -m unlearning.verify multirun/*/ | grep -e DISAGREES -e agree
 
 numbers that differ by at most {TOLERANCE:g} agree
@@ -31,13 +33,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m unlearning.verify", None, __doc__, EXAMPLES)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("runs", metavar="RUN_FOLDER", nargs="+", type=Path, help="folder of a finished run")
-    return max([verify(folder) for folder in parser.parse_args(argv).runs])
+    about = "the checkpoint that the run was given, to compare with the digests of its results"
+    parser.add_argument("--model", metavar="FILE", type=Path, help=about)
+    args = parser.parse_args(argv)
+    return max([verify(folder, args.model) for folder in args.runs])
 
 
-def verify(folder: Path) -> int:
-    """Print what is found about a run; returns 0 where all agrees, else 1."""
+def verify(folder: Path, model: Path | None = None) -> int:
+    """Print what is found about a run, and its original ``model``; returns 0 where all agrees, else 1."""
     try:
-        found = verdict(folder)
+        found = verdict(folder, model)
     except UserError as error:
         print(f"verify: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
@@ -46,10 +51,18 @@ def verify(folder: Path) -> int:
     return 0 if found.agrees else 1
 
 
-def verdict(folder: Path) -> Verdict:
-    """What is found about the run in a folder. Raises ``UserError`` where its files cannot be read or do not fit."""
+def verdict(folder: Path, model: Path | None = None) -> Verdict:
+    """What is found about the run in a folder, and about its original model if the file of that is given.
+
+    Raises ``UserError`` where files cannot be read or do not fit.
+    """
     try:
-        return compared(read(folder))
+        files = read(folder)
+        found = compared(files)
+        if model is None:
+            return found
+        beyond = {name: why for name, why in found.beyond.items() if name != "original_weights"}
+        return Verdict([*found.checks, *checks(files.results, model)], beyond)
     except BROKEN as error:
         raise UserError(
             f"the files in {folder} do not fit each other, or are no run's: {type(error).__name__}: {error}",

@@ -1,0 +1,5 @@
+"""``python -m unlearning.store``."""
+
+from .command import main
+
+raise SystemExit(main())

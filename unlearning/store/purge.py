@@ -1,0 +1,91 @@
+"""Which entries of the store are removed: those of a data set, those that hold listed files, old ones, the surplus."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from ..data.metadata import Metadata
+from ..engine.store import DATASETS
+from ..errors import UserError
+from ..scenarios.entries import Entry
+from ..scenarios.matching import by_file
+from .contents import IMAGES, Item, arrays_of
+
+
+def of_dataset(found: Iterable[Item], folder: Path) -> list[Item]:
+    """The entries that were made of the images in ``folder``, or in a folder below or around it."""
+    wanted = os.path.realpath(folder.expanduser())
+    return [item for item in found if any(related(wanted, known) for known in item.folders)]
+
+
+def related(one: str, other: str) -> bool:
+    """Whether two folders are the same, or one is below the other."""
+    return os.path.commonpath([one, other]) in (one, other)
+
+
+def with_files(found: Sequence[Item], entries: Sequence[Entry], root: Path) -> tuple[list[Item], list[Entry]]:
+    """The entries of the store in which any of the listed files is, and the listed files that are in none.
+
+    Pixels are there together with all of their data set, so the whole array counts, and with it all that was made of
+    its samples. Entries of a list are matched as by ``scenario=list``; one that several images could be meant by counts
+    for all of them.
+    """
+    arrays = [item for item in found if item.kind == IMAGES and item.names]
+    held: set[Path] = set()
+    unknown = set(entries)
+    for item in arrays:
+        facts = Metadata({"file": np.array(item.names, object)})
+        for folder in item.folders:
+            find = by_file(facts, Path(folder), 0, strict=True)
+            for entry in entries:
+                try:
+                    there = bool(find(entry))
+                except UserError:  # of several images
+                    there = True
+                if there:
+                    held.add(item.path)
+                    unknown.discard(entry)
+    names = {path.stem for path in held}
+    made = [item for item in found if item.data and names.intersection(arrays_of(root, item.data))]
+    kept = [entry for entry in entries if entry in unknown]
+    return [*(item for item in arrays if item.path in held), *made], kept
+
+
+def older(found: Iterable[Item], days: float, now: float) -> list[Item]:
+    """The entries that were not written for so many days."""
+    return [item for item in found if now - item.used > days * 86400]
+
+
+def surplus(found: Iterable[Item], size: float) -> list[Item]:
+    """The oldest entries, without which the others have at most ``size`` bytes."""
+    newest, total, dropped = sorted(found, key=lambda item: -item.used), 0, []
+    for item in newest:
+        total += item.size
+        if total > size:
+            dropped.append(item)
+    return dropped
+
+
+def remove(chosen: Iterable[Item], root: Path) -> list[Item]:
+    """Remove entries, and the notes about data sets of which nothing is left; returns those that are in use."""
+    busy = []
+    for item in chosen:
+        lock = item.path.with_suffix(".lock") if item.kind == IMAGES else item.path.with_name(f".{item.path.name}.lock")
+        try:
+            with FileLock(lock, timeout=0):
+                for file in sorted(item.files, key=lambda file: file.suffix == ".json"):  # the note about them last
+                    file.unlink(missing_ok=True)
+        except Timeout:
+            busy.append(item)
+    left = {file.stem for file in (root / IMAGES).glob("*.json")}
+    for note in sorted((root / DATASETS).glob("*.json")):
+        if not left.intersection(arrays_of(root, note.stem)):
+            with suppress(OSError):
+                note.unlink()
+    return busy
