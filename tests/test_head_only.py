@@ -44,8 +44,9 @@ def test_the_features_stay_bit_by_bit() -> None:
     before, after = network.state_dict(), method.model.state_dict()
     moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
     assert moved == {"head.weight", "head.bias"}
-    pair = [predict_with_features(model, job.problem, compute()) for model in (network, method.model)]
-    assert torch.equal(pair[0][1], pair[1][1])
+    ids = job.problem.split.train
+    pair = [predict_with_features(model, job.problem, compute(), ids) for model in (network, method.model)]
+    assert torch.equal(pair[0][1].values, pair[1][1].values)
     assert not torch.equal(pair[0][0], pair[1][0])
 
 

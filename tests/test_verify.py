@@ -23,6 +23,7 @@ from unlearning.config.build import specs
 from unlearning.data.datasets import Dataset
 from unlearning.data.trigger import Attack
 from unlearning.engine.evaluation import Model, Result, evaluate
+from unlearning.metrics.features import Features, looked_at
 from unlearning.records import artefacts
 from unlearning.records import folder as records
 from unlearning.records.tracking import NoTracking
@@ -75,7 +76,7 @@ def result(kind: str, nodes: Mapping[str, Any]) -> Result:
     """The result of made-up models, which are right more or less often."""
     asked = problem(kind)
     generator = torch.Generator().manual_seed(0)
-    models = {}
+    models, ids = {}, looked_at(asked.split)
     for strength, name in enumerate(MODELS if kind != "random" else ("original", "unlearned")):
         network = nn.Sequential(nn.Flatten(), nn.Linear(4, CLASSES))
         logits, triggered = (torch.randn(n, CLASSES, generator=generator) for n in (N, 100))
@@ -83,7 +84,7 @@ def result(kind: str, nodes: Mapping[str, Any]) -> Result:
         cost = {"cost/seconds": 1.0, "cost/passes": 2.0}
         features = torch.randn(N, 3, generator=generator)
         features[torch.arange(N), asked.data.labels % 3] += strength
-        models[name] = Model(network, logits, cost, triggered if kind == "corrective" else None, features)
+        models[name] = Model(network, logits, cost, triggered if kind == "corrective" else None, Features(ids, features[ids]))
     metrics = {name: spec.build() for name, spec in specs(nodes, "evaluation").items()}
     untrained = torch.randn(N, CLASSES, generator=generator)
     found = evaluate(asked, metrics, models, untrained if "zrf" in metrics else None)

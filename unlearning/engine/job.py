@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..config.build import Spec, specs
 from ..methods.base import Method
 from ..metrics.base import Metric
+from ..metrics.features import looked_at
 from ..scenarios.base import Problem, Scenario, check_whole
 from .compute import Compute
 from .evaluation import Model
@@ -89,7 +90,8 @@ class Job:
         network = trained.network
         triggered = self.lab.triggered(self.problem, network) if self.needs("attack") else None
         if self.needs("features"):
-            logits, features = self.lab.predict_with_features(self.problem, network)
+            ids = looked_at(self.problem.split)
+            logits, features = self.lab.predict_with_features(self.problem, network, ids)
             return Model(network, logits, trained.cost, triggered, features)
         return Model(network, self.lab.predict(self.problem, network), trained.cost, triggered)
 

@@ -14,6 +14,7 @@ from ..config.build import Spec
 from ..errors import UserError
 from ..methods.base import Method
 from ..methods.one_shot import OneShot
+from ..metrics.features import Features
 from ..runtime.digests import ids_digest, state_digest
 from ..runtime.progress import training
 from ..scenarios.base import Problem
@@ -169,21 +170,21 @@ class Lab:
 
         return self.store.get_or_create("predictions", key, make).tensors["logits"]
 
-    def predict_with_features(self, problem: Problem, network: nn.Module) -> tuple[Tensor, Tensor]:
-        """(N, C) logits of all samples, as ``predict`` has them, and (N, D) features before the head, in one pass."""
+    def predict_with_features(self, problem: Problem, network: nn.Module, ids: Tensor) -> tuple[Tensor, Features]:
+        """(N, C) logits of all samples, as ``predict`` has them, and features of the sorted ``ids``, in one pass."""
         key = key_of(
             self.settings,
             [FEATURES],
-            data={"samples": problem.data.digest},
+            data={"samples": problem.data.digest, "ids": ids_digest(ids)},
             weights={"network": state_digest(network.state_dict())},
         )
 
         def make() -> tuple[dict[str, Tensor], dict[str, Any]]:
-            logits, features = predict_with_features(network, problem, self.compute)
-            return {"logits": usable(logits), "features": usable(features)}, {}
+            logits, features = predict_with_features(network, problem, self.compute, ids)
+            return {"logits": usable(logits), "features": usable(features.values)}, {}
 
         found = self.store.get_or_create("predictions", key, make).tensors
-        return found["logits"], found["features"]
+        return found["logits"], Features(ids, found["features"])
 
     def triggered(self, problem: Problem, network: nn.Module) -> Tensor | None:
         """A network's logits on the test images with the trigger; None where the scenario plants none."""

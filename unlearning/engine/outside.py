@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..data.own import own_data
 from ..errors import UserError
+from ..metrics.features import looked_at
 from ..models.initialise import reinitialised
 from ..scenarios.base import Problem
 from ..types import Networks
@@ -82,6 +83,6 @@ def compute_like(model: nn.Module, predict_batch_size: int = 256) -> Compute:
 def predicted(network: nn.Module, problem: Problem, compute: Compute, features: bool = False) -> Model:
     """A network as a model of the table, with the predictions of a copy; with penultimate features where asked for."""
     if features:
-        logits, found = predict_with_features(copied(network), problem, compute)
+        logits, found = predict_with_features(copied(network), problem, compute, looked_at(problem.split))
         return Model(network, logits, {}, features=found)
     return Model(network, predict(copied(network), problem, compute), {})
