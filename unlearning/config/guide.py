@@ -27,6 +27,7 @@ Keys, set by key=value (--cfg job prints them all):
   seed, split.seed, scenario.seed, pretrain.seed   the last three follow seed unless set
   scenario.classes=[name or number, ...]  scenario.count=N  scenario.fraction=F
   scenario=saved scenario.file=FILE   the split.safetensors of an earlier run, whatever the seeds
+  scenario=difficulty scenario.file=FILE   by the scores that python -m unlearning.difficulty wrote
   scenario.known=G   known fraction of the samples that poison, confusion, label_shuffle and data_entry manipulate
   optimizer@method=adam, schedule@method=none   another optimiser or schedule, whole; likewise @pretrain
   dataset.root=DIR  pretrain.checkpoint=FILE  retrained=false (no retrained model)  force=true (run again)

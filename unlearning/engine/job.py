@@ -10,6 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..config.build import Spec, specs
+from ..data.long_tail import long_tailed
+from ..errors import UserError
 from ..methods.base import Method
 from ..metrics.base import Metric
 from ..metrics.features import looked_at
@@ -42,9 +44,16 @@ class Job:
         """The job of a configuration. Raises ``UserError`` for any part of it that cannot work."""
         pretrain = Spec("pretrain", config["pretrain"])
         scenario: Scenario = Spec("scenario", config["scenario"]).build()
-        raw = Spec("dataset", config["dataset"]).build()
+        own, imbalance = pretrain.node["checkpoint"], config["split"]["imbalance"]
+        if own and imbalance is not None:
+            raise UserError(
+                f"split.imbalance={imbalance:g} leaves training samples out that the model of pretrain.checkpoint may "
+                "have learned: set one of the two to null",
+                key="split.imbalance",
+                kind="conflict",
+            )
+        raw = long_tailed(Spec("dataset", config["dataset"]).build(), imbalance, config["split"]["seed"])
         problem = scenario.prepare(raw)
-        own = pretrain.node["checkpoint"]
         requested = check_whole(scenario, raw, problem.split.forget) if own else None
         if config["trial"] is not None:
             problem = problem.thinned(config["trial"])

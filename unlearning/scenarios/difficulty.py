@@ -41,7 +41,7 @@ class ScoreFile:
         clash = {name for name in self.scores if name in SETS}
         assert not clash, clash
         tensors = {**self.scores, **self.sets}
-        return save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata={"data": self.data})
+        return save({name: tensor.clone() for name, tensor in tensors.items()}, metadata={"data": self.data})
 
     @classmethod
     def read(cls, path: Path) -> ScoreFile:
