@@ -49,7 +49,7 @@ LACKING = {
     "random": ("svc_membership",),
     "few": (
         *("accuracy", "svc_membership", "matched_attack", "noise_curve", "zrf", "probes", "original_cka"),
-        *("retrained_cka", "three_class"),
+        *("retrained_cka", "three_class", "intervals", "fitted_attacks"),
     ),
 }
 
@@ -84,7 +84,9 @@ def result(kind: str, nodes: Mapping[str, Any]) -> Result:
         cost = {"cost/seconds": 1.0, "cost/passes": 2.0}
         features = torch.randn(N, 3, generator=generator)
         features[torch.arange(N), asked.data.labels % 3] += strength
-        models[name] = Model(network, logits, cost, triggered if kind == "corrective" else None, Features(ids, features[ids]))
+        models[name] = Model(
+            network, logits, cost, triggered if kind == "corrective" else None, Features(ids, features[ids])
+        )
     metrics = {name: spec.build() for name, spec in specs(nodes, "evaluation").items()}
     untrained = torch.randn(N, CLASSES, generator=generator)
     found = evaluate(asked, metrics, models, untrained if "zrf" in metrics else None)

@@ -86,6 +86,11 @@ def evaluate(
     for name, one in evidence.items():
         rows[name], errors = evaluate_metrics(metrics, one)
         failed |= {f"{name}: {metric}": why for metric, why in errors.items()}
+    if (retrained := rows.get("retrained")) is not None:
+        before = dict(retrained)
+        for row in rows.values():
+            for metric in metrics.values():
+                row |= metric.relative(row, before)
     directions = directions_of(metrics, sorted({metric for row in rows.values() for metric in row}))
     found = gaps(metrics, rows["unlearned"], rows["retrained"]) if "retrained" in rows else {}
     for name, model in models.items():

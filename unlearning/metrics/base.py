@@ -104,6 +104,10 @@ class Metric:
         """The values by name. Raise where a value cannot be computed; never impute one."""
         raise NotImplementedError
 
+    def relative(self, row: Mapping[str, float], retrained: Mapping[str, float]) -> dict[str, float]:
+        """Values that follow from all those of a model and of the retrained one, as far as there are any."""
+        return {}
+
 
 def given(evidence: T | None) -> T:
     """A piece of evidence that the metric needs. Raises ``ValueError`` where it is missing."""

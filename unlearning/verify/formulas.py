@@ -14,6 +14,7 @@ from scipy.special import softmax
 
 from .attacks import class_membership, entropy_logistic, matched_loss, membership, svc_membership, three_class
 from .files import Array
+from .fitted_attacks import fitted_attacks, membership_intervals
 from .representations import feature_probes, original_cka, retrained_cka
 from .view import Numbers, View, mean
 
@@ -129,6 +130,8 @@ FORMULAS: Mapping[str, tuple[Callable[..., Numbers], str]] = {  # by the class o
     "distance.Distance": (distance, "retrained"),
     "zrf.ZeroRetrainForgetting": (zero_retrain_forgetting, "untrained"),
     "membership.MembershipInference": (membership, ""),
+    "bootstrap.MembershipIntervals": (membership_intervals, ""),
+    "fitted_attacks.FittedAttacks": (fitted_attacks, ""),
     "matched_attack.MatchedLossAttack": (matched_loss, ""),
     "membership_classifiers.EntropyLogistic": (entropy_logistic, ""),
     "membership_classifiers.SVCMembership": (svc_membership, ""),
