@@ -39,7 +39,7 @@ class FeaturePredictor(Predictor):
 
 
 def predict_with_features(
-    network: torch.nn.Module, problem: Problem, compute: Compute, ids: Tensor
+    network: torch.nn.Module, problem: Problem, compute: Compute, ids: Tensor, layers: bool = False
 ) -> tuple[Tensor, Features]:
     """(N, C) float32 logits of all samples, the same as ``predict`` gives, and features before the head.
 
@@ -48,12 +48,16 @@ def predict_with_features(
         problem: its data.
         compute: the trainer's settings.
         ids: sorted ids of the samples whose features are kept.
+        layers: whether the outputs of the network's blocks are kept, too.
 
     Raises ``UserError`` for a network without a layer that could be its head.
     """
     like = next(network.parameters())
     first = problem.data.train[:1]
     sample = Transform(problem.data)(problem.data.inputs[first], ids=first).to(like)
-    both = WithFeatures(network, sample)
+    both = WithFeatures(network, sample, layers)
     predictor = FeaturePredictor(both, len(problem.data.labels), problem.task.num_classes, ids)
-    return predicted(predictor, problem, compute), Features(ids, predictor.features)
+    logits, widths = predicted(predictor, problem, compute), both.widths
+    own = predictor.features.shape[1] - sum(widths.values())
+    values, *parts = predictor.features.split([own, *widths.values()], 1)
+    return logits, Features(ids, values.contiguous(), dict(zip(widths, parts, strict=True)))

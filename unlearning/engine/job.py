@@ -98,12 +98,12 @@ class Job:
         """A model of the table, with the predictions that the metrics need."""
         network = trained.network
         triggered = self.lab.triggered(self.problem, network) if self.needs("attack") else None
-        if self.needs("features"):
+        if (layers := self.needs("layers")) or self.needs("features"):
             ids = looked_at(self.problem.split)
-            logits, features = self.lab.predict_with_features(self.problem, network, ids)
+            logits, features = self.lab.predict_with_features(self.problem, network, ids, layers)
             return Model(network, logits, trained.cost, triggered, features)
         return Model(network, self.lab.predict(self.problem, network), trained.cost, triggered)
 
     def needs(self, what: str) -> bool:
-        """Whether a metric needs something: ``untrained``, ``attack``, ``features``."""
+        """Whether a metric needs something: ``untrained``, ``attack``, ``features``, ``layers``."""
         return any(what in metric.needs for metric in self.metrics.values())

@@ -24,6 +24,7 @@ Need = Literal[
     "manipulated",  # manipulated training samples
     "class",  # classes that are forgotten whole
     "features",  # penultimate features of the models, predicted with the logits
+    "layers",  # outputs of their blocks, too
 ]
 
 
@@ -97,6 +98,7 @@ class Metric:
             "manipulated": len(evidence.split.manipulated) > 0,
             "class": len(evidence.split.forget_classes) > 0,
             "features": evidence.features is not None,
+            "layers": evidence.features is not None and len(evidence.features.layers) > 0,
         }
         return all(available[need] for need in self.needs)
 

@@ -70,6 +70,6 @@ def resampled(members: Tensor, others: Tensor, fprs: Sequence[float], resamples:
     generator = torch.Generator().manual_seed(seed)
     rows = []
     for _ in range(resamples):
-        pair = [s[torch.randint(len(s), (len(s),), generator=generator)] for s in (members, others)]
-        rows.append([auc(*pair), *(tpr_at(*pair, fpr) for fpr in fprs)])
+        ours, theirs = (s[torch.randint(len(s), (len(s),), generator=generator)] for s in (members, others))
+        rows.append([auc(ours, theirs), *(tpr_at(ours, theirs, fpr) for fpr in fprs)])
     return torch.tensor(rows, dtype=torch.float64)

@@ -15,7 +15,7 @@ from scipy.special import softmax
 from .attacks import class_membership, entropy_logistic, matched_loss, membership, svc_membership, three_class
 from .files import Array
 from .fitted_attacks import fitted_attacks, membership_intervals
-from .representations import feature_probes, original_cka, retrained_cka
+from .representations import feature_probes, original_cka, original_layer_cka, retrained_cka, retrained_layer_cka
 from .view import Numbers, View, mean
 
 # Accuracy
@@ -139,6 +139,8 @@ FORMULAS: Mapping[str, tuple[Callable[..., Numbers], str]] = {  # by the class o
     "feature_probes.FeatureProbes": (feature_probes, "features"),
     "representation.OriginalCKA": (original_cka, "features of original"),
     "representation.RetrainedCKA": (retrained_cka, "features of retrained"),
+    "representation.OriginalLayerCKA": (original_layer_cka, "layers of original"),
+    "representation.RetrainedLayerCKA": (retrained_layer_cka, "layers of retrained"),
     "three_class.ThreeClassAttack": (three_class, "original"),
     "corrective.Correction": (correction, "manipulated"),
     "corrective.InterclassConfusion": (confusion, "manipulated"),
