@@ -44,7 +44,8 @@ def test_an_interval_by_hand() -> None:
 def test_intervals_hold_their_numbers_and_stay_in_bounds() -> None:
     for forgotten in (False, True):
         evidence = synthetic(forgotten)
-        values = MembershipInference()(evidence)
+        values = MembershipInference(fprs=[0.01, 0.001])(evidence)
+        values = {name: value for name, value in values.items() if "0.1pct" not in name}  # of 500 non-members
         found = MembershipIntervals(resamples=40)(evidence)
         for name, value in values.items():
             assert 0 <= found[f"{name}_low"] <= value <= found[f"{name}_high"] <= 1
@@ -53,7 +54,7 @@ def test_intervals_hold_their_numbers_and_stay_in_bounds() -> None:
         assert MembershipIntervals(resamples=40, level=0.5)(evidence)["mia/loss_auc_low"] > found["mia/loss_auc_low"]
 
 
-@pytest.mark.parametrize(("others", "names"), [(99, 2), (100, 4), (999, 4), (1000, 6)])
+@pytest.mark.parametrize(("others", "names"), [(99, 2), (100, 5), (999, 5), (1000, 8)])
 def test_a_rate_has_a_smallest_population(others: int, names: int) -> None:
     generator = torch.Generator().manual_seed(0)
     evidence = of_margins(torch.randn(50, generator=generator), torch.randn(others, generator=generator))

@@ -15,8 +15,9 @@ from .membership import Feature, MembershipInference, auc, member_score, non_mem
 class MembershipIntervals(MembershipInference):
     """``mia/<feature>_auc_low``, ``..._high``: an interval for the numbers of ``MembershipInference``.
 
-    The same for ``mia/<feature>_tpr_at_<fpr>``, where there are at least ``1 / fpr`` non-members: 100 for a rate of
-    1 %, and 1,000 for .1 %. With fewer, no false alarm is allowed, and the number belongs to no false positive rate.
+    The same, with the number itself, for ``mia/<feature>_tpr_at_<fpr>``, where there are at least ``1 / fpr``
+    non-members: 100 for a rate of 1 %, and 1,000 for .1 %. With fewer, no false alarm is allowed, and the number belongs
+    to no false positive rate.
 
     Members and non-members are drawn anew with replacement, each as many as there are, and the ends are the percentiles
     of the number over these draws (Efron, 1979), in [0, 1]. So the interval says what other samples would give for the
@@ -32,7 +33,7 @@ class MembershipIntervals(MembershipInference):
     Raises ``ValueError`` with fewer than two members or non-members.
     """
 
-    directions = {"mia/*_low": "to-retrained", "mia/*_high": "to-retrained"}
+    directions = {"mia/*_low": "to-retrained", "mia/*_high": "to-retrained", "mia/*_tpr_at_*": "to-retrained"}
 
     def __init__(
         self,
@@ -52,6 +53,7 @@ class MembershipIntervals(MembershipInference):
         found: dict[str, float] = {}
         for feature in self.features:
             members, others = (member_score(feature, evidence.logits[ids], evidence.labels[ids]) for ids in sets)
+            found |= {f"mia/{feature}_tpr_at_{100 * fpr:g}pct": tpr_at(members, others, fpr) for fpr in fprs}
             draws = resampled(members, others, fprs, self.resamples, self.seed)
             names = ["auc", *(f"tpr_at_{100 * fpr:g}pct" for fpr in fprs)]
             tails = torch.tensor([(1 - self.level) / 2, (1 + self.level) / 2], dtype=draws.dtype)

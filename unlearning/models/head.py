@@ -63,8 +63,8 @@ def layers_of(network: nn.Module) -> dict[str, nn.Module]:
 def listened(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
     """Meanwhile, keep the last output of each layer that is called, as (B, D).
 
-    Of maps it is the mean over positions: (B, T, D) has the channels last, as has (B, H, W, D) where they are as many as
-    the layer's last parameter has outputs, and (B, D, H, W) has not.
+    Of maps it is the mean over positions. The channels of (B, T, D) are last, and so are those of (B, H, W, D), which
+    is told from (B, D, H, W) by the size of the layer's last parameter.
     """
     found: dict[str, Tensor] = {}
 

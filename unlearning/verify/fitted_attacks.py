@@ -46,6 +46,9 @@ def membership_intervals(
     for name in features:
         members, others = (score(name, view, ids) for ids in sets)
         generator, rows = torch.Generator().manual_seed(seed), []
+        for fpr in stated:  # at most so many non-members are above
+            threshold = np.sort(others)[::-1][int(fpr * len(others) + 1e-9)]
+            found[f"mia/{name}_tpr_at_{100 * fpr:g}pct"] = float((members > threshold).mean())
         for _ in range(resamples):
             ours, theirs = (
                 values[torch.randint(len(values), (len(values),), generator=generator).numpy()]
