@@ -19,6 +19,7 @@ JUDGES = {  # beside the accuracies and distances that every evaluation has
     "original_cka": "representation.OriginalCKA",
     "retrained_cka": "representation.RetrainedCKA",
     "relearning": "relearning.Relearning",
+    "audit": "audit.Audit",
 }
 
 
@@ -69,6 +70,11 @@ def test_it_passes_the_output_and_fails_the_probes_and_relearning(places: list[s
     assert retrained["cka/original_forget"] < 0.9
     assert control["probe/linear_forget"] == control["probe/knn_forget"] == 1 > retrained["probe/knn_forget"]
     assert control["probe/silhouette"] > retrained["probe/silhouette"] + 0.2
+    # the audit of both
+    assert control["audit/output"] > 0.97
+    assert control["audit/representation"] == pytest.approx(original["audit/representation"])
+    assert control["audit/representation"] < 0.9
     # relearning
     assert 0 < control["relearn/epochs"] < retrained["relearn/epochs"]
     assert 0 < control["relearn/steps"] < retrained["relearn/steps"]
+    assert control["relearn/anamnesis"] == control["relearn/steps"] / retrained["relearn/steps"]

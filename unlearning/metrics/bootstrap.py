@@ -16,8 +16,8 @@ class MembershipIntervals(MembershipInference):
     """``mia/<feature>_auc_low``, ``..._high``: an interval for the numbers of ``MembershipInference``.
 
     The same, with the number itself, for ``mia/<feature>_tpr_at_<fpr>``, where there are at least ``1 / fpr``
-    non-members: 100 for a rate of 1 %, and 1,000 for .1 %. With fewer, no false alarm is allowed, and the number belongs
-    to no false positive rate.
+    non-members: 100 for a rate of 1 %, and 1,000 for .1 %. With fewer, no false alarm is allowed, and the number
+    belongs to no false positive rate.
 
     Members and non-members are drawn anew with replacement, each as many as there are, and the ends are the percentiles
     of the number over these draws (Efron, 1979), in [0, 1]. So the interval says what other samples would give for the
@@ -40,7 +40,7 @@ class MembershipIntervals(MembershipInference):
         features: Sequence[Feature] = ("loss", "entropy"),
         fprs: Sequence[PartialFraction] = (0.01, 0.001),
         level: PartialFraction = 0.95,
-        resamples: Count = 1000,
+        resamples: Count = 400,
         seed: int = 0,
     ) -> None:
         super().__init__(features, fprs)

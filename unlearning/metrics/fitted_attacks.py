@@ -40,6 +40,7 @@ class FittedAttacks(Metric):
     The area under the ROC curve is a mean over the folds, for the scores of different fits are not comparable. A value
     of .5 says that an attacker cannot tell the two apart; closer to the retrained model is better. A classifier, unlike
     a threshold, also finds a forget set that looks *less* familiar than unseen samples: its AUC is above .5 then, too.
+    With few members the fits are rough and their values scatter: those of ``method=retrain`` show how much.
 
     Args:
         inputs: what an attacker sees.

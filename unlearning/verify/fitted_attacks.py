@@ -33,7 +33,7 @@ def membership_intervals(
     features: Sequence[str] = ("loss", "entropy"),
     fprs: Sequence[float] = (0.01, 0.001),
     level: float = 0.95,
-    resamples: int = 1000,
+    resamples: int = 400,
     seed: int = 0,
 ) -> Numbers:
     """Percentiles of the threshold attacks' numbers over samples that are drawn with replacement."""
