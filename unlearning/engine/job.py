@@ -44,7 +44,7 @@ class Job:
         """The job of a configuration. Raises ``UserError`` for any part of it that cannot work."""
         pretrain = Spec("pretrain", config["pretrain"])
         scenario: Scenario = Spec("scenario", config["scenario"]).build()
-        own, imbalance = pretrain.node["checkpoint"], config["split"]["imbalance"]
+        own, imbalance = pretrain.node["checkpoint"], config["split"].get("imbalance")
         if own and imbalance is not None:
             raise UserError(
                 f"split.imbalance={imbalance:g} leaves training samples out that the model of pretrain.checkpoint may "
