@@ -21,13 +21,13 @@ PAGE = (
 def test_the_tables_compile(tmp_path: Path) -> None:
     (root := tmp_path / "runs").mkdir()
     odd = [
-        result(0.01 * seed, seed, method=method, config={"method.note": "50% & a_b^c ~ #1 {x} \\ <y> | $"[: 30 - size]})
-        for size, method in enumerate(("ssd", "neggrad_plus"))
+        result(0.01 * seed, seed, config={"method.note": note})
+        for note in ("50% & a_b^c ~ #1 {x}", "\\\\ <y> | $")
         for seed in range(3)
     ]
     write_finished(root, *odd)
     page = latex(report_on(collect(root), "forget/acc,gap/mean"))
-    assert page.count("\\begin{tabular}") >= 1
+    assert "50\\%" in page  # the labels hold the odd letters
     (tmp_path / "page.tex").write_text(PAGE % page, encoding="utf-8")
     done = subprocess.run(
         ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "page.tex"], cwd=tmp_path, capture_output=True
