@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tests.predictions import ids, synthetic, ten_samples
 from unlearning.metrics.base import Evidence, evaluate
-from unlearning.metrics.feature_probes import FeatureProbes
+from unlearning.metrics.feature_probes import FeatureProbes, voted
 from unlearning.metrics.features import Features
 
 
@@ -84,7 +84,7 @@ def test_neighbours_vote_by_the_angle_and_the_first_class_wins_a_tie() -> None:
     features, known, labels = Features(torch.arange(6), values), ids(0, 1, 2, 3), ids(2, 0, 1, 1)
     for neighbours, expected in {1: [1, 2], 2: [1, 0], 3: [1, 0]}.items():
         # (0, .5) is nearest to 2, then 3, then 1; (5, .1) to 0, 1, 3: of one vote each the first class
-        assert FeatureProbes(neighbours).voted(features, known, labels, ids(4, 5)).tolist() == expected
+        assert voted(features, known, labels, ids(4, 5), neighbours).tolist() == expected
 
 
 def test_the_silhouette_by_hand() -> None:

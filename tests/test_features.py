@@ -62,14 +62,17 @@ def test_logits_are_those_of_a_pass_without_features(precision: str) -> None:
     network = SmallCNN((1, 8, 8), 10)
     passed: list[int] = []
     network.register_forward_pre_hook(lambda _, inputs: passed.append(len(inputs[0])))
-    logits, features = predict_with_features(network, job.problem, settings)
+    ids = torch.arange(1, 1797, 3)
+    logits, found = predict_with_features(network, job.problem, settings, ids)
+    features = found.values
     assert sum(passed) == 1797 + 2  # each sample once; with one the head is found and its width measured
     assert torch.equal(logits, predict(network, job.problem, settings))
-    assert features.shape == (1797, 64)
+    assert features.shape == (599, 64)
+    assert found.ids is ids
     assert features.dtype == torch.float32
     if precision == "32-true":
         head = network[-1]
-        torch.testing.assert_close(features @ head.weight.T + head.bias, logits, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(features @ head.weight.T + head.bias, logits[ids], rtol=1e-4, atol=1e-4)
 
 
 class Width(Metric):
@@ -102,6 +105,7 @@ def test_only_metrics_that_ask_for_features_have_them_predicted(places: list[str
     assert entry in kept()
     assert without.features is again.features is None
     assert with_features.features is not None
+    assert len(with_features.features.values) == len(looked_at(job.problem.split)) < 1797  # what metrics look at
     assert torch.equal(without.logits, with_features.logits)
     assert not job.needs("features")
     assert asking.needs("features")

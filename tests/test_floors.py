@@ -24,7 +24,7 @@ FLOORS = [  # from the ground up; a folder stands for all its modules, of which 
     {"engine"},
     {"request"},
     {"records"},
-    {"report", "verify", "populations", "store"},
+    {"report", "verify", "populations", "difficulty", "store"},
     {"pipeline", "api"},
     {"sweeps"},
     {"cli"},

@@ -19,6 +19,7 @@ JUDGES = {  # beside the accuracies and distances that every evaluation has
     "original_cka": "representation.OriginalCKA",
     "retrained_cka": "representation.RetrainedCKA",
     "relearning": "relearning.Relearning",
+    "audit": "audit.Audit",
 }
 
 
@@ -44,8 +45,9 @@ def test_the_features_stay_bit_by_bit() -> None:
     before, after = network.state_dict(), method.model.state_dict()
     moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
     assert moved == {"head.weight", "head.bias"}
-    pair = [predict_with_features(model, job.problem, compute()) for model in (network, method.model)]
-    assert torch.equal(pair[0][1], pair[1][1])
+    ids = job.problem.split.train
+    pair = [predict_with_features(model, job.problem, compute(), ids) for model in (network, method.model)]
+    assert torch.equal(pair[0][1].values, pair[1][1].values)
     assert not torch.equal(pair[0][0], pair[1][0])
 
 
@@ -68,6 +70,11 @@ def test_it_passes_the_output_and_fails_the_probes_and_relearning(places: list[s
     assert retrained["cka/original_forget"] < 0.9
     assert control["probe/linear_forget"] == control["probe/knn_forget"] == 1 > retrained["probe/knn_forget"]
     assert control["probe/silhouette"] > retrained["probe/silhouette"] + 0.2
+    # the audit of both
+    assert control["audit/output"] > 0.97
+    assert control["audit/representation"] == pytest.approx(original["audit/representation"])
+    assert control["audit/representation"] < 0.9
     # relearning
     assert 0 < control["relearn/epochs"] < retrained["relearn/epochs"]
     assert 0 < control["relearn/steps"] < retrained["relearn/steps"]
+    assert control["relearn/anamnesis"] == control["relearn/steps"] / retrained["relearn/steps"]

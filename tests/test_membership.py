@@ -12,7 +12,7 @@ from tests.predictions import from_probabilities, ids, one_hot, synthetic, ten_s
 from unlearning.config.validation import check
 from unlearning.errors import UserError
 from unlearning.metrics.base import Evidence, evaluate
-from unlearning.metrics.matched_attack import MatchedLossAttack
+from unlearning.metrics.matched_attack import MatchedLossAttack, class_matched
 from unlearning.metrics.membership import FEATURES, MembershipInference, auc, member_score, non_members, tpr_at
 from unlearning.metrics.membership_classifiers import EntropyLogistic, SVCMembership
 from unlearning.types import Split
@@ -235,9 +235,12 @@ def test_the_spread_of_a_matched_attack_is_over_its_shuffles() -> None:
 
 def test_every_class_has_as_many_members_as_non_members() -> None:
     labels = torch.tensor([0, 0, 0, 0, 1, 2, 0, 1, 1, 1, 3])
-    members, others = MatchedLossAttack().matched(labels, torch.arange(6), torch.arange(6, 11))
+    members, others = class_matched(labels, torch.arange(6), torch.arange(6, 11), seed=0)
     assert labels[members].tolist() == labels[others].tolist() == [0, 1]  # class 2 has no non-member
     assert members.max() < 6 <= others.min()
+    fewer = class_matched(torch.tensor([0] * 8 + [1] * 8), torch.arange(0, 16, 2), torch.arange(1, 16, 2), 0, limit=4)
+    assert [(ids < 8).sum().item() for ids in fewer] == [2, 2]
+    assert [len(ids) for ids in fewer] == [4, 4]
 
 
 def test_a_matched_attack_needs_two_of_each() -> None:

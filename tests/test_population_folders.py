@@ -11,10 +11,11 @@ from safetensors.numpy import save_file
 
 from tests.finished import result
 from unlearning.populations.challenge import epsilons, forgetting_quality
-from unlearning.populations.command import FILE, main
+from unlearning.populations.chance import chance
+from unlearning.populations.command import FILE, main, show
 from unlearning.populations.folders import populations
-from unlearning.populations.klom import klom
-from unlearning.populations.scores import chosen_samples, scores
+from unlearning.populations.klom import js_divergence, klom, ks_distance
+from unlearning.populations.scores import chosen_samples, reading, scores
 from unlearning.populations.ulira import efficacy, privacy
 from unlearning.report import collect
 
@@ -74,6 +75,49 @@ def test_a_population_is_compared_where_its_runs_forget_the_same(tmp_path: Path)
     quality = forgetting_quality(epsilons(unlearned[:, :10], retrained[:, :10]))
     assert found.values["challenge/score"] == pytest.approx(quality * 0.8 * 0.75)
     assert any("too few" in note for note in found.notes)  # six models for twenty bins
+    assert found.floor.keys() == found.values.keys()
+
+
+def test_every_score_has_its_level_by_chance() -> None:
+    """That of a control whose models are of one distribution, of which the scores are those of ``chance``."""
+    models, others = 40, 25
+    control = RANDOM.normal(size=(models, 2000)), RANDOM.normal(size=(others, 2000))
+    expected = chance(models, others)
+    assert ks_distance(*control).mean() == pytest.approx(expected["ks/forget"], rel=0.03)
+    assert js_divergence(*control).mean() == pytest.approx(expected["js/forget"], rel=0.03)
+    assert klom(*control).mean() == pytest.approx(expected["klom/forget_mean"], rel=0.05)
+    few = control[0][:, :200], control[1][:, :200]
+    assert np.median(epsilons(*few)) == pytest.approx(expected["challenge/epsilon"], rel=0.1)
+    assert forgetting_quality(epsilons(*few)) == pytest.approx(expected["challenge/f"], rel=0.3)
+    # by the limit theorem of Kolmogorov and Smirnov the mean statistic is sqrt(pi / 2) ln 2 / sqrt(n m / (n + m))
+    limit = np.sqrt(np.pi / 2) * np.log(2) / np.sqrt(models * others / (models + others))
+    assert expected["ks/forget"] == pytest.approx(limit, rel=0.1)
+    assert chance(8, 8)["ks/forget"] > expected["ks/forget"]
+
+
+def test_a_class_on_several_splits_is_told_why_it_has_no_divergence(tmp_path: Path) -> None:
+    """Each run forgets the samples 0 to 9, as far as they are in its training set."""
+    for seed in range(4):
+        train = np.flatnonzero(np.arange(N) % 4 != seed)
+        margins = {"unlearned": RANDOM.normal(size=N), "retrained": RANDOM.normal(size=N)}
+        write_run(tmp_path, seed, margins, train[train < 10], train)
+    (population,) = populations(tmp_path, collect(tmp_path))
+    found = scores(population)
+    assert not any(name.startswith("klom") for name in found.values)
+    assert any("one request" in note and "split.seed=0" in note for note in found.notes)
+
+
+def test_each_method_has_its_own_level_by_chance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for method, models in (("ssd", 8), ("jit", 4)):
+        (root := tmp_path / method).mkdir()
+        same_request(root, models)
+    found = {m: scores(next(populations(tmp_path / m, collect(tmp_path / m)))) for m in ("ssd", "jit")}
+    show(list(found.values()), "unlearned||retrained")
+    (line,) = (row.split() for row in capsys.readouterr().out.splitlines() if row.strip().startswith("ks/forget"))
+    assert line[1] == "↓"
+    assert [line[3], line[5]] == [f"{one.floor['ks/forget']:.3f}" for one in found.values()]
+    assert line[3] != line[5]
+    assert (reading("challenge/f"), reading("ulira/privacy_auc")) == ("up", "down")
 
 
 def test_equal_models_count_once(tmp_path: Path) -> None:
@@ -120,6 +164,7 @@ def test_without_unseen_samples_there_is_no_question_of_privacy(tmp_path: Path) 
     found = scores(population)
     assert {name.rpartition("_")[0] for name in found.values} == {"ulira/efficacy"}
     assert any("privacy" in note for note in found.notes)
+    assert any("different samples" in note for note in found.notes)  # the reason for no KLoM
 
 
 def test_the_command_prints_and_writes_all_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,6 +177,10 @@ def test_the_command_prints_and_writes_all_scores(tmp_path: Path, capsys: pytest
     with (tmp_path / "out" / FILE).open() as file:
         lines = {line["score"]: line for line in csv.DictReader(file)}
     assert lines["klom/forget_mean"]["runs"] == "6"
+    assert {name: line["direction"] for name, line in lines.items()} == {
+        name: "up" if name in ("challenge/f", "challenge/score") else "down" for name in lines
+    }
+    assert all(float(line["chance"]) >= 0 for line in lines.values())
     assert f"{float(lines['challenge/f']['value']):.3f}" in out
 
 

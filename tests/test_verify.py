@@ -23,6 +23,7 @@ from unlearning.config.build import specs
 from unlearning.data.datasets import Dataset
 from unlearning.data.trigger import Attack
 from unlearning.engine.evaluation import Model, Result, evaluate
+from unlearning.metrics.features import Features, looked_at
 from unlearning.records import artefacts
 from unlearning.records import folder as records
 from unlearning.records.tracking import NoTracking
@@ -37,18 +38,22 @@ from unlearning.verify.files import read
 N, CLASSES = 240, 4
 MODELS = ("original", "retrained", "clean", "unlearned")
 SETTINGS = (
-    "evaluation=full",
+    "evaluation=layers",
+    "evaluation.transfer.limit=20",
     "evaluation.membership.fprs=[.01,.29]",
     "evaluation.svc_membership.limit=30",
+    "evaluation.intervals.resamples=20",
+    "evaluation.fitted_attacks.inputs=[loss,probability]",
     "method=ssd",
 )
 ALL_FEATURES = "evaluation.membership.features=[loss,entropy,confidence,modified_entropy,margin]"
+BEYOND = ("cost/", "noise/", "transfer/")  # what the folder of a run does not give
 LACKING = {
     "corrective": (),
     "random": ("svc_membership",),
     "few": (
         *("accuracy", "svc_membership", "matched_attack", "noise_curve", "zrf", "probes", "original_cka"),
-        *("retrained_cka", "three_class"),
+        *("retrained_cka", "three_class", "intervals", "fitted_attacks", "original_layer_cka", "retrained_layer_cka"),
     ),
 }
 
@@ -75,7 +80,7 @@ def result(kind: str, nodes: Mapping[str, Any]) -> Result:
     """The result of made-up models, which are right more or less often."""
     asked = problem(kind)
     generator = torch.Generator().manual_seed(0)
-    models = {}
+    models, ids = {}, looked_at(asked.split)
     for strength, name in enumerate(MODELS if kind != "random" else ("original", "unlearned")):
         network = nn.Sequential(nn.Flatten(), nn.Linear(4, CLASSES))
         logits, triggered = (torch.randn(n, CLASSES, generator=generator) for n in (N, 100))
@@ -83,7 +88,8 @@ def result(kind: str, nodes: Mapping[str, Any]) -> Result:
         cost = {"cost/seconds": 1.0, "cost/passes": 2.0}
         features = torch.randn(N, 3, generator=generator)
         features[torch.arange(N), asked.data.labels % 3] += strength
-        models[name] = Model(network, logits, cost, triggered if kind == "corrective" else None, features)
+        known = Features(ids, features[ids], {"conv.1": features[ids].square(), "head": logits[ids]})
+        models[name] = Model(network, logits, cost, triggered if kind == "corrective" else None, known)
     metrics = {name: spec.build() for name, spec in specs(nodes, "evaluation").items()}
     untrained = torch.randn(N, CLASSES, generator=generator)
     found = evaluate(asked, metrics, models, untrained if "zrf" in metrics else None)
@@ -117,6 +123,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(artefacts, "summary_figure", lambda _: None)  # drawing takes longer than all else
             patch.setattr(artefacts, "noise_figure", lambda _: None)
+            patch.setattr(artefacts, "layers_figure", lambda _: None)
             records.clear(request)
             records.finish(request, result(kind, metrics), NoTracking(), 1000.0)
         return request.folder
@@ -133,7 +140,7 @@ def run(finished: Callable[[str], Path], tmp_path: Path) -> Path:
 def numbers(results: dict[str, Any]) -> Iterator[tuple[str, dict[str, float], str]]:
     """The name that a check gives each number, and the place of the number; without costs and what needs images."""
     for model, row in results["rows"].items():
-        yield from ((f"{model} {name}", row, name) for name in row if not name.startswith(("cost/", "noise/")))
+        yield from ((f"{model} {name}", row, name) for name in row if not name.startswith(BEYOND))
     yield from ((name, results["gaps"], name) for name in results["gaps"])
     yield from ((f"sizes/{name}", results["sizes"], name) for name in results["sizes"])
 
@@ -169,7 +176,22 @@ def test_the_made_up_runs_have_every_metric_and_both_averages(finished: Callable
     results = read(finished("corrective")).results
     found = {name.partition("/")[0] for name in results["rows"]["clean"]}
     assert found == {
-        *("backdoor", "cka", "class_acc", "corrective", "cost", "distance", "forget", "mia", "noise", "probe"),
+        *(
+            "attack",
+            "audit",
+            "layer_cka",
+            "transfer",
+            "backdoor",
+            "cka",
+            "class_acc",
+            "corrective",
+            "cost",
+            "distance",
+            "forget",
+            "mia",
+            "noise",
+            "probe",
+        ),
         *("retain", "tcmia", "test", "test_forget", "test_retain", "val", "zrf"),
     }
     assert {"gap/mean", "gap/mean_svc"} <= results["gaps"].keys()

@@ -201,13 +201,12 @@ def evaluate(
         metrics = {name: spec.build() for name, spec in specs(nodes, "evaluation").items()}
         compute = compute_like(model, predict_batch_size)
         named = {"original": original, "retrained": retrained, "unlearned": model}
+        needs = {need for metric in metrics.values() for need in metric.needs}
         models = {
-            name: predicted(network, problem, compute, any("features" in metric.needs for metric in metrics.values()))
-            for name, network in named.items()
-            if network is not None
+            name: predicted(network, problem, compute, needs) for name, network in named.items() if network is not None
         }
         untrained = None
-        if any("untrained" in metric.needs for metric in metrics.values()):
+        if "untrained" in needs:
             untrained = predict(networks_like(model, fresh).fresh(), problem, compute)
         found = evaluate_models(problem, metrics, models, untrained)
     return Evaluation(found["rows"], found["gaps"], found["directions"], found["failed"])

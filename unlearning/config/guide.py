@@ -28,6 +28,7 @@ Keys, set by key=value (--cfg job prints them all):
   scenario.classes=[name or number, ...]  scenario.count=N  scenario.fraction=F
   scenario=list scenario.file=FILE    forget what a file lists: paths or names of images, or ids
   scenario=saved scenario.file=FILE   the split.safetensors of an earlier run, whatever the seeds
+  scenario=difficulty scenario.file=FILE   by the scores that python -m unlearning.difficulty wrote
   scenario.known=G   known fraction of the samples that poison, confusion, label_shuffle and data_entry manipulate
   optimizer@method=adam, schedule@method=none   another optimiser or schedule, whole; likewise @pretrain
   check=0.934      compare the accuracy of your own model with that of your own evaluation, and stop

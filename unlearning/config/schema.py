@@ -22,11 +22,15 @@ FIGURES = ("losses", "embeddings", "gallery", "boundary")  # that a run can draw
 
 @dataclass
 class Split:
-    """``split.*``: the fractions of samples held out for validation and, without an official test part, for test."""
+    """``split.*``: the fractions of samples held out for validation and, without an official test part, for test.
+
+    ``imbalance`` is the factor of ``data.long_tail.long_tailed``.
+    """
 
     seed: int = MISSING
     validation: float = MISSING
     test: float = MISSING
+    imbalance: float | None = None
 
 
 @dataclass

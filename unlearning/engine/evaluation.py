@@ -13,7 +13,7 @@ from ..data.datasets import Dataset
 from ..data.transform import Transform
 from ..metrics.base import Evidence, Metric, directions_of, gaps
 from ..metrics.base import evaluate as evaluate_metrics
-from ..metrics.features import Features, looked_at
+from ..metrics.features import Features
 from ..models.naming import Naming
 from ..scenarios.base import Problem
 
@@ -30,7 +30,7 @@ class Model:
     logits: Tensor  # (N, C) by sample id
     cost: Mapping[str, float]  # what making it cost; empty where that is not known
     triggered: Tensor | None = None  # as in ``Evidence``
-    features: Tensor | None = None  # (N, D) by sample id, if a metric needs them
+    features: Features | None = None  # of the samples that metrics look at, if a metric needs them
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,7 @@ def evaluate(
         untrained: (N, C) logits of a network with random weights, if a metric needs them.
     """
     transform, logits = Transform(problem.data), {name: model.logits for name, model in models.items()}
-    ids = looked_at(problem.split)
-    features = {n: Features(ids, model.features[ids]) for n, model in models.items() if model.features is not None}
+    features = {name: model.features for name, model in models.items()}
     common = Evidence(
         logits=models["unlearned"].logits,
         labels=problem.data.labels,
@@ -83,12 +82,17 @@ def evaluate(
         original_features=features.get("original"),
         retrained_features=features.get("retrained"),
     )
-    evidence = {n: common.of(m.logits, m.network, m.triggered, features.get(n)) for n, m in models.items()}
+    evidence = {n: common.of(m.logits, m.network, m.triggered, m.features) for n, m in models.items()}
     rows: dict[str, dict[str, float]] = {}
     failed: dict[str, str] = {}
     for name, one in evidence.items():
         rows[name], errors = evaluate_metrics(metrics, one)
         failed |= {f"{name}: {metric}": why for metric, why in errors.items()}
+    if (retrained := rows.get("retrained")) is not None:
+        before = dict(retrained)
+        for row in rows.values():
+            for metric in metrics.values():
+                row |= metric.relative(row, before)
     directions = directions_of(metrics, sorted({metric for row in rows.values() for metric in row}))
     found = gaps(metrics, rows["unlearned"], rows["retrained"]) if "retrained" in rows else {}
     for name, model in models.items():

@@ -10,8 +10,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..config.build import Spec, specs
+from ..data.long_tail import long_tailed
+from ..errors import UserError
 from ..methods.base import Method
 from ..metrics.base import Metric
+from ..metrics.features import looked_at
 from ..scenarios.base import Problem, Scenario, check_whole
 from .compute import Compute
 from .evaluation import Model
@@ -41,9 +44,16 @@ class Job:
         """The job of a configuration. Raises ``UserError`` for any part of it that cannot work."""
         pretrain = Spec("pretrain", config["pretrain"])
         scenario: Scenario = Spec("scenario", config["scenario"]).build()
-        raw = Spec("dataset", config["dataset"]).build()
+        own, imbalance = pretrain.node["checkpoint"], config["split"].get("imbalance")
+        if own and imbalance is not None:
+            raise UserError(
+                f"split.imbalance={imbalance:g} leaves training samples out that the model of pretrain.checkpoint may "
+                "have learned: set one of the two to null",
+                key="split.imbalance",
+                kind="conflict",
+            )
+        raw = long_tailed(Spec("dataset", config["dataset"]).build(), imbalance, config["split"]["seed"])
         problem = scenario.prepare(raw)
-        own = pretrain.node["checkpoint"]
         requested = check_whole(scenario, raw, problem.split.forget) if own else None
         if config["trial"] is not None:
             problem = problem.thinned(config["trial"])
@@ -88,11 +98,12 @@ class Job:
         """A model of the table, with the predictions that the metrics need."""
         network = trained.network
         triggered = self.lab.triggered(self.problem, network) if self.needs("attack") else None
-        if self.needs("features"):
-            logits, features = self.lab.predict_with_features(self.problem, network)
+        if (layers := self.needs("layers")) or self.needs("features"):
+            ids = looked_at(self.problem.split)
+            logits, features = self.lab.predict_with_features(self.problem, network, ids, layers)
             return Model(network, logits, trained.cost, triggered, features)
         return Model(network, self.lab.predict(self.problem, network), trained.cost, triggered)
 
     def needs(self, what: str) -> bool:
-        """Whether a metric needs something: ``untrained``, ``attack``, ``features``."""
+        """Whether a metric needs something: ``untrained``, ``attack``, ``features``, ``layers``."""
         return any(what in metric.needs for metric in self.metrics.values())

@@ -14,6 +14,7 @@ from ..config.build import Spec
 from ..errors import UserError
 from ..methods.base import Method
 from ..methods.one_shot import OneShot
+from ..metrics.features import Features
 from ..models.naming import Naming
 from ..runtime.digests import ids_digest, state_digest
 from ..runtime.progress import training
@@ -175,22 +176,30 @@ class Lab:
 
         return self.store.get_or_create("predictions", key, make).tensors["logits"]
 
-    def predict_with_features(self, problem: Problem, network: nn.Module) -> tuple[Tensor, Tensor]:
-        """(N, C) logits of all samples, as ``predict`` has them, and (N, D) features before the head, in one pass."""
+    def predict_with_features(
+        self, problem: Problem, network: nn.Module, ids: Tensor, layers: bool = False
+    ) -> tuple[Tensor, Features]:
+        """(N, C) logits of all samples, as ``predict`` has them, and features of the sorted ``ids``, in one pass.
+
+        ``layers`` also keeps the outputs of the network's blocks.
+        """
         self.store.note(problem.data)
         key = key_of(
-            self.settings,
+            self.settings | ({"layers": True} if layers else {}),
             [FEATURES],
-            data={"samples": problem.data.digest},
+            data={"samples": problem.data.digest, "ids": ids_digest(ids)},
             weights={"network": state_digest(network.state_dict())},
         )
 
         def make() -> tuple[dict[str, Tensor], dict[str, Any]]:
-            logits, features = predict_with_features(network, problem, self.compute)
-            return {"logits": usable(logits), "features": usable(features)}, {}
+            logits, features = predict_with_features(network, problem, self.compute, ids, layers)
+            blocks = {f"layer {name}": usable(values) for name, values in features.layers.items()}
+            tensors = {"logits": usable(logits), "features": usable(features.values), **blocks}
+            return tensors, {"layers": list(features.layers)}
 
-        found = self.store.get_or_create("predictions", key, make).tensors
-        return found["logits"], found["features"]
+        entry = self.store.get_or_create("predictions", key, make)
+        blocks = {name: entry.tensors[f"layer {name}"] for name in entry.facts["layers"]}
+        return entry.tensors["logits"], Features(ids, entry.tensors["features"], blocks)
 
     def triggered(self, problem: Problem, network: nn.Module) -> Tensor | None:
         """A network's logits on the test images with the trigger; None where the scenario plants none."""

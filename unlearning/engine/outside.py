@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from ..data.own import own_data
 from ..errors import UserError
+from ..metrics.features import looked_at
 from ..models.initialise import reinitialised
 from ..scenarios.base import Problem
 from ..types import Networks
@@ -79,9 +80,13 @@ def compute_like(model: nn.Module, predict_batch_size: int = 256) -> Compute:
     )
 
 
-def predicted(network: nn.Module, problem: Problem, compute: Compute, features: bool = False) -> Model:
-    """A network as a model of the table, with the predictions of a copy; with penultimate features where asked for."""
-    if features:
-        logits, found = predict_with_features(copied(network), problem, compute)
+def predicted(network: nn.Module, problem: Problem, compute: Compute, needs: Collection[str] = ()) -> Model:
+    """A network as a model of the table, with the predictions of a copy.
+
+    ``needs`` are those of the metrics; ``features`` and ``layers`` among them are predicted, too.
+    """
+    if "layers" in needs or "features" in needs:
+        ids, layers = looked_at(problem.split), "layers" in needs
+        logits, found = predict_with_features(copied(network), problem, compute, ids, layers)
         return Model(network, logits, {}, features=found)
     return Model(network, predict(copied(network), problem, compute), {})

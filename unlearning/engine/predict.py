@@ -44,10 +44,18 @@ def predict(network: nn.Module, problem: Problem, compute: Compute, ids: Tensor 
 
     Precision and processes are those of training; the precision may round the network's weights.
     """
+    predictor = Predictor(network.eval(), len(problem.data.labels), problem.task.num_classes)
+    return predicted(predictor, problem, compute, ids)
+
+
+def predicted(predictor: Predictor, problem: Problem, compute: Compute, ids: Tensor | None = None) -> Tensor:
+    """The logits of the samples ``ids``, once the predictor has seen each of them.
+
+    Raises ``UserError`` where the trainer's settings keep samples from it.
+    """
     data = UnlearningData(
         problem.data, problem.split, problem.task, predict_batch_size=compute.predict_batch_size, predicted=ids
     )
-    predictor = Predictor(network.eval(), len(problem.data.labels), problem.task.num_classes)
     with interruptible():
         compute.trainer().predict(predictor, datamodule=data, return_predictions=False)
     if not (seen := predictor.seen[data.predicted]).all():

@@ -24,6 +24,7 @@ Need = Literal[
     "manipulated",  # manipulated training samples
     "class",  # classes that are forgotten whole
     "features",  # penultimate features of the models, predicted with the logits
+    "layers",  # outputs of their blocks, too
 ]
 
 
@@ -97,12 +98,17 @@ class Metric:
             "manipulated": len(evidence.split.manipulated) > 0,
             "class": len(evidence.split.forget_classes) > 0,
             "features": evidence.features is not None,
+            "layers": evidence.features is not None and len(evidence.features.layers) > 0,
         }
         return all(available[need] for need in self.needs)
 
     def __call__(self, evidence: Evidence) -> dict[str, float]:
         """The values by name. Raise where a value cannot be computed; never impute one."""
         raise NotImplementedError
+
+    def relative(self, row: Mapping[str, float], retrained: Mapping[str, float]) -> dict[str, float]:
+        """Values that follow from all those of a model and of the retrained one, as far as there are any."""
+        return {}
 
 
 def given(evidence: T | None) -> T:

@@ -62,8 +62,8 @@ class FeatureProbes(Metric):
         for name, ids in asked.items():
             if len(ids):
                 found[f"probe/linear_{name}"] = float(linear.score(features.of(ids).numpy(), labels[ids].numpy()))
-                voted = self.voted(features, fit, labels[fit], ids)
-                found[f"probe/knn_{name}"] = (voted == labels[ids]).double().mean().item()
+                near = voted(features, fit, labels[fit], ids, self.neighbours)
+                found[f"probe/knn_{name}"] = (near == labels[ids]).double().mean().item()
         both = torch.cat([forget, retain])
         separated = silhouette_samples(features.of(both).numpy(), labels[both].numpy())
         return found | {"probe/silhouette": float(separated[: len(forget)].mean())}
@@ -74,9 +74,10 @@ class FeatureProbes(Metric):
         middle = (len(ids) + 1) // 2
         return mixed[:middle], mixed[middle:]
 
-    def voted(self, features: Features, known: Tensor, labels: Tensor, asked: Tensor) -> Tensor:
-        """(len(asked),) the classes that the nearest neighbours among the samples ``known`` vote for."""
-        near, far = (torch.nn.functional.normalize(features.of(ids), dim=1) for ids in (known, asked))
-        nearest = (far @ near.T).argsort(dim=1, descending=True, stable=True)[:, : self.neighbours]
-        votes = torch.nn.functional.one_hot(labels[nearest]).sum(1)
-        return votes.argmax(1)
+
+def voted(features: Features, known: Tensor, labels: Tensor, asked: Tensor, neighbours: int) -> Tensor:
+    """(len(asked),) the classes that the nearest neighbours among the samples ``known`` vote for."""
+    near, far = (torch.nn.functional.normalize(features.of(ids), dim=1) for ids in (known, asked))
+    nearest = (far @ near.T).argsort(dim=1, descending=True, stable=True)[:, :neighbours]
+    votes = torch.nn.functional.one_hot(labels[nearest]).sum(1)
+    return votes.argmax(1)

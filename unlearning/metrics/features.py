@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -20,10 +21,12 @@ class Features:
     Args:
         ids: (M,) sorted ids of these samples.
         values: (M, D) float32.
+        layers: (M, D_l) outputs of each block by its name, from input to head; empty where no metric needs them.
     """
 
     ids: Tensor
     values: Tensor
+    layers: Mapping[str, Tensor] = field(default_factory=dict)
 
     def among(self, ids: Tensor) -> Tensor:
         """Those of the ids that there are features of, in their order."""
@@ -32,6 +35,10 @@ class Features:
     def of(self, ids: Tensor) -> Tensor:
         """(len(ids), D) float64 features of samples that there are features of."""
         return self.values[torch.searchsorted(self.ids, ids)].double()
+
+    def of_layer(self, name: str, ids: Tensor) -> Tensor:
+        """(len(ids), D_l) float64 outputs of a block for samples that there are features of."""
+        return self.layers[name][torch.searchsorted(self.ids, ids)].double()
 
 
 def looked_at(split: Split, limit: int = LIMIT) -> Tensor:

@@ -42,7 +42,7 @@ class MatchedLossAttack(Metric):
         self.shuffles, self.held_out, self.clip, self.seed = shuffles, held_out, clip, seed
 
     def __call__(self, evidence: Evidence) -> dict[str, float]:
-        members, others = self.matched(evidence.labels, evidence.split.forget, non_members(evidence.split))
+        members, others = class_matched(evidence.labels, evidence.split.forget, non_members(evidence.split), self.seed)
         require_two(members, others)
         ids = torch.cat([members, others])
         values = loss(evidence.logits[ids].double(), evidence.labels[ids]).clamp(-self.clip, self.clip)
@@ -55,13 +55,26 @@ class MatchedLossAttack(Metric):
         ]
         return {"mia/matched_loss_acc": float(np.mean(found)), "mia/matched_loss_acc_sd": float(np.std(found))}
 
-    def matched(self, labels: Tensor, members: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-        """Ids of members and of non-members, of each class as many of both, drawn from what there are more of."""
-        generator = torch.Generator().manual_seed(self.seed)
-        drawn: tuple[list[Tensor], list[Tensor]] = ([], [])
-        for number in labels[members].unique().tolist():
-            pools = [ids[labels[ids] == number] for ids in (members, others)]
-            count = min(map(len, pools))
-            for pool, found in zip(pools, drawn, strict=True):
-                found.append(pool[torch.randperm(len(pool), generator=generator)[:count]])
-        return torch.cat(drawn[0]), torch.cat(drawn[1])
+
+def class_matched(
+    labels: Tensor, members: Tensor, others: Tensor, seed: int, limit: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Ids of members and of non-members, of each class as many of both, drawn from what there are more of.
+
+    Args:
+        labels: (N,) of all samples.
+        members, others: ids to draw from.
+        seed: of the draw.
+        limit: at most this number of both; each class has the same part of it, one sample at least.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    drawn: tuple[list[Tensor], list[Tensor]] = ([], [])
+    numbers = labels[members].unique().tolist()
+    for number in numbers:
+        pools = [ids[labels[ids] == number] for ids in (members, others)]
+        count = min(map(len, pools))
+        if limit is not None:
+            count = min(count, max(limit // len(numbers), 1))
+        for pool, found in zip(pools, drawn, strict=True):
+            found.append(pool[torch.randperm(len(pool), generator=generator)[:count]])
+    return torch.cat(drawn[0]), torch.cat(drawn[1])

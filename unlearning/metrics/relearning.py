@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import torch
@@ -21,9 +22,11 @@ class Relearning(Metric):
     measured after every pass; 0 says that it was back before any. The last pass is then made once more with the
     accuracy measured after every step, and ``relearn/steps`` counts up to the first step of it at which it is back.
     What is left of the samples makes a model relearn them faster than the retrained one, so closer to that model is
-    better (Golatkar et al., 2020, arXiv:1911.04933; Chundawat et al., 2023, arXiv:2205.08096). Steps divided by those
-    of the retrained model are the anamnesis index of the latter. The copy learns in eval mode: BatchNorm keeps its
-    running statistics, since the forget set may be one class, and nothing is dropped out. Images are not augmented.
+    better (Golatkar et al., 2020, arXiv:1911.04933). ``relearn/anamnesis``, the anamnesis index of Chundawat et al.
+    (2023, arXiv:2205.08096), is the steps divided by those of the retrained model: 1 is best, and near 0 the model had
+    forgotten little; it is missing where the retrained model needs no step. The copy learns in eval mode: BatchNorm
+    keeps its running statistics, since the forget set may be one class, and nothing is dropped out. Images are not
+    augmented.
 
     Only the forget set is learned, which a bias of the head alone can answer: a head that was pushed far from a class
     may take longer than that of a retrained model, which was never pushed at all.
@@ -41,7 +44,11 @@ class Relearning(Metric):
     Raises ``ValueError`` for a model whose accuracy is not back after ``limit`` passes: any number would be made up.
     """
 
-    directions = {"relearn/epochs": "to-retrained", "relearn/steps": "to-retrained"}
+    directions = {
+        "relearn/epochs": "to-retrained",
+        "relearn/steps": "to-retrained",
+        "relearn/anamnesis": "to-retrained",
+    }
 
     def __init__(
         self,
@@ -76,6 +83,10 @@ class Relearning(Metric):
             f"the accuracy on the forget set is not back at {wanted:.3f} after {self.limit} epochs: a larger "
             "relearning.limit or relearning.lr would find when"
         )
+
+    def relative(self, row: Mapping[str, float], retrained: Mapping[str, float]) -> dict[str, float]:
+        ours, theirs = (values.get("relearn/steps") for values in (row, retrained))
+        return {"relearn/anamnesis": ours / theirs} if ours is not None and theirs else {}
 
     def step(self, network: nn.Module, optimizer: torch.optim.Optimizer, evidence: Evidence, ids: Tensor) -> None:
         """Learn a batch."""

@@ -66,6 +66,58 @@ class RetrainedCKA(OriginalCKA):
         return self.similarity("retrained", evidence, given(evidence.retrained_features))
 
 
+class OriginalLayerCKA(Metric):
+    """``layer_cka/original_<set>/<block>``: similarity of each block's outputs to the original's, on forget and retain.
+
+    Linear CKA as in ``OriginalCKA``, of the output of every block with its normalisation, from input to head, whose
+    output is the logits; of maps it is the mean over positions. Where the first blocks are the original's and the last
+    one is not, a method changed the head alone. The retrained model has its values, too, and closer to those is better.
+
+    Args:
+        debiased: as in ``OriginalCKA``.
+
+    Raises ``ValueError`` as ``OriginalCKA``.
+    """
+
+    directions = {"layer_cka/original_*": "to-retrained"}
+    needs: Sequence[Need] = ("layers",)
+
+    def __init__(self, debiased: bool = False) -> None:
+        self.debiased = debiased
+
+    def applies_to(self, evidence: Evidence) -> bool:
+        return super().applies_to(evidence) and evidence.original_features is not None
+
+    def __call__(self, evidence: Evidence) -> dict[str, float]:
+        return self.similarities("original", evidence, given(evidence.original_features))
+
+    def similarities(self, name: str, evidence: Evidence, reference: Features) -> dict[str, float]:
+        """The similarity of each block to the same one of a reference model, on each set."""
+        found, own = {}, given(evidence.features)
+        for part, ids in {"forget": evidence.split.forget, "retain": evidence.split.retain}.items():
+            rows = own.among(ids)
+            for block in own.layers:
+                pair = own.of_layer(block, rows), reference.of_layer(block, rows)
+                found[f"layer_cka/{name}_{part}/{block}"] = linear_cka(*pair, self.debiased)
+        return found
+
+
+class RetrainedLayerCKA(OriginalLayerCKA):
+    """``layer_cka/retrained_<set>/<block>``: similarity of each block's outputs to the retrained model's.
+
+    Higher is better; see ``OriginalLayerCKA`` and ``RetrainedCKA``.
+    """
+
+    directions = {"layer_cka/retrained_*": "up"}
+    needs = ("layers", "retrained")
+
+    def applies_to(self, evidence: Evidence) -> bool:
+        return Metric.applies_to(self, evidence)
+
+    def __call__(self, evidence: Evidence) -> dict[str, float]:
+        return self.similarities("retrained", evidence, given(evidence.retrained_features))
+
+
 def linear_cka(x: Tensor, y: Tensor, debiased: bool = False) -> float:
     """Linear CKA of features (n, D) and (n, E) of the same samples.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
+from .base import blocks_of
 
 
 @torch.no_grad()
@@ -47,17 +48,52 @@ def heard(head: nn.Module, found: list[Tensor]) -> Iterator[None]:
         handle.remove()
 
 
+def layers_of(network: nn.Module) -> dict[str, nn.Module]:
+    """The modules that end each block of a network, by their names in it, from input to head."""
+    names = {module: name for name, module in network.named_modules()}
+    found = {}
+    for block in blocks_of(network):
+        while block not in names:  # a layer that was put together with its normalisation
+            block = list(block.children())[-1]
+        found[names[block]] = block
+    return found
+
+
+@contextmanager
+def listened(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+    """Meanwhile, keep the last output of each layer that is called, as (B, D).
+
+    Of maps it is the mean over positions. The channels of (B, T, D) are last, and so are those of (B, H, W, D), which
+    is told from (B, D, H, W) by the size of the layer's last parameter.
+    """
+    found: dict[str, Tensor] = {}
+
+    def hook(name: str, layer: nn.Module, output: Tensor) -> None:
+        values = output.detach()
+        *_, parameter = layer.parameters()
+        last = values.ndim < 4 or parameter.shape[0] == values.shape[-1] != values.shape[1]
+        maps = values if last else values.movedim(1, -1)
+        found[name] = maps.flatten(1, -2).mean(1) if maps.ndim > 2 else maps.flatten(1)
+
+    with ExitStack() as hooks:
+        for name, layer in layers.items():
+            handle = layer.register_forward_hook(lambda layer, _, output, name=name: hook(name, layer, output))
+            hooks.callback(handle.remove)
+        yield found
+
+
 class WithFeatures(nn.Module):
-    """A network whose outputs are its logits and, beside them, its features: (B, C + D).
+    """A network whose outputs are its logits and, beside them, its features: (B, C + D), or more with ``layers``.
 
     Args:
         network: maps (B, ...) to logits (B, C); put into eval mode.
         sample: inputs (B, ...) with which the head is found.
+        layers: whether to put the outputs of its blocks behind the features; ``widths`` then has their names and sizes.
 
     Raises ``UserError`` for a network without a head.
     """
 
-    def __init__(self, network: nn.Module, sample: Tensor) -> None:
+    def __init__(self, network: nn.Module, sample: Tensor, layers: bool = False) -> None:
         super().__init__()
         self.network = network.eval()
         head = head_of(network, sample)
@@ -69,11 +105,14 @@ class WithFeatures(nn.Module):
                 kind="conflict",
             )
         self.head = [head]  # in a list, so that it is not a second module
+        self.layers = layers_of(network) if layers else {}
+        self.widths: dict[str, int] = {}  # of each layer that is called
         with torch.no_grad():
             self.outputs = self(sample).shape[1]
 
     def forward(self, images: Tensor) -> Tensor:
         found: list[Tensor] = []
-        with heard(self.head[0], found):
+        with heard(self.head[0], found), listened(self.layers) as outputs:
             logits = self.network(images)
-        return torch.cat([logits, found[-1]], 1)
+        self.widths = {name: outputs[name].shape[1] for name in self.layers if name in outputs}
+        return torch.cat([logits, found[-1], *(outputs[name] for name in self.widths)], 1)

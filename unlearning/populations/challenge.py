@@ -73,10 +73,15 @@ def challenge_score(quality: float, retain: tuple[float, float], test: tuple[flo
     return quality * (retain[0] / retain[1]) * (test[0] / test[1])
 
 
-def null_quality(models: int, samples: int = 200, seed: int = 0, others: int | None = None) -> float:
-    """F of two populations of one distribution: the best that a perfect method can expect of so few models.
+def null_epsilons(models: int, samples: int = 200, seed: int = 0, others: int | None = None) -> Array:
+    """(samples,) the epsilons of two populations of one distribution, of ``models`` and as many or ``others``.
 
-    It is the same for all continuous distributions, since thresholds see nothing but the order of the values.
+    They are the same for all continuous distributions, since thresholds see nothing but the order of the values.
     """
     random = np.random.default_rng(seed)
-    return forgetting_quality(epsilons(random.random((models, samples)), random.random((others or models, samples))))
+    return epsilons(random.random((models, samples)), random.random((others or models, samples)))
+
+
+def null_quality(models: int, samples: int = 200, seed: int = 0, others: int | None = None) -> float:
+    """F of two populations of one distribution: the best that a perfect method can expect of so few models."""
+    return forgetting_quality(null_epsilons(models, samples, seed, others))

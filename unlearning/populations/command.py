@@ -20,13 +20,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ..config.legend import ARROWS
 from ..errors import UserError
 from ..report.command import RUNS
 from ..report.runs import collect
 from ..report.selection import filtered
 from .folders import populations
 from .klom import Direction
-from .scores import Scores, scores
+from .scores import Scores, reading, scores
 
 FILE = "populations.csv"
 EXAMPLES = """examples:
@@ -69,14 +70,18 @@ def show(found: Sequence[Scores], direction: str) -> None:
     console = Console(highlight=False, markup=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("score", no_wrap=True)
+    table.add_column("")
     for one in found:
         table.add_column(one.population.method, justify="right")
-    table.add_column("by chance", justify="right")
+        table.add_column("by chance", justify="right", style="dim")
     for name in dict.fromkeys(name for one in found for name in one.values):
-        floor = max((one.floor[name] for one in found if name in one.floor), default=None)
-        table.add_row(name, *(text(one.values.get(name)) for one in found), text(floor))
+        cells = (text(of.get(name)) for one in found for of in (one.values, one.floor))
+        table.add_row(name, ARROWS[reading(name)], *cells)
     console.print(found[0].population.setting, style="bold")
     console.print(table)
+    console.print(
+        "↑ higher is better · ↓ lower is better, an attack's success down to its level by chance", style="dim"
+    )
     for one in found:
         console.print(f"{one.population.method}: {'; '.join([*one.notes, one.population.over])}")
     if any(name.startswith("klom/") for one in found for name in one.values):
@@ -96,11 +101,12 @@ def write(found: Sequence[Scores], folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with path.open("w", newline="", encoding="utf-8") as file:
             lines = csv.writer(file)
-            lines.writerow(["setting", "method", "score", "value", "chance", "runs", "over"])
+            lines.writerow(["setting", "method", "score", "direction", "value", "chance", "runs", "over"])
             for one in found:
                 of = one.population
                 for name, value in one.values.items():
-                    lines.writerow([of.setting, of.method, name, value, one.floor.get(name, ""), of.runs, of.over])
+                    read = reading(name), value, one.floor[name]
+                    lines.writerow([of.setting, of.method, name, *read, of.runs, of.over])
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {error.strerror}; name another folder with --out", key="--out", kind="storage"

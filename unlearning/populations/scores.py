@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .challenge import challenge_score, epsilons, forgetting_quality, null_quality
+from ..metrics.directions import Direction as Reading
+from .challenge import challenge_score, epsilons, forgetting_quality
+from .chance import chance
 from .folders import Population
-from .klom import Direction, js_divergence, klom, ks_distance, null_floor
+from .klom import Direction, js_divergence, klom, ks_distance
 from .thresholds import Array
 from .ulira import Attack, efficacy, few, memorisation, privacy
 
@@ -19,6 +21,7 @@ CLEAR_FLOOR = 0.5  # nats; with a higher null floor, KLoM says little
 ACCURACIES = ("retain/acc", "test/acc")
 LEAST_OTHERS = 1000  # samples of the other kind in a run, for a rate of 1 % of them to be told from chance
 CHANCE = {"auc": 0.5, "acc": 0.5, "tpr": 0.01}
+HIGHER_IS_BETTER = ("challenge/f", "challenge/score")
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,11 @@ class Scores:
     values: dict[str, float]
     floor: dict[str, float] = field(default_factory=dict)  # what two retrained populations of this size would have
     notes: list[str] = field(default_factory=list)
+
+
+def reading(name: str) -> Reading:
+    """How a score is read. That of an attack is better where it is lower, down to its level by chance."""
+    return "up" if name in HIGHER_IS_BETTER else "down"
 
 
 def scores(population: Population, direction: Direction = "unlearned||retrained") -> Scores:
@@ -48,22 +56,20 @@ def of_one_request(population: Population, direction: Direction) -> Scores:
             continue
         apart = klom(unlearned[:, there], retrained[:, there], direction)
         values |= {f"klom/{name}_mean": float(apart.mean()), f"klom/{name}_p95": float(np.percentile(apart, 95))}
-    mean, high = null_floor(models, others=others)
-    floor = {name: mean if name.endswith("mean") else high for name in values}
     forget = population.sets["forget"][0]
     pair = unlearned[:, forget], retrained[:, forget]
     values |= {"ks/forget": float(ks_distance(*pair).mean()), "js/forget": float(js_divergence(*pair).mean())}
     found = epsilons(*pair)
     values |= {"challenge/epsilon": float(np.median(found)), "challenge/f": forgetting_quality(found)}
-    floor["challenge/f"] = null_quality(models, others=others)
     ours, theirs = population.accuracies["unlearned"], population.accuracies["retrained"]
     if all(name in ours and theirs.get(name) for name in ACCURACIES):
         retain, test = ((ours[name], theirs[name]) for name in ACCURACIES)
         values["challenge/score"] = challenge_score(values["challenge/f"], retain, test)
     notes = [f"{models} unlearned and {others} retrained models, {forget.sum()} forgotten samples"]
-    if mean > CLEAR_FLOOR:
+    by_chance = chance(models, others)
+    if (mean := by_chance["klom/forget_mean"]) > CLEAR_FLOOR:
         notes.append(f"too few models for KLoM: two retrained populations of this size are {mean:.2f} apart")
-    return Scores(population, values, floor, notes)
+    return Scores(population, values, {name: by_chance[name] for name in values}, notes)
 
 
 def of_shadows(population: Population) -> Scores:
@@ -86,11 +92,20 @@ def of_shadows(population: Population) -> Scores:
                 notes.append("too few runs: make more, or let each forget more (scenario.fraction)")
         if unseen.any():
             values |= named(f"ulira/{group}privacy", privacy(population.unlearned, judged, unseen & chosen, pooled))
+    notes.append(other_samples(population))
     if not unseen.any():
         notes.append("no privacy: all runs learned all samples; it needs scenario.learned=0.5")
     if pooled:
         notes.append("one variance for all samples, since each has few observations")
     return Scores(population, values, {name: CHANCE[name.rpartition("_")[2]] for name in values}, notes)
+
+
+def other_samples(population: Population) -> str:
+    """Why there is neither KLoM nor the challenge's score, and what would give them."""
+    both = population.sets["forget"].any(0) & population.sets["retain"].any(0)
+    if both.any():
+        return "no KLoM and no challenge: the runs forget different samples; it needs scenario.seed=0 split.seed=0"
+    return "no KLoM and no challenge: the runs have one request but different splits; it needs split.seed=0"
 
 
 def chosen_samples(population: Population) -> Iterator[tuple[str, Array]]:

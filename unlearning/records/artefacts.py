@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator
 
+import torch
 from matplotlib.figure import Figure
 from safetensors.torch import save
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch import Tensor
 from ..engine.evaluation import Result
 from ..scenarios.saved import split_file
 from .epochs_figure import epochs_figure
+from .layers_figure import layers_figure
 from .names import PREDICTIONS, REFERENCES, SPLIT, WEIGHTS
 from .summary_figure import noise_figure, summary_figure
 
@@ -23,6 +25,7 @@ def figures(result: Result, asked: Iterable[str] = ()) -> Iterator[tuple[str, Fi
     yield "summary.png", summary_figure(result.evidence)
     yield "noise.png", noise_figure(result.rows)
     yield "epochs.png", epochs_figure(result.curves, result.rows)
+    yield "layers.png", layers_figure(result.evidence)
     for name in asked:  # their modules are imported only then
         if name == "losses":
             from .loss_figure import loss_figure
@@ -52,7 +55,10 @@ def contents(result: Result, asked: Iterable[str] = ()) -> Iterator[tuple[str, b
     unlearned = result.evidence["unlearned"]
     yield SPLIT, split_file(unlearned.split, result.dataset)
     own, references = predictions(result)
-    about = {"classes": list(result.dataset.classes), "target": unlearned.attack.target if unlearned.attack else None}
+    target = unlearned.attack.target if unlearned.attack else None
+    about: dict[str, object] = {"classes": list(result.dataset.classes), "target": target}
+    if unlearned.features is not None:
+        about["layers"] = {name: values.shape[1] for name, values in unlearned.features.layers.items()}
     yield PREDICTIONS, save(own, {name: json.dumps(fact) for name, fact in about.items()})
     content = save(references)
     yield f"{REFERENCES}{hashlib.sha256(content).hexdigest()[:16]}.safetensors", content
@@ -67,7 +73,8 @@ def predictions(result: Result) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     Rows are sample ids. Of each model there are ``<model> logits`` and, where a trigger was planted, ``<model>
     triggered``, on the test images with the trigger in the order of the test set. Those of the unlearned model have no
     prefix. ``true_labels`` are there where ``labels``, as taught, differ from them. Where metrics needed features,
-    there are ``<model> features`` of the samples ``feature_ids``.
+    there are ``<model> features`` of the samples ``feature_ids``, and ``<model> layers`` with the outputs of all blocks
+    side by side.
     """
     found = {"labels": result.dataset.labels, "true_labels": result.dataset.clean_labels}
     for model, evidence in result.evidence.items():
@@ -75,6 +82,8 @@ def predictions(result: Result) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         found |= {f"{prefix}logits": evidence.logits, f"{prefix}triggered": evidence.triggered}
         if evidence.features is not None:
             found |= {f"{prefix}features": evidence.features.values, "feature_ids": evidence.features.ids}
+            if evidence.features.layers:
+                found[f"{prefix}layers"] = torch.cat([*evidence.features.layers.values()], 1)
     found["untrained logits"] = result.evidence["unlearned"].untrained
     given = {name: tensor for name, tensor in found.items() if tensor is not None}
     references = {name: given.pop(name) for name in list(given) if " " in name}

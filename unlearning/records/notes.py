@@ -67,8 +67,8 @@ def left_out(selected: Mapping[str, int]) -> Iterator[str]:
         )
     if selected.get("unknown"):
         yield (
-            f"{of['unknown']} training samples have an empty cell where scenario.where looks: they are not selected, "
-            "and stay in the retain set"
+            f"{of['unknown']} training samples lack what the scenario selects by, a cell or a score: they are not "
+            "selected, and stay in the retain set"
         )
     if selected.get("samples_without_row"):
         yield f"{of['samples_without_row']} images have no row in dataset.metadata: they are not selected by it"

@@ -12,7 +12,7 @@ from ..config.groups import label
 from ..config.legend import ARROWS, LEGEND, TAUGHT, honoured, mean_gap, number, sights, trial_mark
 from ..metrics.directions import CORRECTED, taught_wrong
 
-HIDDEN = "class_acc/"  # too many for the screen; they are in results.json and the figure
+HIDDEN = ("class_acc/", "layer_cka/")  # too many for the screen; they are in results.json and the figures
 SHORT = (*CORRECTED, "forget/acc", "retain/acc", "test/acc")
 
 
@@ -26,7 +26,7 @@ def run_table(results: Mapping[str, Any], console: Console | None = None) -> Non
     for name in (*rows, *(["gap"] if gaps else [])):
         table.add_column(name, justify="right")
     for metric in rows["unlearned"]:
-        if HIDDEN in metric:
+        if any(part in metric for part in HIDDEN):
             continue
         cells = [number(metric, row.get(metric)) for row in rows.values()]
         if gaps:

@@ -9,6 +9,7 @@ from typing import Any, TypeGuard
 
 from .files import Files
 from .formulas import FORMULAS
+from .representations import audit
 from .view import Numbers, View
 
 TOLERANCE = 1e-6  # some numbers are sums of float32
@@ -18,6 +19,7 @@ IMAGES = {  # metrics that pass images through the networks, by the names of the
     "relearn/": METRICS + "relearning.Relearning",
     "quantised/": METRICS + "compression.Quantisation",
     "pruned/": METRICS + "compression.Pruning",
+    "transfer/": METRICS + "transfer.Transfer",
 }
 TRAINED = METRICS + "accuracy.Accuracy"
 MEAN_OF = {"forget/acc": TRAINED, "retain/acc": TRAINED, "test/acc": TRAINED}
@@ -25,7 +27,14 @@ AVERAGES = {  # the metrics in each average of absolute gaps, with the class tha
     "gap/mean": MEAN_OF | {"mia/loss_auc": METRICS + "membership.MembershipInference"},
     "gap/mean_svc": MEAN_OF | {"mia/svc_entropy_nonmember": METRICS + "membership_classifiers.SVCMembership"},
 }
-NO_GAP = ("cka/retrained_", "cmia/", "distance/", "forget/rua")  # distances to the retrained model themselves
+NO_GAP = (
+    "audit/",
+    "cka/retrained_",
+    "layer_cka/retrained_",
+    "cmia/",
+    "distance/",
+    "forget/rua",
+)  # distances to the retrained model themselves
 
 Value = float | str | bool | None
 
@@ -78,10 +87,15 @@ def compared(files: Files) -> Verdict:
         "the run makes them again",
         "data/dataset": "the digest of samples that are not in the folder; the split names the same data",
     }
-    known: dict[str, Numbers] = {}
-    given: dict[str, Numbers] = {}  # what cannot be recomputed
-    for model, row in files.results["rows"].items():
-        known[model], given[model] = recomputed(files, model), {}
+    rows = files.results["rows"]
+    known = {model: recomputed(files, model) for model in rows}
+    given: dict[str, Numbers] = {model: {} for model in rows}  # what cannot be recomputed
+    if "retrained" in known and any(node["_target_"] == METRICS + "audit.Audit" for node in evaluation(files).values()):
+        seen = {
+            model: known[model] | {n: v for n, v in row.items() if n == "transfer/knn"} for model, row in rows.items()
+        }
+        known = {model: numbers | audit(seen[model], seen["retrained"]) for model, numbers in known.items()}
+    for model, row in rows.items():
         measured = {name: value for name, value in row.items() if not name.startswith("cost/")}
         for name in dict.fromkeys([*measured, *known[model]]):
             if name not in known[model] and (why := out_of_reach(files, name)):
@@ -104,7 +118,9 @@ def recomputed(files: Files, model: str) -> Numbers:
     available |= {"manipulated": len(files.sets["manipulated"]) > 0, "target": files.target is not None}
     available["original"] = "original" in files.logits
     available["features"] = model in files.features
-    available |= {f"features of {name}": name in files.features for name in ("original", "retrained")}
+    for name in ("original", "retrained"):
+        available[f"features of {name}"] = name in files.features
+        available[f"layers of {name}"] = name in files.layers and model in files.layers
     available["class"] = available["retrained"] and bool(files.forget_classes)
     for name, node in evaluation(files).items():
         formula, needs = FORMULAS.get(node["_target_"].removeprefix(METRICS), (None, ""))

@@ -30,6 +30,7 @@ class Files:
         logits: (N, C) float64 by sample id, for each model of the table, and for the ``untrained`` one.
         triggered: (N_test, C) logits of the test images with the trigger, by model, where there is one.
         features: (M, D) float64 features of the samples ``feature_ids``, by model, where metrics needed them.
+        layers: (M, D') the outputs of all blocks side by side, likewise; and ``widths`` of each block by its name.
         labels, true_labels: (N,) as taught, and correct.
         sets: the index sets by name.
         forget_classes: the classes that are forgotten whole.
@@ -43,6 +44,8 @@ class Files:
     logits: Mapping[str, Array]
     triggered: Mapping[str, Array]
     features: Mapping[str, Array]
+    layers: Mapping[str, Array]
+    widths: Mapping[str, int]
     feature_ids: Array
     labels: Array
     true_labels: Array
@@ -71,13 +74,14 @@ def read(folder: Path) -> Files:
     named = {name if " " in name else f"unlearned {name}": array.astype(np.float64) for name, array in found.items()}
     by_kind = {
         kind: {name.removesuffix(f" {kind}"): array for name, array in named.items() if name.endswith(f" {kind}")}
-        for kind in ("logits", "triggered", "features")
+        for kind in ("logits", "triggered", "features", "layers")
     }
     digests = {name: file_digest(folder / name) for name in files}
     digests |= {"weights": weights_digest(folder / WEIGHTS), "data/split": split_digest(sets, facts)}
     return Files(
         results=results,
         **by_kind,
+        widths=json.loads(about.get("layers", "{}")),
         feature_ids=found.get("feature_ids", np.empty(0, dtype=np.int64)),
         labels=found["labels"],
         true_labels=found.get("true_labels", found["labels"]),

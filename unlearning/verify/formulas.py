@@ -14,7 +14,8 @@ from scipy.special import softmax
 
 from .attacks import class_membership, entropy_logistic, matched_loss, membership, svc_membership, three_class
 from .files import Array
-from .representations import feature_probes, original_cka, retrained_cka
+from .fitted_attacks import fitted_attacks, membership_intervals
+from .representations import feature_probes, original_cka, original_layer_cka, retrained_cka, retrained_layer_cka
 from .view import Numbers, View, mean
 
 # Accuracy
@@ -129,6 +130,8 @@ FORMULAS: Mapping[str, tuple[Callable[..., Numbers], str]] = {  # by the class o
     "distance.Distance": (distance, "retrained"),
     "zrf.ZeroRetrainForgetting": (zero_retrain_forgetting, "untrained"),
     "membership.MembershipInference": (membership, ""),
+    "bootstrap.MembershipIntervals": (membership_intervals, ""),
+    "fitted_attacks.FittedAttacks": (fitted_attacks, ""),
     "matched_attack.MatchedLossAttack": (matched_loss, ""),
     "membership_classifiers.EntropyLogistic": (entropy_logistic, ""),
     "membership_classifiers.SVCMembership": (svc_membership, ""),
@@ -136,6 +139,8 @@ FORMULAS: Mapping[str, tuple[Callable[..., Numbers], str]] = {  # by the class o
     "feature_probes.FeatureProbes": (feature_probes, "features"),
     "representation.OriginalCKA": (original_cka, "features of original"),
     "representation.RetrainedCKA": (retrained_cka, "features of retrained"),
+    "representation.OriginalLayerCKA": (original_layer_cka, "layers of original"),
+    "representation.RetrainedLayerCKA": (retrained_layer_cka, "layers of retrained"),
     "three_class.ThreeClassAttack": (three_class, "original"),
     "corrective.Correction": (correction, "manipulated"),
     "corrective.InterclassConfusion": (confusion, "manipulated"),

@@ -100,6 +100,44 @@ def similarity(view: View, reference: str, debiased: bool) -> Numbers:
     return found
 
 
+def original_layer_cka(view: View, debiased: bool = False) -> Numbers:
+    """Similarity of each block's outputs to the original model's."""
+    return layer_similarity(view, "original", debiased)
+
+
+def retrained_layer_cka(view: View, debiased: bool = False) -> Numbers:
+    """Similarity of each block's outputs to the retrained model's."""
+    return layer_similarity(view, "retrained", debiased)
+
+
+def layer_similarity(view: View, reference: str, debiased: bool) -> Numbers:
+    """Linear CKA of each block to that of a model on the forget and on the retain set."""
+    found: Numbers = {}
+    ends = np.cumsum([*view.files.widths.values()])
+    for name in ("forget", "retain"):
+        rows = np.isin(view.files.feature_ids, view.files.sets[name])
+        if rows.sum() < (4 if debiased else 2):
+            raise ValueError("too few samples")
+        blocks = (np.split(view.files.layers[model][rows], ends[:-1], 1) for model in (view.model, reference))
+        for block, *pair in zip(view.files.widths, *blocks, strict=True):
+            found[f"layer_cka/{reference}_{name}/{block}"] = debiased_cka(*pair) if debiased else cka(*pair)
+    return found
+
+
+def audit(row: Numbers, retrained: Numbers) -> Numbers:
+    """Agreement with the retrained model in the outputs and in the features, and their harmonic mean."""
+    said = ("forget/acc", "retain/acc", "test/acc", "mia/loss_auc")
+    shown = ["probe/knn_forget", *(["transfer/knn"] if "transfer/knn" in row else [])]
+    like = ("cka/retrained_forget", "cka/retrained_retain")
+    if not {*said, *shown, *like} <= row.keys():
+        return {}
+    near = {name: 1 - abs(row[name] - retrained[name]) for name in (*said, *shown)}
+    output = float(np.mean([near[name] for name in said]))
+    representation = float(np.mean([near[name] for name in shown] + [row[name] for name in like]))
+    summary = 0.0 if output + representation <= 0 else 2 / (1 / output + 1 / representation)
+    return {"audit/output": output, "audit/representation": representation, "audit/summary": summary}
+
+
 def cka(x: Array, y: Array) -> float:
     """By covariances, as Kornblith et al. write it."""
     x, y = x - x.mean(0), y - y.mean(0)

@@ -1,0 +1,5 @@
+"""``python -m unlearning.difficulty``."""
+
+from .command import main
+
+raise SystemExit(main())
