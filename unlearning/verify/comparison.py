@@ -24,6 +24,8 @@ MEAN_OF = {"forget/acc": TRAINED, "retain/acc": TRAINED, "test/acc": TRAINED}
 AVERAGES = {  # the metrics in each average of absolute gaps, with the class that measures them
     "gap/mean": MEAN_OF | {"mia/loss_auc": METRICS + "membership.MembershipInference"},
     "gap/mean_svc": MEAN_OF | {"mia/svc_entropy_nonmember": METRICS + "membership_classifiers.SVCMembership"},
+    "gap/mean_val": dict.fromkeys(("forget/acc", "retain/acc", "val/acc"), TRAINED)
+    | {"val/loss_auc": METRICS + "membership.ValidationMembership"},
 }
 NO_GAP = ("cka/retrained_", "cmia/", "distance/", "forget/rua")  # distances to the retrained model themselves
 
@@ -102,6 +104,7 @@ def recomputed(files: Files, model: str) -> Numbers:
     found: Numbers = {}
     available = {"retrained": "retrained" in files.logits, "untrained": "untrained" in files.logits, "": True}
     available |= {"manipulated": len(files.sets["manipulated"]) > 0, "target": files.target is not None}
+    available["validation"] = len(files.sets["validation"]) > 0
     available["original"] = "original" in files.logits
     available["features"] = model in files.features
     available |= {f"features of {name}": name in files.features for name in ("original", "retrained")}
