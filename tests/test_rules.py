@@ -58,7 +58,10 @@ def test_the_distance_to_the_retrained_model_is_the_gap_of_a_run() -> None:
     score = mean_gap(measured(seen), expected)
     assert score == pytest.approx((0.5 + 0.5 + 0 + 0.25) / 4)
     metrics = {"accuracy": Accuracy(), "validation": ValidationMembership()}
-    rows = [{k: v for m in metrics.values() for k, v in m(seen.of(logits)).items()} for logits in (FORGETFUL, seen.retrained)]
+    rows = [
+        {k: v for m in metrics.values() for k, v in m(seen.of(logits)).items()}
+        for logits in (FORGETFUL, seen.retrained)
+    ]
     assert gaps(metrics, *rows)["gap/mean_val"] == pytest.approx(score)
 
 
