@@ -38,7 +38,7 @@ def run(request: Request) -> Path:
             return request.folder
         led(tracker.check)()
         job = Job.of(request.config)
-        access = job.checked().access  # a mistake in the request shows here, and costs no earlier result
+        access = job.access  # a mistake in the request shows here, and costs no earlier result
         clear(request)
         try:
             with writing(request.folder, request.verbose), profiled(request.folder, request.profile):
@@ -58,7 +58,8 @@ def results(job: Job, access: Mapping[str, str]) -> Result:
     for name, ids in job.taught().items():
         made[name] = lab.train(problem, job.recipe, ids, job.pretrain_seed, name)
     start = made["original"].network
-    made["unlearned"] = unlearned = lab.unlearn(problem, job.method, job.addons, start, job.seed, job.again)
+    watch = job.watch(made)
+    made["unlearned"] = unlearned = lab.unlearn(problem, job.method, job.addons, start, job.seed, job.again, watch)
     models = {name: job.model(trained) for name, trained in made.items()}
     weights, original = (state_digest(network.state_dict()) for network in (unlearned.network, start))
     found = evaluate(problem, job.metrics, models, lab.untrained(problem) if job.needs("untrained") else None)

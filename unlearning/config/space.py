@@ -106,8 +106,8 @@ def space_of(
     """
     if own:
         return Space(tuple(own), "given on the command line")
-    method, conditions = choices["method"], [choices[group] for group in CONDITIONS]
-    rows = rows_for(method, *conditions, folders=folders, kind="search")
+    method, dataset, model, scenario = (choices[group] for group in ("method", *CONDITIONS))
+    rows = rows_for(method, dataset, model, scenario, folders, "search")
     given = [path for argument in arguments for path in overridden(argument)]
     found = []
     for name, value in flat(settings(rows)).items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,7 +15,6 @@ from .base import Evidence, given
 from .directions import VALIDATED
 from .membership import ValidationMembership, unseen_alike
 
-Name = Literal["gap", "no_oracle", "corrected"]
 Expected = dict[str, float]  # a number that each metric should have
 KNOWN = "corrective/acc_known"
 
@@ -39,9 +37,8 @@ class Rule:
 
 def without_test(evidence: Evidence) -> Evidence:
     """The same evidence without any test sample."""
-    split = evidence.split
-    none = {name: split.sets[name][:0] for name in ("test", "test_forget", "test_retain")}
-    return replace(evidence, split=replace(split, **none))
+    split, none = evidence.split, evidence.split.test[:0]
+    return replace(evidence, split=replace(split, test=none, test_forget=none, test_retain=none))
 
 
 def measured(evidence: Evidence) -> dict[str, float]:
@@ -97,7 +94,7 @@ def share(condition: Tensor, ids: Tensor) -> float:
 
 
 SIDES = ("forget/acc", "val/loss_auc"), ("retain/acc", "val/acc")
-RULES: dict[Name, Rule] = {
+RULES: dict[str, Rule] = {
     "gap": Rule(*SIDES, as_retrained, oracle=True),
     "no_oracle": Rule(*SIDES, as_never_learned),
     "corrected": Rule((KNOWN,), ("val/acc",), as_corrected),

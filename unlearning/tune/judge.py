@@ -81,7 +81,7 @@ def of_draw(request: Request, name: str) -> dict[str, Judgement]:
     job = Job.of(request.config)
     rule = rule_for(name, job.problem.split, job.retrained, "rule")
     job = replace(job, metrics={}, retrained=rule.oracle, again=False)
-    result = results(job, job.checked().access)
+    result = results(job, job.access)
     expected = rule.expected(result.evidence["unlearned"])
     costs = {"unlearned": result.cost}
     return {model: judgement(rule, e, expected, costs.get(model, {})) for model, e in result.evidence.items()}
@@ -92,15 +92,18 @@ def judgement(rule: Rule, evidence: Evidence, expected: Numbers, cost: Numbers) 
     values = measured(evidence)
     sides = ({name: expected[name] for name in side} for side in (rule.forgetting, rule.retention))
     forgetting, retention = (mean_gap(values, side) for side in sides)
-    cost = {what: cost.get(f"cost/{what}", 0.0) for what in ("seconds", "passes")}
-    return Judgement(mean_gap(values, expected), forgetting, retention, {n: values[n] for n in expected}, **cost)
+    seconds, passes = (cost.get(f"cost/{what}", 0.0) for what in ("seconds", "passes"))
+    shown = {name: values[name] for name in expected}
+    return Judgement(mean_gap(values, expected), forgetting, retention, shown, seconds, passes)
 
 
 def mean_of(each: Sequence[Judgement]) -> Judgement:
     """The mean over the draws; costs are summed."""
     return Judgement(
-        *(fmean(getattr(one, part) for one in each) for part in ("score", "forgetting", "retention")),
-        {name: fmean(one.values[name] for one in each) for name in each[0].values},
-        sum(one.seconds for one in each),
-        sum(one.passes for one in each),
+        score=fmean(one.score for one in each),
+        forgetting=fmean(one.forgetting for one in each),
+        retention=fmean(one.retention for one in each),
+        values={name: fmean(one.values[name] for one in each) for name in each[0].values},
+        seconds=sum(one.seconds for one in each),
+        passes=sum(one.passes for one in each),
     )

@@ -72,7 +72,7 @@ class Trials:
         with explained(self.file, "out"):
             self.file.parent.mkdir(parents=True, exist_ok=True)
             storage = JournalStorage(JournalFileBackend(str(self.file)))
-            directions = ["minimize"] * (2 if self.pareto else 1)
+            directions = [optuna.study.StudyDirection.MINIMIZE] * (2 if self.pareto else 1)
             return optuna.create_study(storage=storage, study_name="tune", directions=directions, load_if_exists=True)
 
     @cached_property

@@ -125,7 +125,7 @@ def recomputed(files: Files, model: str) -> Numbers:
 
 def evaluation(files: Files) -> Mapping[str, Mapping[str, Any]]:
     """The metrics of the run, by name."""
-    return {name: node for name, node in files.results["config"]["evaluation"].items() if node is not None}
+    return {name: node for name, node in files.results["config"]["evaluation"].items() if isinstance(node, Mapping)}
 
 
 def out_of_reach(files: Files, name: str) -> str:
