@@ -86,7 +86,7 @@ class Job:
     def access(self) -> dict[str, str]:
         """What the method may see, and the choice of its epoch. Raises ``UserError`` as ``checked`` does."""
         chosen = {} if self.best_by is None else dict.fromkeys(SETS, "inputs and labels")
-        return self.checked().access | chosen
+        return dict(sorted((self.checked().access | chosen).items()))
 
     def watch(self, made: Mapping[str, Trained]) -> Watch | None:
         """What is looked at while the method unlearns, given the reference models; None for nothing."""

@@ -67,7 +67,7 @@ def check_watch(evaluation: Mapping[str, Any], split: Split, retrained: bool, ke
     rule_for(name, split, retrained, "evaluation.best_by")
     if keep is not None:
         raise UserError(
-            f"evaluation.best_by={name} and method.keep={keep:g} would both choose the weights: set one of them to null",
+            f"evaluation.best_by={name} and method.keep={keep:g} would both choose the weights: set one to null",
             key="evaluation.best_by",
             kind="conflict",
         )
