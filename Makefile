@@ -46,6 +46,9 @@ bench: install  ## Speed against the floors, as a table of ratios
 report: install  ## Tables over finished runs: mean, deviation, interval, n (ARGS="--help" explains)
 	$(BIN)/python -m unlearning.report $(ARGS)
 
+tune: install  ## Choose settings on validation data (ARGS="method=ssd dataset=digits trials=30")
+	$(BIN)/python -m unlearning.tune $(ARGS)
+
 verify: install  ## Recompute the numbers of finished runs from their folders (ARGS=RUN_FOLDER)
 	$(BIN)/python -m unlearning.verify $(ARGS)
 
@@ -58,4 +61,4 @@ methods: install  ## List the unlearning methods
 metrics: install  ## List the metrics and how to read them
 	@$(BIN)/python -m unlearning.config.catalogue metrics
 
-.PHONY: help install run test test-slow test-gpu lint docs bench report verify ui methods metrics
+.PHONY: help install run test test-slow test-gpu lint docs bench report tune verify ui methods metrics

@@ -12,14 +12,18 @@ import yaml
 from tests.command_line import Done
 from tests.conftest import composed
 from unlearning.config.arguments import read
+from unlearning.config.launch import asked
+from unlearning.config.space import Dimension, Space
 from unlearning.data import tabular
 from unlearning.data.datasets import Dataset
 from unlearning.errors import UserError
+from unlearning.request import Request
+from unlearning.sweeps import request_of
 from unlearning.tune import command
-from unlearning.tune.plan import Options, plans
+from unlearning.tune.plan import Options, Plan, by_method, plans
 
-WINE = ("dataset=wine", "scenario=random", "pretrain.epochs=2", "tracking=none", "method=finetune", "method.epochs=1")
-RATES = "method.optimizer.lr=0.01,1e30"  # the second diverges
+WINE = ("dataset=wine", "pretrain.epochs=2", "tracking=none", "method=finetune", "method.epochs=1")
+CLASS = (*WINE, "scenario=class", "table@method=none", "method.keep=null", "method.optimizer.lr=0.3,1e30")
 
 
 @pytest.fixture
@@ -41,24 +45,24 @@ def table(tmp_path: Path) -> Path:
 def test_a_study_ends_with_a_row_that_the_next_run_uses(
     tune: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = tune(*WINE, RATES, "table@method=none")
+    done = tune(*CLASS)  # the second rate diverges
     assert done.code == 0, done.err
     assert "1 failed" in done.out
     (line,) = (line for line in done.out.splitlines() if line.startswith("failed: trial 2:"))
     assert "not finite" in line
     (row,) = yaml.safe_load(table(tmp_path).read_text())
-    assert row["set"] == {"optimizer": {"lr": 0.01}}
-    assert row["when"] == {"dataset": "wine", "model": "mlp", "scenario": "random"}
+    assert row["set"] == {"optimizer": {"lr": 0.3}}
+    assert row["when"] == {"dataset": "wine", "model": "mlp", "scenario": "class"}
     assert all(word in row["why"] for word in ("rule=gap", "2 trials, 1 failed", "passes"))
-    (again,) = plans(read(["--config-dir", str(tmp_path / "tuned"), *WINE, "method.k=1,2"]), Options(), tmp_path)
-    assert again.requests[0].config["method"]["optimizer"]["lr"] == 0.01
-    assert again.requests[0].rows[-1]["why"] == row["why"]
+    again = asked(request_of, read(["--config-dir", str(tmp_path / "tuned"), *WINE, "scenario=class"]), tmp_path)[0]
+    assert again.config["method"]["optimizer"]["lr"] == 0.3
+    assert again.rows[-1]["why"] == row["why"]
 
     def no_more(*_: object) -> None:
         raise AssertionError("all trials are made")
 
     monkeypatch.setattr("unlearning.tune.run.outcome", no_more)
-    same = tune(*WINE, RATES, "table@method=none")
+    same = tune(*CLASS)
     assert (same.code, same.out) == (0, done.out)
 
 
@@ -77,7 +81,7 @@ def test_the_choice_does_not_depend_on_the_labels_of_the_test_samples(
         assert not torch.equal(labels, data.labels)
         return replace(data, labels=labels)
 
-    words = (*WINE, f"rule={rule}", "trials=4", "method.optimizer.lr=tag(log,interval(1e-4,1))")
+    words = (*WINE, "scenario=random", f"rule={rule}", "trials=4", "method.optimizer.lr=tag(log,interval(1e-4,1))")
     found = []
     for name, loaded in {"as it is": original, "permuted": permuted}.items():
         monkeypatch.setattr(tabular, "scikit_learn", loaded)
@@ -89,35 +93,35 @@ def test_the_choice_does_not_depend_on_the_labels_of_the_test_samples(
     assert len(found[0]) >= 8
 
 
-def test_draws_are_of_one_study_and_methods_of_several(tmp_path: Path) -> None:
-    words = ["dataset=wine", "scenario=random", "method=finetune,ssd", "seed=0,1", f"paths.root={tmp_path}"]
-    found = plans(read(words), Options(), tmp_path)
-    assert [(plan.label, [request.config["seed"] for request in plan.requests]) for plan in found] == [
-        ("finetune", [0, 1]),
-        ("ssd", [0, 1]),
+def test_draws_are_of_one_study_and_methods_of_several() -> None:
+    jobs = [
+        ["method=ssd", "seed=0"],
+        ["method=ssd", "seed=1"],
+        ["method=jit", "seed=0"],
+        ["method=ssd", "method.lam=2"],
     ]
-    assert found[0].when == {"dataset": "wine", "model": "mlp", "scenario": "random"}
-    assert found[0].table == tmp_path / "tuned" / "table" / "finetune.yaml"
-    assert {one.key for one in found[1].space.dimensions} == {"method.alpha", "method.lam"}
-    (request, _) = found[1].with_settings(["method.alpha=7"], tmp_path)
-    assert request.config["method"]["alpha"] == 7
+    assert by_method(jobs) == [jobs[:2], jobs[2:3], jobs[3:]]
 
 
-def test_a_study_is_named_by_everything_but_what_it_searches(tmp_path: Path) -> None:
-    def name(*words: str, **options: Any) -> str:
-        (plan,) = plans(read([*WINE, f"paths.root={tmp_path}", *words]), Options(**options), tmp_path)
-        return plan.name
+def test_a_study_is_judged_over_its_draws(tmp_path: Path) -> None:
+    words = ["dataset=wine", "scenario=random", "method=ssd", "seed=0,1", f"paths.root={tmp_path}"]
+    (plan,) = plans(read(words), Options(), tmp_path)
+    assert [request.config["seed"] for request in plan.requests] == [0, 1]
+    assert plan.when == {"dataset": "wine", "model": "mlp", "scenario": "random"}
+    assert plan.table == tmp_path / "tuned" / "table" / "ssd.yaml"
+    assert {one.key for one in plan.space.dimensions} == {"method.alpha", "method.lam"}
 
-    searched = "method.batch_size=16,32"
-    first = name(searched)
-    assert name(searched, trials=99) == first
-    assert name(searched, rule="no_oracle") != first
-    assert name(searched, "method.retain_weight=2") != first
-    assert name("method.batch_size=16,64") != first
-    (plan,) = plans(read([*WINE, "method.optimizer.lr=0.1,0.2", f"paths.root={tmp_path}"]), Options(), tmp_path)
-    request = plan.requests[0]
-    other = composed(*WINE, "method.optimizer.lr=0.7", f"paths.root={tmp_path}")[0]
-    assert plan.without_searched(replace(request, config=other)).key.digest == plan.without_searched(request).key.digest
+
+def test_a_study_is_named_by_everything_but_what_it_searches() -> None:
+    config, choices = composed("dataset=wine", "method=ssd")
+
+    def name(rule: str = "gap", trials: int = 30, high: float = 2.0, **method: Any) -> str:
+        request = Request({**config, "method": {**config["method"], **method}}, choices)
+        space = Space((Dimension("method.alpha", (), 1.0, high),), "why")
+        return Plan(read([]), [[]], space, [request], Options(trials, rule)).name
+
+    assert name() == name(alpha=7.0) == name(trials=99)
+    assert len({name(), name(lam=7.0), name("no_oracle"), name(high=3.0)}) == 4
 
 
 def test_the_options_of_the_tuner_are_its_own() -> None:
@@ -138,9 +142,7 @@ def test_the_options_of_the_tuner_are_its_own() -> None:
         (["method=original"], "method"),  # no search space
         (["method=ssd", "method.alpha=interval(3,1)"], "method.alpha"),
         (["method=ssd", "addon.l1.alpha=1,2"], "addon.l1.alpha"),
-        (["method=ssd", "dataset=wine", "retrained=false"], "rule"),
-        (["method=ssd", "dataset=wine", "scenario=random", "split.validation=0"], "split.validation"),
-        (["method=trew", "dataset=wine", "scenario=random"], "scenario"),  # it cannot serve the request
+        (["method=ssd", "dataset=wine", "scenario=random", "retrained=false"], "rule"),
         (["method=ssd", "--explain"], ""),
         (["method=ssd", "-m"], ""),
     ],

@@ -42,8 +42,8 @@ def image_folder(
     """Your own images: ``root/train/<class>/*`` and ``root/test/<class>/*``, or just ``root/<class>/*``.
 
     Images in ``root/validation/<class>/*`` are the validation samples, if there are any; otherwise these are drawn from
-    the training images. How files of each kind are read, and which are refused, is said in ``data.pixels``; what is left out of a class in
-    ``data.decoding.list_images``.
+    the training images. How files of each kind are read, and which are refused, is said in ``data.pixels``; what is
+    left out of a class in ``data.decoding.list_images``.
 
     Args:
         name: a name for messages.

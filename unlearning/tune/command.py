@@ -72,7 +72,8 @@ def call(words: Sequence[str], root: Path | None = None) -> int:
     """``main`` without its handling of errors."""
     wait_passively()  # before torch is imported
     arguments = read(words)
-    if arguments.sweep or arguments.explain or {*arguments.flags} - {"--config-dir", str(arguments.folder)}:
+    flags = {flag for flag in arguments.flags if flag.startswith("-")}
+    if arguments.sweep or arguments.explain or flags - {"--config-dir"}:
         raise UserError("only settings, --config-dir and --help are taken; --help explains them", kind="key")
     try:
         import optuna  # noqa: F401

@@ -12,7 +12,7 @@ import torch
 from ..engine.job import Job
 from ..errors import UserError
 from ..metrics.base import Evidence, mean_gap
-from ..metrics.rules import Rule, measured, rule_for
+from ..metrics.rules import RULES, Rule, measured, rule_for
 from ..pipeline import results
 from ..request import Request
 from ..runtime.memory import keep_freed
@@ -80,7 +80,8 @@ def of_draw(request: Request, name: str) -> dict[str, Judgement]:
     torch.set_num_threads(trainer["threads"])
     job = Job.of(request.config)
     rule = rule_for(name, job.problem.split, job.retrained, "rule")
-    job = replace(job, metrics={}, retrained=rule.oracle, again=False)
+    oracle = rule.oracle or (job.best_by is not None and RULES[job.best_by].oracle)
+    job = replace(job, metrics={}, retrained=oracle, again=False)
     result = results(job, job.access)
     expected = rule.expected(result.evidence["unlearned"])
     costs = {"unlearned": result.cost}

@@ -144,10 +144,15 @@ def plans(arguments: Arguments, options: Options, root: Path | None) -> list[Pla
         jobs = jobs_of([*rest, *arguments.search])
     except COMPOSITION_ERRORS as error:
         raise explained(error, rest) from None
-    grouped: dict[tuple[str, ...], list[list[str]]] = {}
+    return [plan(arguments, draws, own, options, root) for draws in by_method(jobs)]
+
+
+def by_method(jobs: Sequence[Sequence[str]]) -> list[list[Sequence[str]]]:
+    """The jobs of a sweep, those together that unlearn alike: by their settings of the method and its add-ons."""
+    found: dict[tuple[str, ...], list[Sequence[str]]] = {}
     for job in jobs:
-        grouped.setdefault(tuple(setting for setting in job if setting.startswith(REFERENCE_FREE)), []).append(job)
-    return [plan(arguments, draws, own, options, root) for draws in grouped.values()]
+        found.setdefault(tuple(setting for setting in job if setting.startswith(REFERENCE_FREE)), []).append(job)
+    return list(found.values())
 
 
 def plan(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..config.arguments import Arguments
+from ..config.space import METHOD
 from ..errors import UserError
 from ..metrics.rules import RULES
 from ..records.log import quiet
@@ -21,28 +24,55 @@ from .trials import Trial, front
 
 @dataclass(frozen=True)
 class Chosen:
-    """What a study ended with; no trial where none is better than the settings as they are."""
+    """What a study ended with.
+
+    Args:
+        plan: the study.
+        before: the settings as they are; None where they diverge.
+        trials: those that have ended.
+    """
 
     plan: Plan
-    asitis: Judged
+    before: Judged | None
     trials: Sequence[Trial]
 
     @property
+    def made(self) -> list[Trial]:
+        """The trials that did not fail, the best first."""
+        return sorted((t for t in self.trials if t.judgement is not None), key=lambda t: (score(t), t.number))
+
+    @property
     def best(self) -> Trial | None:
-        """The trial with the least score, the first of equal ones."""
-        made = [trial for trial in self.trials if trial.judgement is not None]
-        best = min(made, key=lambda trial: score(trial), default=None)
-        return best if best is not None and score(best) < self.asitis.unlearned.score else None
+        """The best trial; None where none is better than the settings as they are."""
+        best = next(iter(self.made), None)
+        return best if best is not None and (self.before is None or score(best) < self.before.unlearned.score) else None
 
 
 def tune(arguments: Arguments, options: Options, root: Path | None) -> int:
     """Do what the command line asks for; returns the exit code."""
-    quiet()
     if options.rule not in RULES:
         raise UserError(
             f"rule={options.rule}: there is no such rule: choose from {', '.join(RULES)}", key="rule", kind="choice"
         )
-    todo = plans(arguments, options, root)
+    quiet()
+    with silence():
+        return tune_each(plans(arguments, options, root), root)
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Context manager without the warnings of runs: what goes wrong in a trial is in the table of trials."""
+    log = logging.getLogger(__name__.partition(".")[0])
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
+def tune_each(todo: Sequence[Plan], root: Path | None) -> int:
+    """Make one study after the other; returns the exit code."""
     rows, failed = [], False
     for plan in todo:
         try:
@@ -62,8 +92,13 @@ def tune(arguments: Arguments, options: Options, root: Path | None) -> int:
 
 
 def study(plan: Plan, root: Path | None) -> Chosen:
-    """Make the trials of a study that are left. Raises ``UserError`` where the settings as they are do not run."""
-    asitis = judged(plan.requests, plan.options.rule)
+    """Make the trials of a study that are left. Raises ``UserError`` where the method cannot serve the request."""
+    try:
+        before = judged(plan.requests, plan.options.rule)
+    except UserError as error:
+        if error.kind != "diverged":
+            raise
+        before = None  # other settings may work
     trials = plan.trials()
     say(f"{plan.label}: searches {', '.join(map(str, plan.space.dimensions))} ({plan.space.why})")
     with over_trials(f"Tuning {plan.label}", trials.budget, len(trials.done())) as progress:
@@ -72,7 +107,7 @@ def study(plan: Plan, root: Path | None) -> Chosen:
             done = trials.done()
             made = [score(one) for one in done if one.judgement is not None]
             progress(len(done), f"best {min(made):.3f}" if made else "all failed")
-    return Chosen(plan, asitis, trials.done())
+    return Chosen(plan, before, trials.done())
 
 
 def outcome(plan: Plan, trial: Trial, root: Path | None) -> Judgement | str:
@@ -80,6 +115,8 @@ def outcome(plan: Plan, trial: Trial, root: Path | None) -> Judgement | str:
     try:
         return judged(plan.with_settings(trial.settings, root), plan.options.rule).unlearned
     except Exception as error:
+        if isinstance(error, UserError) and error.kind == "storage":
+            raise
         text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         return " ".join(text.split())
 
@@ -92,10 +129,9 @@ def score(trial: Trial) -> float:
 
 def show(chosen: Chosen) -> None:
     """Print the trials and what was chosen; write the row, unless a front is asked for."""
-    plan, options = chosen.plan, chosen.plan.options
-    made = sorted((t for t in chosen.trials if t.judgement is not None), key=lambda t: (score(t), t.number))
-    beside = {**chosen.asitis.references, "as it is": chosen.asitis.unlearned}
-    say(trials_table(front(made) if options.pareto else made[:SHOWN], beside, options.pareto))
+    plan, options, made = chosen.plan, chosen.plan.options, chosen.made
+    beside = {} if chosen.before is None else {**chosen.before.references, "as it is": chosen.before.unlearned}
+    say(trials_table(front(made) if options.pareto else made[:SHOWN], beside, RULES[options.rule], options.pareto))
     if len(made) > SHOWN and not options.pareto:
         say(f"the best {SHOWN} of {len(made)} trials; all are in {plan.trials().file}")
     say(*failures(chosen.trials), f"{plan.label}: {cost(chosen.trials)}")
@@ -118,19 +154,21 @@ def command(plan: Plan) -> str:
 
 def reason(chosen: Chosen, best: Trial) -> str:
     """Why the row is there."""
-    plan, references = chosen.plan, chosen.asitis.references
-    others = {"with the settings as they were": chosen.asitis.unlearned.score}
-    others |= {f"for the {name} model": one.score for name, one in references.items() if name != "retrained"}
-    against = " and ".join(f"{value:.3f} {text}" for text, value in others.items())
+    plan, before = chosen.plan, chosen.before
     draws = f" over {len(plan.jobs)} draws" if len(plan.jobs) > 1 else ""
+    against = "; the settings as they were diverge"
+    if before is not None:
+        original = before.references["original"].score
+        against = f", against {before.unlearned.score:.3f} with the settings as they were and {original:.3f} for the"
+        against += " original model"
     return (
         f"Searched by python -m unlearning.tune (rule={plan.options.rule}): the score on validation samples is "
-        f"{score(best):.3f}{draws}, against {against}; the best of {cost(chosen.trials)}."
+        f"{score(best):.3f}{draws}{against}; the best of {cost(chosen.trials)}."
     )
 
 
 def row_of(chosen: Chosen) -> list[str]:
     """The row of a study in the summary."""
-    best, before = chosen.best, f"{chosen.asitis.unlearned.score:.3f}"
-    settings = "as it is" if best is None else " ".join(s.removeprefix("method.") for s in best.settings)
+    best, before = chosen.best, "diverged" if chosen.before is None else f"{chosen.before.unlearned.score:.3f}"
+    settings = "as it is" if best is None else " ".join(s.removeprefix(METHOD) for s in best.settings)
     return [chosen.plan.label, before if best is None else f"{score(best):.3f}", before, cost(chosen.trials), settings]

@@ -10,15 +10,16 @@ from rich.table import Table
 
 from ..config.legend import number
 from ..config.space import METHOD
+from ..metrics.rules import Rule
 from .judge import Judgement
 from .trials import Trial
 
 SHOWN = 10  # trials
 
 
-def trials_table(trials: Sequence[Trial], beside: Mapping[str, Judgement], pareto: bool) -> Table:
-    """The trials in their order, below the settings as they are and the reference models."""
-    measured = list(next(iter(beside.values())).values)
+def trials_table(trials: Sequence[Trial], beside: Mapping[str, Judgement], rule: Rule, pareto: bool) -> Table:
+    """The trials in their order, below what they are compared with: the reference models, the settings as they are."""
+    measured = [*rule.forgetting, *rule.retention]
     heads = (["forgetting", "retention"] if pareto else ["score"]) + measured
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("trial", no_wrap=True)
@@ -26,19 +27,19 @@ def trials_table(trials: Sequence[Trial], beside: Mapping[str, Judgement], paret
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("settings", overflow="fold")
     for name, judgement in beside.items():
-        table.add_row(name, *cells(judgement, pareto), "")
+        table.add_row(name, *cells(judgement, measured, pareto), "")
     table.add_section()
     for trial in trials:
         if trial.judgement is not None:
             settings = " ".join(setting.removeprefix(METHOD) for setting in trial.settings)
-            table.add_row(str(trial.number + 1), *cells(trial.judgement, pareto), settings)
+            table.add_row(str(trial.number + 1), *cells(trial.judgement, measured, pareto), settings)
     return table
 
 
-def cells(judgement: Judgement, pareto: bool) -> list[str]:
-    """The numbers of a judgement."""
+def cells(judgement: Judgement, measured: Sequence[str], pareto: bool) -> list[str]:
+    """The numbers of a judgement: the score or its two sides, and what was measured."""
     first = [judgement.forgetting, judgement.retention] if pareto else [judgement.score]
-    return [f"{value:.3f}" for value in (*first, *judgement.values.values())]
+    return [f"{value:.3f}" for value in (*first, *(judgement.values[name] for name in measured))]
 
 
 def failures(trials: Sequence[Trial]) -> list[str]:
