@@ -44,10 +44,9 @@ def notes(request: Request, result: Result) -> list[str]:
             f"{'nothing' if result.unchanged else 'next to nothing'} was forgotten"
             f"{numbers(result)}{advice(request, more=True)}"
         )
-    if kept := result.curves.get("unlearn/kept_epoch"):
-        last = result.curves["unlearn/distance"][-1][0]
-        rule = request.config["evaluation"]["best_by"]
-        found.append(f"epoch {kept[-1][1]:g} of {last} was kept, the best by the rule {rule} (evaluation.best_by)")
+    if epochs := result.curves.get("unlearn/kept_epoch"):
+        last, rule = result.curves["unlearn/distance"][-1][0], request.config["evaluation"]["best_by"]
+        found.append(f"epoch {epochs[-1][1]:g} of {last} was kept, the best by the rule {rule} (evaluation.best_by)")
     return [*found, *remarks(request, result), *destroyed(request, result), *forgot_too_much(request, result)]
 
 
