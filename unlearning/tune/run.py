@@ -135,6 +135,8 @@ def show(chosen: Chosen) -> None:
     if len(made) > SHOWN and not options.pareto:
         say(f"the best {SHOWN} of {len(made)} trials; all are in {plan.trials().file}")
     say(*failures(chosen.trials), f"{plan.label}: {cost(chosen.trials)}")
+    if left := plan.trials().budget - len(chosen.trials):
+        say(f"{left} more are being made by other processes, which choose again when they are done")
     if options.pareto:
         say("no other trial both forgets and retains better than one of these; no row is written")
     elif not made:

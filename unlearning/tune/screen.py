@@ -25,7 +25,7 @@ def trials_table(trials: Sequence[Trial], beside: Mapping[str, Judgement], rule:
     table.add_column("trial", no_wrap=True)
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("settings", overflow="fold")
+    table.add_column("settings")
     for name, judgement in beside.items():
         table.add_row(name, *cells(judgement, measured, pareto), "")
     table.add_section()
