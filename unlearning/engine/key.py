@@ -33,6 +33,7 @@ OUTSIDE = tuple(  # these modules do not affect results
         "records",
         "report",
         "populations",
+        "tune",
         "verify",
         "engine.key",
         "engine.store",
