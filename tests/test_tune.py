@@ -111,8 +111,9 @@ def test_draws_are_of_one_study_and_methods_of_several() -> None:
 
 
 def test_a_study_is_judged_over_its_draws(tmp_path: Path) -> None:
-    words = ["dataset=wine", "scenario=random", "method=ssd", "seed=0,1", f"paths.root={tmp_path}"]
-    (plan,) = plans(read(words), Options(), tmp_path)
+    words = ["dataset=wine", "scenario=random", "method=original,ssd", "seed=0,1", f"paths.root={tmp_path}"]
+    (plan,), (left_out,) = plans(read(words), Options(), tmp_path)
+    assert "original" in left_out
     assert [request.config["seed"] for request in plan.requests] == [0, 1]
     assert plan.when == {"dataset": "wine", "model": "mlp", "scenario": "random"}
     assert plan.table == tmp_path / "tuned" / "table" / "ssd.yaml"

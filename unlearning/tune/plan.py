@@ -131,10 +131,11 @@ class Plan:
         return [composed(self.arguments, [*job, *settings], root) for job in self.jobs]
 
 
-def plans(arguments: Arguments, options: Options, root: Path | None) -> list[Plan]:
-    """The studies of a command line: one for each combination of a method, its add-ons and its fixed options.
+def plans(arguments: Arguments, options: Options, root: Path | None) -> tuple[list[Plan], list[str]]:
+    """The studies of a command line, and a line for each method of several that has no search space.
 
-    Raises ``UserError`` for what does not compose, and for a method without a search space.
+    There is a study for each combination of a method, its add-ons and its fixed options. Raises ``UserError`` for what
+    does not compose, and where no method has a search space.
     """
     from hydra_plugins.unlearning.alternatives import jobs_of
 
@@ -144,7 +145,17 @@ def plans(arguments: Arguments, options: Options, root: Path | None) -> list[Pla
         jobs = jobs_of([*rest, *arguments.search])
     except COMPOSITION_ERRORS as error:
         raise explained(error, rest) from None
-    return [plan(arguments, draws, own, options, root) for draws in by_method(jobs)]
+    found, without = [], []
+    for draws in by_method(jobs):
+        try:
+            found.append(plan(arguments, draws, own, options, root))
+        except UserError as error:
+            if error.key != "method" or error.kind != "missing":
+                raise
+            without.append(error)
+    if not found:
+        raise without[0]
+    return found, [str(error) for error in without]
 
 
 def by_method(jobs: Sequence[Sequence[str]]) -> list[list[Sequence[str]]]:

@@ -56,7 +56,9 @@ def tune(arguments: Arguments, options: Options, root: Path | None) -> int:
         )
     quiet()
     with silence():
-        return tune_each(plans(arguments, options, root), root)
+        todo, left_out = plans(arguments, options, root)
+        say(*left_out)
+        return tune_each(todo, root)
 
 
 @contextmanager
