@@ -20,18 +20,18 @@ SHOWN = 10  # trials
 def trials_table(trials: Sequence[Trial], beside: Mapping[str, Judgement], rule: Rule, pareto: bool) -> Table:
     """The trials in their order, below what they are compared with: the reference models, the settings as they are."""
     measured = [*rule.forgetting, *rule.retention]
-    heads = (["forgetting", "retention"] if pareto else ["score"]) + measured
+    heads = (["forgets", "retains"] if pareto else ["score"]) + measured
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("trial", no_wrap=True)
     for head in heads:
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("settings")
+        table.add_column(head.replace("/", "/\n").replace("loss_", "loss_\n"), justify="right", no_wrap=True)
+    table.add_column("settings", overflow="fold")
     for name, judgement in beside.items():
         table.add_row(name, *cells(judgement, measured, pareto), "")
     table.add_section()
     for trial in trials:
         if trial.judgement is not None:
-            settings = " ".join(setting.removeprefix(METHOD) for setting in trial.settings)
+            settings = "\n".join(setting.removeprefix(METHOD) for setting in trial.settings)
             table.add_row(str(trial.number + 1), *cells(trial.judgement, measured, pareto), settings)
     return table
 
