@@ -49,6 +49,9 @@ report: install  ## Tables over finished runs and a page with figures (ARGS="--h
 leaderboard: install  ## Rank the methods of a folder of runs, each run verified (ARGS=FOLDER)
 	$(BIN)/python -m unlearning.report.leaderboard $(ARGS)
 
+tune: install  ## Choose settings on validation data (ARGS="method=ssd dataset=digits trials=30")
+	$(BIN)/python -m unlearning.tune $(ARGS)
+
 verify: install  ## Recompute the numbers of finished runs from their folders (ARGS=RUN_FOLDER)
 	$(BIN)/python -m unlearning.verify $(ARGS)
 
@@ -61,4 +64,4 @@ methods: install  ## List the unlearning methods
 metrics: install  ## List the metrics and how to read them
 	@$(BIN)/python -m unlearning.config.catalogue metrics
 
-.PHONY: help install run test test-slow test-gpu lint docs bench report leaderboard verify ui methods metrics
+.PHONY: help install run test test-slow test-gpu lint docs bench report leaderboard tune verify ui methods metrics

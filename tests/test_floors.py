@@ -26,7 +26,7 @@ FLOORS = [  # from the ground up; a folder stands for all its modules, of which 
     {"records"},
     {"report", "verify", "populations", "difficulty", "store"},
     {"pipeline", "api"},
-    {"sweeps"},
+    {"sweeps", "tune"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
@@ -35,10 +35,11 @@ ONLY = {  # the parts that may import a library
     "hydra": {"config", "sweeps"},
     "omegaconf": {"config", "sweeps"},
     "pydantic": {"config"},
+    "optuna": {"tune"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 CODE = [*FILES, *sorted((ROOT / "hydra_plugins").rglob("*.py")), *sorted((ROOT / "experiments").rglob("*.py"))]
-OTHER_FOLDERS = {"base", "hydra", "optimizer", "schedule", "table"}  # of conf: choices within groups, and settings
+OTHER_FOLDERS = {"base", "hydra", "optimizer", "schedule", "search", "table"}  # of conf: parts and settings
 
 
 def module(file: Path) -> Module:

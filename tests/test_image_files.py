@@ -373,3 +373,23 @@ def test_a_crop_beyond_the_image_is_refused(top: Path) -> None:
         with pytest.raises(UserError) as caught:
             load(top, crop=crop)
         assert (caught.value.key, caught.value.kind) == ("dataset.crop", "value")
+
+
+def test_a_folder_of_validation_images_is_the_validation_set(top: Path) -> None:
+    for part in ("train", "validation", "test"):
+        (top / part).mkdir()
+    for label in ("cat", "dog"):
+        for number, part in enumerate(("train", "train", "validation", "test")):
+            (top / part / label).mkdir(exist_ok=True)
+            (top / label / f"{number}.png").rename(top / part / label / f"{number}.png")
+        (top / label).rmdir()
+    data = load(top, validation=0.5)
+    files = {
+        name: [str(data.metadata.columns["file"][i]) for i in getattr(data, name)] for name in ("validation", "test")
+    }
+    assert files == {
+        "validation": ["validation/cat/2.png", "validation/dog/2.png"],
+        "test": ["test/cat/3.png", "test/dog/3.png"],
+    }
+    assert len(data.train) == 4
+    assert len(data.undivided.train) == 4  # a model of the user's own has not learned them

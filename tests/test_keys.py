@@ -82,6 +82,11 @@ def test_what_records_reports_and_speaks_is_in_no_key() -> None:
     assert not {"runtime/progress.py", "runtime/threads.py", "engine/store.py", "engine/key.py"} & set(found)
 
 
+def test_models_do_not_depend_on_metrics_unless_they_are_watched() -> None:
+    assert not any(name.startswith("metrics/") or name == "engine/watch.py" for name in code_of(lab.MAKING)[0])
+    assert {"engine/watch.py", "metrics/rules.py"} < set(code_of([*lab.MAKING, lab.WATCHER])[0])
+
+
 def test_each_module_is_in_some_key_or_left_out_on_purpose() -> None:
     found = code_of([RUN, *TARGETS])[0]
     outside = [name.removeprefix(f"{PACKAGE}.").replace(".", "/") for name in keys.OUTSIDE]

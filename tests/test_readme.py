@@ -28,7 +28,10 @@ def words(command: str) -> list[str]:
     return [word.replace("$HOME", "/home/me") for word in shlex.split(command, comments=True)]
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if not any(part in c for part in FOR_READERS)])
+COMPOSED = [command for command in COMMANDS if not any(part in command for part in FOR_READERS)]
+
+
+@pytest.mark.parametrize("command", COMPOSED)
 def test_a_command_composes(command: str) -> None:
     arguments = read(words(command))
     register()
@@ -38,8 +41,8 @@ def test_a_command_composes(command: str) -> None:
 
 
 def test_there_are_commands() -> None:
-    assert len(COMMANDS) >= 10
-    assert any(read(words(command)).sweep for command in COMMANDS)
+    assert len(COMPOSED) >= 10
+    assert any(read(words(command)).sweep for command in COMPOSED)
 
 
 def test_the_example_of_a_method_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ from .engine.evaluation import evaluate as evaluate_models
 from .engine.fitting import built, curves_of, fit
 from .engine.outside import compute_like, copied, networks_like, predicted, problem_of, weights_of
 from .engine.predict import predict
+from .engine.watch import metric_nodes
 from .errors import UserError
 from .methods.base import Method
 from .records.log import LIBRARIES, SCREEN, quiet
@@ -197,7 +198,7 @@ def evaluate(
         if validation is not None:
             sets["validation"] = validation
         problem = problem_of(model, {name: read_samples(part, name) for name, part in sets.items()})
-        nodes = choice("evaluation", evaluation)
+        nodes = metric_nodes(choice("evaluation", evaluation))
         metrics = {name: spec.build() for name, spec in specs(nodes, "evaluation").items()}
         compute = compute_like(model, predict_batch_size)
         named = {"original": original, "retrained": retrained, "unlearned": model}

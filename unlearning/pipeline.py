@@ -38,7 +38,7 @@ def run(request: Request) -> Path:
             return request.folder
         led(tracker.check)()
         job = Job.of(request.config)
-        access = job.checked().access  # a mistake in the request shows here, and costs no earlier result
+        access = job.access  # a mistake in the request shows here, and costs no earlier result
         clear(request)
         try:
             with writing(request.folder, request.verbose), profiled(request.folder, request.profile):
@@ -57,8 +57,8 @@ def results(job: Job, access: Mapping[str, str]) -> Result:
     made = {"original": lab.own_model(problem)} if lab.architecture.checkpoint else {}
     for name, ids in job.taught().items():
         made[name] = lab.train(problem, job.recipe, ids, job.pretrain_seed, name)
-    own, start = made["original"].naming, made["original"].network
-    made["unlearned"] = unlearned = lab.unlearn(problem, job.method, job.addons, start, job.seed, job.again)
+    own, start, watch = made["original"].naming, made["original"].network, job.watch(made)
+    made["unlearned"] = unlearned = lab.unlearn(problem, job.method, job.addons, start, job.seed, job.again, watch)
     models = {name: job.model(trained) for name, trained in made.items()}
     weights, original = own.weights(unlearned.network), own.weights(start)
     found = evaluate(problem, job.metrics, models, lab.untrained(problem) if job.needs("untrained") else None)

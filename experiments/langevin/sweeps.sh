@@ -77,7 +77,7 @@ partial() {
     sweep "$1" partial method=finetune method.keep=null $shares $(finetune "$1" method)
 }
 composition() {
-    sweep "$1" composition method=compose method.follow=true method.k=-1,1 method.keep=null \
+    sweep "$1" composition method=compose evaluation.every=1 method.k=-1,1 method.keep=null \
         method.forget.keep=null $(moving "$1" | sed 's/method/method.forget/g') \
         $(attack "$1" | sed 's/method/method.forget/g') method.forget.attack.steps=1 method.forget.attack.step_size=null \
         method.remain.keep=null $(finetune "$1" method.remain)

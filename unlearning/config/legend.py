@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..metrics.directions import MEAN_OVER, Direction
+from ..metrics.directions import MEAN_OVER, VALIDATED, Direction
 
 ARROWS: dict[Direction, str] = {"up": "↑", "down": "↓", "to-retrained": "→"}
 LEGEND = "↑ higher is better · ↓ lower is better · → closer to the retrained model is better"
@@ -54,9 +54,15 @@ def assumed(config: Mapping[str, Any]) -> list[str]:
 
 
 def mean_gap(names: Iterable[str]) -> str:
-    """The definition of ``gap/mean`` in one line, with those of its metrics that are among ``names``."""
+    """The definition of ``gap/mean`` in one line, with those of its metrics that are among ``names``.
+
+    That of ``gap/mean_val`` follows where ``mean_val`` is among them.
+    """
     there = set(names)
-    return f"gap/mean: mean absolute gap over {', '.join(name for name in MEAN_OVER if name in there)}"
+    over = [name for name in MEAN_OVER if name in there]
+    validated = [name for name in VALIDATED if name not in MEAN_OVER] if "mean_val" in there else []
+    text = f"gap/mean: mean absolute gap over {', '.join(over)}"
+    return text + (f"; gap/mean_val, for choices: with {', '.join(validated)}" if validated else "")
 
 
 def number(metric: str, value: float | None) -> str:

@@ -45,13 +45,16 @@ class Row:
         return all(choices[group] in names for group, names in self.when.items())
 
 
-def rows_for(name: str, dataset: str, model: str, scenario: str, folders: Iterable[Path] = (CONF,)) -> list[Row]:
+def rows_for(
+    name: str, dataset: str, model: str, scenario: str, folders: Iterable[Path] = (CONF,), kind: str = "table"
+) -> list[Row]:
     """The rows of the tables called ``name`` that apply, those of later folders last.
 
-    ``name`` is a method, a scenario, or ``trainer``; ``folders`` hold a folder ``table`` each, or do not.
+    ``name`` is a method, a scenario, or ``trainer``; ``folders`` hold a folder of that ``kind`` each, or do not:
+    ``table``, or ``search``, whose rows set options to the values among which a search chooses.
     """
     choices = {"dataset": dataset, "model": model, "scenario": scenario}
-    return [row for folder in folders for row in rows_of(folder / "table" / f"{name}.yaml") if row.holds(choices)]
+    return [row for folder in folders for row in rows_of(folder / kind / f"{name}.yaml") if row.holds(choices)]
 
 
 def settings(rows: Iterable[Row]) -> dict[str, Any]:
@@ -136,7 +139,7 @@ def read(file: Path, *_: int) -> tuple[Row, ...]:
         raise UserError(f"{file} is not YAML: {' '.join(str(error).split())}", key="table") from None
     if not isinstance(table, list):
         raise UserError(f"{file}: a table is a list of rows with why, when and set", key="table")
-    name = f"table/{file.name}" if file.parent.parent == CONF else str(file)
+    name = f"{file.parent.name}/{file.name}" if file.parent.parent == CONF else str(file)
     return tuple(row(name, number, entry) for number, entry in enumerate(table, start=1))
 
 

@@ -49,8 +49,9 @@ def image_folder(
 ) -> Dataset:
     """Your own images: ``root/train/<class>/*`` and ``root/test/<class>/*``, or just ``root/<class>/*``.
 
-    How files of each kind are read, and which are refused, is said in ``data.pixels``; what is left out of a class in
-    ``data.decoding.list_images``.
+    Images in ``root/validation/<class>/*`` are the validation samples, if there are any; otherwise these are drawn from
+    the training images. How files of each kind are read, and which are refused, is said in ``data.pixels``; what is
+    left out of a class in ``data.decoding.list_images``.
 
     Args:
         name: a name for messages.
@@ -61,7 +62,7 @@ def image_folder(
         fit, shorter, interpolation, channels, reader: as in :class:`~unlearning.data.resizing.Preparation`.
         classes: the order of the classes, as in ``data.class_order``.
         mean, std: of the pixels in [0, 1], by channel.
-        validation: the fraction of the training images that is held out.
+        validation: the fraction of the training images that is held out where there is no validation folder.
         test: the fraction of all images that is held out where there is no test folder.
         crop, flip, rotation: augmentation, as in :class:`~unlearning.data.datasets.Dataset`.
         limit: use only this number of images of each class, the first ones by name, in each part.
@@ -81,8 +82,8 @@ def image_folder(
             kind="conflict",
         )
     top = Path(root).expanduser()
-    parts = [p for p in ("train", "test") if (top / p).is_dir()]
-    if parts == ["test"] or not top.is_dir():
+    parts = [p for p in ("train", "validation", "test") if (top / p).is_dir()]
+    if not top.is_dir() or (parts and parts[0] != "train"):
         raise UserError(
             f"no images under {top}: put them in {top}/train/<class>/ and {top}/test/<class>/, or just {top}/<class>/",
             key="dataset.root",
@@ -117,12 +118,11 @@ def image_folder(
     facts = replace(facts, folder=top, array=Path(str(pixels.filename)).stem)
     order = class_order(folders, classes)
     labels = torch.tensor([order.index(c) for c, _ in rows])
-    ids = torch.arange(len(rows))
-    if len(parts) == 2:
-        rest, held = ids[: len(listing[0])], ids[len(listing[0]) :]
-    else:
-        rest, held = hold_out(ids, labels, test, seed, "test")
-    train, val = hold_out(rest, labels, validation, seed, "validation")
+    own = dict(zip(parts or ["train"], torch.arange(len(rows)).split([len(part) for part in listing]), strict=True))
+    rest, held = (own["train"], own["test"]) if "test" in own else hold_out(own["train"], labels, test, seed, "test")
+    train, val = (
+        (rest, own["validation"]) if "validation" in own else hold_out(rest, labels, validation, seed, "validation")
+    )
     return Dataset(
         name,
         torch.from_numpy(pixels),
@@ -138,5 +138,6 @@ def image_folder(
         rotation,
         superclasses,
         metadata=facts,
-        drawn_test=len(parts) < 2,
+        drawn_validation="validation" not in own,
+        drawn_test="test" not in own,
     )

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 import lightning as L
 import torch
@@ -23,6 +24,9 @@ from ..runtime.progress import OBSERVING, REPAIRING, UNLEARNING, Progress
 from ..scenarios.base import Problem
 from ..types import Networks
 from .compute import Compute
+
+if TYPE_CHECKING:
+    from .watch import Watcher  # here, so that the keys of models do not follow the metrics
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +58,7 @@ def fit(
     cached: Cache = make_now,
     cached_part: PartCache = make_part_now,
     data: UnlearningData | None = None,
+    watcher: Watcher | None = None,
 ) -> Costs:
     """Let a method change its model, which ends on the CPU in eval mode; returns what that cost.
 
@@ -68,6 +73,7 @@ def fit(
         cached: where a one-shot method's observations are looked up and kept.
         cached_part: where the models of its parts are.
         data: what the method is given, if it shares that with the method that it is a part of.
+        watcher: evaluates the model by epoch.
 
     Raises ``UserError`` for a method that diverged.
     """
@@ -80,11 +86,13 @@ def fit(
         method.meter.add(spent, name)
         L.seed_everything(seed, verbose=False)  # the same from here on, whether or not the part was fitted now
     if isinstance(method, OneShot):
-        cost = fit_one_shot(method, compute, seed, cached)
+        cost = fit_one_shot(method, compute, seed, cached, watcher)
     else:
-        run(method, compute, title)
+        run(method, compute, title, watcher)
         cost = method.meter.metrics()
     method.meter.release()
+    if watcher is not None:
+        cost = cost | watcher.finish(method)
     settle(method.model)
     return cost
 
@@ -121,9 +129,10 @@ def made(
     cached: Cache = make_now,
     cached_part: PartCache = make_part_now,
     data: UnlearningData | None = None,
+    watcher: Watcher | None = None,
 ) -> Observed:
     """Weights and curves that ``fit`` makes, as tensors by ``weight <name>`` and ``curve <name>``, and the costs."""
-    cost = fit(method, problem, compute, seed, networks, title, cached, cached_part, data)
+    cost = fit(method, problem, compute, seed, networks, title, cached, cached_part, data, watcher)
     curves = {f"curve {name}": torch.stack(values).float() for name, values in method.curves.items()}
     return {f"weight {name}": tensor for name, tensor in state_of(method.model).items()} | curves, cost
 
@@ -137,15 +146,16 @@ def load_weights(network: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module
     return network
 
 
-def run(method: Method, compute: Compute, title: str) -> None:
+def run(method: Method, compute: Compute, title: str, watcher: Watcher | None = None) -> None:
     """Lightning's fit."""
     began = time.perf_counter()
+    callbacks: list[L.Callback] = [Progress(title)] if watcher is None else [Progress(title), watcher]
     with interruptible():
-        compute.trainer(method.passes, [Progress(title)]).fit(method, datamodule=method.data)
+        compute.trainer(method.passes, callbacks).fit(method, datamodule=method.data)
     log.info("%s: %s, %d epochs, %.1f s", title, type(method).__name__, method.passes, time.perf_counter() - began)
 
 
-def fit_one_shot(method: OneShot, compute: Compute, seed: int, cached: Cache) -> Costs:
+def fit_one_shot(method: OneShot, compute: Compute, seed: int, cached: Cache, watcher: Watcher | None = None) -> Costs:
     """Observe, edit, repair: one account of the costs and curves of all three."""
 
     def observe() -> Observed:
@@ -158,15 +168,15 @@ def fit_one_shot(method: OneShot, compute: Compute, seed: int, cached: Cache) ->
         method.meter.release()
         method.meter = Meter.resumed(cost, "observe")
     L.seed_everything(seed, verbose=False)  # the same from here on, whether or not the data were looked at now
-    edit(method, compute, observations)
+    edit(method, compute, observations, watcher)
     if method.repair is not None:
         method.repair.data, method.repair.meter, method.repair.curves = method.data, method.meter, method.curves
-        run(method.repair, compute, REPAIRING)
+        run(method.repair, compute, REPAIRING, watcher)
     found = method.meter.metrics()
     return found if cost is None else found | {"cost/passes_run": run_now + found["cost/passes"] - cost["cost/passes"]}
 
 
-def edit(method: OneShot, compute: Compute, observations: dict[str, Tensor]) -> None:
+def edit(method: OneShot, compute: Compute, observations: dict[str, Tensor], watcher: Watcher | None = None) -> None:
     """Let a one-shot method change its weights, on the device and in the precision of the trainer."""
     strategy = compute.trainer().strategy
     device = strategy.root_device
@@ -174,10 +184,15 @@ def edit(method: OneShot, compute: Compute, observations: dict[str, Tensor]) -> 
     method.model.eval()
     method.observations = {name: tensor.to(device) for name, tensor in observations.items()}
     method.count_passes()
+    if watcher is not None:
+        watcher.look(method)
     with method.meter.running(), torch.no_grad():
         method.begin_guard()
         method.edit()
         method.end_guard()
+    if watcher is not None:
+        watcher.epoch += 1
+        watcher.look(method)
     method.cpu()
 
 
@@ -209,5 +224,6 @@ def curves_of(method: Method) -> dict[str, list[tuple[int, float]]]:
 
 
 def points(values: Tensor) -> list[tuple[int, float]]:
-    """(step, value) of each of (n,) values."""
-    return list(enumerate(values.tolist()))
+    """(step, value) of each of (n,) values; the rows of (n, 2) values are a step and a value themselves."""
+    rows = values.tolist()
+    return [(int(step), value) for step, value in rows] if values.ndim == 2 else list(enumerate(rows))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,16 @@ from ..config.build import Spec, specs
 from ..data.long_tail import long_tailed
 from ..errors import UserError
 from ..methods.base import Method
-from ..metrics.base import Metric
+from ..metrics.base import Evidence, Metric
 from ..metrics.features import looked_at
+from ..metrics.rules import RULES
 from ..scenarios.base import Problem, Scenario, check_whole
 from .compute import Compute
 from .evaluation import Model
 from .lab import Lab, Trained
 from .networks import Architecture
 from .store import Store
+from .watch import BEST_BY, EVERY, SETS, Watch, check_watch, metric_nodes
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Job:
     retrained: bool  # whether there is a retrained model to compare with
     again: bool  # whether to unlearn even if the store has the result
     requested: int | None  # the samples that the user of an own model asks to forget
+    every: int | None = None  # epochs between two evaluations while the method unlearns
+    best_by: str | None = None  # the rule by which the best of them is kept
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Job:
@@ -55,6 +59,8 @@ class Job:
         raw = long_tailed(Spec("dataset", config["dataset"]).build(), imbalance, config["split"]["seed"])
         problem = scenario.prepare(raw)
         requested = check_whole(scenario, raw, problem.split.forget) if own else None
+        evaluation = config["evaluation"]
+        check_watch(evaluation, problem.split, config["retrained"], config["method"].get("keep"))
         if config["trial"] is not None:
             problem = problem.thinned(config["trial"])
         lab = Lab(
@@ -68,12 +74,14 @@ class Job:
             recipe=pretrain.without("seed", "checkpoint"),
             method=Spec("method", config["method"]),
             addons=specs(config["addon"], "addon"),
-            metrics={name: spec.build() for name, spec in specs(config["evaluation"], "evaluation").items()},
+            metrics={name: spec.build() for name, spec in specs(metric_nodes(evaluation), "evaluation").items()},
             seed=config["seed"],
             pretrain_seed=pretrain.node["seed"],
             retrained=config["retrained"],
             again=config["force"],
             requested=requested,
+            every=evaluation.get(EVERY),
+            best_by=evaluation.get(BEST_BY),
         )
 
     def network(self) -> nn.Module:
@@ -83,6 +91,22 @@ class Job:
     def checked(self) -> Method:
         """The method around an untrained network. Raises ``UserError`` if it cannot serve the problem."""
         return self.lab.method(self.problem, self.method, self.addons, self.network())
+
+    @property
+    def access(self) -> dict[str, str]:
+        """What the method may see, and the choice of its epoch. Raises ``UserError`` as ``checked`` does."""
+        chosen = {} if self.best_by is None else dict.fromkeys(SETS, "inputs and labels")
+        return dict(sorted((self.checked().access | chosen).items()))
+
+    def watch(self, made: Mapping[str, Trained]) -> Watch | None:
+        """What is looked at while the method unlearns, given the reference models; None for nothing."""
+        if self.best_by is None:
+            return None if self.every is None else Watch(self.every)
+        logits = {name: self.model(trained).logits for name, trained in made.items()}
+        data, split, original = self.problem.data, self.problem.split, logits["original"]
+        evidence = Evidence(original, data.labels, split, data.classes, original, logits.get("retrained"))
+        expected = RULES[self.best_by].expected(replace(evidence, true_labels=data.true_labels))
+        return Watch(self.every or 1, self.best_by, expected)
 
     def taught(self) -> dict[str, Tensor]:
         """The ids of the samples that each reference model learns, by the model's name."""

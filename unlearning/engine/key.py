@@ -34,6 +34,7 @@ OUTSIDE = tuple(  # these modules do not affect results
         "report",
         "populations",
         "difficulty",
+        "tune",
         "verify",
         "store",
         "engine.claim",

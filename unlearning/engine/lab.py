@@ -27,9 +27,11 @@ from .key import Key, key_of
 from .networks import Architecture
 from .predict import predict
 from .store import Contents, Store
+from .watch import Watch, Watcher
 
 # Where the code begins that decides what training and unlearning make, and what predictions are
 MAKING = (f"{__package__}.fitting.fit", f"{__package__}.networks.Architecture")
+WATCHER = f"{__package__}.watch.Watcher"
 PREDICT = f"{__package__}.predict.predict"
 FEATURES = f"{__package__}.features.predict_with_features"
 
@@ -103,10 +105,12 @@ class Lab:
         start: nn.Module,
         seed: int,
         again: bool = False,
+        watch: Watch | None = None,
     ) -> Trained:
         """The model that a method makes of the network ``start``, which stays as it is.
 
-        ``again`` makes it even if the store has it.
+        ``again`` makes it even if the store has it; ``watch`` says what is looked at meanwhile, and may choose among
+        its epochs.
         """
         self.store.note(problem.data)
         weights = state_digest(start.state_dict())
@@ -114,9 +118,11 @@ class Lab:
         shared = self.settings | {"seed": seed}
         data = {"samples": problem.data.digest, "split": problem.split.digest}
 
-        def key(node: Mapping[str, Any], addons: Mapping[str, Any]) -> Key:
+        def key(node: Mapping[str, Any], addons: Mapping[str, Any], watch: Watch | None = None) -> Key:
             settings = shared | {"method": node, "addon": addons, "pretrain.seed": self.architecture.seed}
-            return key_of(settings, MAKING, data=data, weights={"start": weights})
+            watched = {} if watch is None else {"watch": watch.settings}
+            code = MAKING if watch is None else (*MAKING, WATCHER)
+            return key_of(settings | watched, code, data=data, weights={"start": weights})
 
         def make() -> tuple[dict[str, Tensor], dict[str, Any]]:
             unlearning = self.method(problem, method, addons, copy.deepcopy(start))
@@ -138,9 +144,18 @@ class Lab:
                 return entry.tensors, dict(entry.facts)
 
             networks = self.architecture.networks(problem.data)
-            return made(unlearning, problem, self.compute, seed, networks, cached=cached, cached_part=cached_part)
+            return made(
+                unlearning,
+                problem,
+                self.compute,
+                seed,
+                networks,
+                cached=cached,
+                cached_part=cached_part,
+                watcher=None if watch is None else Watcher(watch, problem),
+            )
 
-        return self.restored(copy.deepcopy(start), "unlearned", key(method.node, nodes), make, again)
+        return self.restored(copy.deepcopy(start), "unlearned", key(method.node, nodes, watch), make, again)
 
     def method(self, problem: Problem, method: Spec, addons: Mapping[str, Spec], network: nn.Module) -> Method:
         """A method with its add-ons around a network. Raises ``UserError`` if it cannot serve the problem."""

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from ..models.base import blocks_of
 from ..models.checkpoints import load_checkpoint
-from ..types import Batch
 from .base import Method
 from .cf_k import CFk
-from .guard import evaluating
 
 Part = str | Callable[..., Method]
 WEIGHTS = "unlearned.safetensors"  # of a run, in its folder
@@ -35,17 +30,13 @@ class Compose(CFk):
         model: as in ``CFk``, like the other options.
         forget: makes or names the model whose head is taken.
         remain: makes or names the model that gets it.
-        follow: measure the accuracy on both sets before the training and after each epoch of it, in eval mode and
-            without augmentation: the curves ``forget_acc`` and ``retain_acc``, which begin with the composition as it
-            is put together. The labels are those that the method sees, which then include those of the forget set.
-            Neither the time nor the passes of it count as the method's.
 
     Raises ``UserError`` for a folder or a file whose weights do not fit.
     """
 
     replaces = True
 
-    def __init__(self, model: nn.Module, forget: Part, remain: Part, follow: bool = False, **options: Any) -> None:
+    def __init__(self, model: nn.Module, forget: Part, remain: Part, **options: Any) -> None:
         named = {"forget": forget, "remain": remain}
         copies = {name: copy.deepcopy(model) for name in named}  # now: ``CFk`` freezes blocks
         super().__init__(model, **options)
@@ -56,9 +47,6 @@ class Compose(CFk):
                 load_checkpoint(copies[name], str(path / WEIGHTS if path.is_dir() else path), f"method.{name}")
         self.sources = {name: self.parts[name].model if name in self.parts else copies[name] for name in named}
         self.knows_classes = any(part.knows_classes for part in self.parts.values())
-        self.follow = follow
-        if follow:
-            self.feed = replace(self.feed, looks=("forget",))
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
@@ -66,30 +54,3 @@ class Compose(CFk):
             return
         self.model.load_state_dict(self.sources["remain"].state_dict())
         blocks_of(self.model)[-1].load_state_dict(blocks_of(self.sources["forget"])[-1].state_dict())
-
-    def on_train_start(self) -> None:
-        if not self.resumed:
-            self.note()
-
-    def on_train_epoch_end(self) -> None:
-        super().on_train_epoch_end()
-        self.note()
-
-    def note(self) -> None:
-        """Add to the curves of accuracies."""
-        if not self.follow:
-            return
-        if torch.cuda.is_initialized():
-            torch.cuda.synchronize()  # steps that are under way belong to the method's time
-        began, passed = time.perf_counter(), self.meter.forward
-        for stream in ("forget", "retain"):
-            self.curves[f"{stream}_acc"].append(torch.tensor(self.accuracy(self.look(stream))))
-        self.meter.seconds -= time.perf_counter() - began
-        self.meter.forward = passed
-
-    @torch.no_grad()
-    def accuracy(self, batches: Iterable[Batch]) -> float:
-        """The fraction of samples that the model gets right."""
-        with evaluating(self.model):
-            right = [self.model(batch.images).argmax(1) == batch.targets for batch in batches]
-        return torch.cat(right).float().mean().item()

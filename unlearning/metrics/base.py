@@ -25,6 +25,7 @@ Need = Literal[
     "class",  # classes that are forgotten whole
     "features",  # penultimate features of the models, predicted with the logits
     "layers",  # outputs of their blocks, too
+    "validation",  # validation samples
 ]
 
 
@@ -99,6 +100,7 @@ class Metric:
             "class": len(evidence.split.forget_classes) > 0,
             "features": evidence.features is not None,
             "layers": evidence.features is not None and len(evidence.features.layers) > 0,
+            "validation": len(evidence.split.validation) > 0,
         }
         return all(available[need] for need in self.needs)
 
@@ -159,7 +161,8 @@ def gaps(
     ``gap/mean`` is the field's average gap (Fan et al., 2024, arXiv:2310.12508): the mean absolute gap over forget,
     retain and test accuracy and the loss-based attack's AUC, as far as the evaluation has them; it is missing if one of
     these failed. ``gap/mean_svc`` has the SVC attack on the entropy in place of the AUC, and exists where the
-    evaluation has that attack.
+    evaluation has that attack. ``gap/mean_val`` has validation samples in place of the test samples: settings and
+    epochs are chosen by it, so that nothing is chosen on test data.
     """
     patterns = [p for metric in metrics.values() if "retrained" not in metric.needs for p in metric.directions]
     own = [name for name in values if name in retrained and any(fnmatchcase(name, p) for p in patterns)]
@@ -167,7 +170,12 @@ def gaps(
     found = {f"gap/{name}": value for name, value in signed.items()}
     for average, over in AVERAGE_GAPS.items():
         wanted = [name for name in over if any(fnmatchcase(name, p) for p in patterns)]
-        asked = over[-1] in wanted if average == "gap/mean_svc" else bool(wanted)
+        asked = bool(wanted) if average == "gap/mean" else over[-1] in wanted
         if asked and all(name in signed for name in wanted):
-            found[average] = float(np.mean([abs(signed[name]) for name in wanted]))
+            found[average] = mean_gap(values, {name: retrained[name] for name in wanted})
     return found
+
+
+def mean_gap(values: Mapping[str, float], expected: Mapping[str, float]) -> float:
+    """The mean absolute difference between a model's numbers and those that are ``expected`` of it."""
+    return float(np.mean([abs(values[name] - number) for name, number in expected.items()]))

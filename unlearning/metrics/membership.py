@@ -78,6 +78,12 @@ def non_members(split: Split) -> Tensor:
     return split.test_forget if split.forget_classes or len(split.test_forget) else split.test
 
 
+def unseen_alike(evidence: Evidence) -> Tensor:
+    """Ids of the validation samples of the classes that occur in the forget set."""
+    ids, labels = evidence.split.validation, evidence.labels
+    return ids[torch.isin(labels[ids], labels[evidence.split.forget])]
+
+
 def require_two(members: Tensor, others: Tensor) -> None:
     """Raise ``ValueError`` unless there are at least two members and two non-members."""
     if len(members) < 2 or len(others) < 2:
@@ -140,3 +146,22 @@ class MembershipInference(Metric):
             for fpr in self.fprs:
                 found[f"mia/{feature}_tpr_at_{100 * fpr:g}pct"] = tpr_at(members, others, fpr)
         return found
+
+
+class ValidationMembership(Metric):
+    """``val/loss_auc``: the attack on the loss with validation samples as non-members, for choices of settings.
+
+    Members are the forget set, non-members the validation samples of the classes that occur in it. Closer to the
+    retrained model is better, as for ``mia/loss_auc``.
+
+    Raises ``ValueError`` with fewer than two members or non-members.
+    """
+
+    directions = {"val/loss_auc": "to-retrained"}
+    needs = ("validation",)
+
+    def __call__(self, evidence: Evidence) -> dict[str, float]:
+        sets = evidence.split.forget, unseen_alike(evidence)
+        require_two(*sets)
+        scores = (member_score("loss", evidence.logits[ids], evidence.labels[ids]) for ids in sets)
+        return {"val/loss_auc": auc(*scores)}

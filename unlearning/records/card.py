@@ -99,7 +99,8 @@ def metrics(results: Mapping[str, Any]) -> list[str]:
     lines += [table_row(name, f"failed: {why}", *[""] * len(rows)) for name, why in results["failed"].items()]
     if "gap/mean" in gaps:
         over = mean_gap(name.removeprefix("gap/") for name in gaps)
-        lines += [table_row("gap/mean", *[""] * len(rows), f"{gaps['gap/mean']:.3f}"), "", over]
+        averages = [name for name in ("gap/mean", "gap/mean_val") if name in gaps]
+        lines += [*(table_row(name, *[""] * len(rows), f"{gaps[name]:.3f}") for name in averages), "", over]
     return lines
 
 

@@ -12,13 +12,14 @@ from matplotlib.ticker import MaxNLocator
 from .drawing import COLOURS
 from .summary_figure import draw_rates, rate
 
+SETS = {"forget": "forget", "retain": "retain", "val": "validation"}
 NUMBERED = 12  # epochs; where there are more, their points have no numbers
 
 Curve = Sequence[tuple[int, float]]
 
 
 def epochs_figure(curves: Mapping[str, Curve], values: Mapping[str, Mapping[str, float]]) -> Figure | None:
-    """Forget and retain accuracy by epoch of a method that measured them (``compose``); None if none did.
+    """Accuracy on the forget, retain and validation set by epoch, as far as ``evaluation.every`` measured it, or None.
 
     Lines at the height of the original and the retrained model show where it comes from and where it should end.
 
@@ -26,19 +27,19 @@ def epochs_figure(curves: Mapping[str, Curve], values: Mapping[str, Mapping[str,
         curves: (epoch, value) by name, from epoch 0, before the training.
         values: the numbers of each model.
     """
-    found = {name: curves.get(f"unlearn/{name}_acc", ()) for name in ("forget", "retain")}
-    if not all(found.values()):
+    found = {name: points for name in SETS if (points := curves.get(f"unlearn/{name}_acc"))}
+    if not found:
         return None
-    figure = Figure(figsize=(9.5, 4.0), dpi=110, layout="constrained")
+    figure = Figure(figsize=(4.7 * len(found), 4.0), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, (name, points) in zip(figure.subplots(1, 2), found.items(), strict=True):
+    for axes, (name, points) in zip(figure.subplots(1, len(found), squeeze=False)[0], found.items(), strict=True):
         for model in ("original", "retrained"):
             if (height := values.get(model, {}).get(f"{name}/acc")) is not None:
                 axes.axhline(height, color=COLOURS[model], alpha=0.5, lw=4, clip_on=False, label=model)
         axes.plot(*np.array(points).T, "D-", color=COLOURS["unlearned"], label="unlearned")
         for place in points if len(points) <= NUMBERED else ():
             axes.annotate(rate(place[1]), place, (0, 7), textcoords="offset points", ha="center", fontsize=8.5)
-        axes.set(title=f"Accuracy on the {name} set (%)", xlabel="epoch")
+        axes.set(title=f"Accuracy on the {SETS[name]} set (%)", xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
         draw_rates(axes)

@@ -23,8 +23,8 @@ OPPOSITE = {"larger": "smaller", "smaller": "larger"}
 def notes(request: Request, result: Result) -> list[str]:
     """Sentences about a run.
 
-    They are on a trial, what a request by facts left out, no change, a model that was destroyed or kept from it, and
-    too much forgetting.
+    They are on a trial, what a request by facts left out, no change, a model that was destroyed or kept from it, an
+    epoch that was chosen, and too much forgetting.
     """
     found = []
     if (samples := request.config["trial"]) is not None:
@@ -44,6 +44,9 @@ def notes(request: Request, result: Result) -> list[str]:
             f"{'nothing' if result.unchanged else 'next to nothing'} was forgotten"
             f"{numbers(result)}{advice(request, more=True)}"
         )
+    if epochs := result.curves.get("unlearn/kept_epoch"):
+        last, rule = result.curves["unlearn/distance"][-1][0], request.config["evaluation"]["best_by"]
+        found.append(f"epoch {epochs[-1][1]:g} of {last} was kept, the best by the rule {rule} (evaluation.best_by)")
     return [*found, *remarks(request, result), *destroyed(request, result), *forgot_too_much(request, result)]
 
 

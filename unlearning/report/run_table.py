@@ -36,7 +36,9 @@ def run_table(results: Mapping[str, Any], console: Console | None = None) -> Non
         table.add_row(metric, arrow, *cells)
     if "gap/mean" in gaps:
         table.add_section()
-        table.add_row("gap/mean", "↓", *[""] * len(rows), f"{gaps['gap/mean']:.3f}")
+    for name in ("gap/mean", "gap/mean_val"):
+        if name in gaps:
+            table.add_row(name, "↓", *[""] * len(rows), f"{gaps[name]:.3f}")
     console.print(title(results), style="bold", markup=False, highlight=False)
     console.print(table)
     for line in honoured(results):

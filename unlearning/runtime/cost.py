@@ -79,6 +79,21 @@ class Meter(L.Callback):
             self._stop()
 
     @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Count neither the time nor the passes of what happens inside; memory counts."""
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()  # steps that are under way belong to the time before
+        began, running, self._running = time.perf_counter(), self._running, False
+        try:
+            yield
+        finally:
+            if torch.cuda.is_initialized():
+                torch.cuda.synchronize()
+            self._running = running
+            if running:
+                self.seconds -= time.perf_counter() - began
+
+    @contextlib.contextmanager
     def item(self, name: str) -> Iterator[None]:
         """Itemise what happens inside, in seconds, as a part of the whole."""
         start = time.perf_counter()

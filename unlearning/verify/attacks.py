@@ -65,6 +65,17 @@ def membership(view: View, features: Sequence[str] = ("loss", "entropy"), fprs: 
     return found
 
 
+def validation_membership(view: View) -> Numbers:
+    """The area under the ROC curve of the loss, with the validation samples of the forget set's classes."""
+    files = view.files
+    members, others = files.sets["forget"], files.sets["validation"]
+    others = others[np.isin(files.labels[others], np.unique(files.labels[members]))]
+    require_two(members, others)
+    both = np.concatenate([members, others])
+    scores = -feature("loss", view.logits[both], files.labels[both])
+    return {"val/loss_auc": float(roc_auc_score(np.repeat([1, 0], [len(members), len(others)]), scores))}
+
+
 def require_two(*sets: Array) -> None:
     """Raise ``ValueError`` where a set has fewer than two samples."""
     if min(map(len, sets)) < 2:

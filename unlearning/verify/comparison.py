@@ -26,6 +26,8 @@ MEAN_OF = {"forget/acc": TRAINED, "retain/acc": TRAINED, "test/acc": TRAINED}
 AVERAGES = {  # the metrics in each average of absolute gaps, with the class that measures them
     "gap/mean": MEAN_OF | {"mia/loss_auc": METRICS + "membership.MembershipInference"},
     "gap/mean_svc": MEAN_OF | {"mia/svc_entropy_nonmember": METRICS + "membership_classifiers.SVCMembership"},
+    "gap/mean_val": dict.fromkeys(("forget/acc", "retain/acc", "val/acc"), TRAINED)
+    | {"val/loss_auc": METRICS + "membership.ValidationMembership"},
 }
 NO_GAP = (
     "audit/",
@@ -116,6 +118,7 @@ def recomputed(files: Files, model: str) -> Numbers:
     found: Numbers = {}
     available = {"retrained": "retrained" in files.logits, "untrained": "untrained" in files.logits, "": True}
     available |= {"manipulated": len(files.sets["manipulated"]) > 0, "target": files.target is not None}
+    available["validation"] = len(files.sets["validation"]) > 0
     available["original"] = "original" in files.logits
     available["features"] = model in files.features
     for name in ("original", "retrained"):
@@ -138,7 +141,7 @@ def recomputed(files: Files, model: str) -> Numbers:
 
 def evaluation(files: Files) -> Mapping[str, Mapping[str, Any]]:
     """The metrics of the run, by name."""
-    return {name: node for name, node in files.results["config"]["evaluation"].items() if node is not None}
+    return {name: node for name, node in files.results["config"]["evaluation"].items() if isinstance(node, Mapping)}
 
 
 def out_of_reach(files: Files, name: str) -> str:

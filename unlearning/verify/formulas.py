@@ -12,7 +12,15 @@ import numpy as np
 from scipy.spatial.distance import jensenshannon
 from scipy.special import softmax
 
-from .attacks import class_membership, entropy_logistic, matched_loss, membership, svc_membership, three_class
+from .attacks import (
+    class_membership,
+    entropy_logistic,
+    matched_loss,
+    membership,
+    svc_membership,
+    three_class,
+    validation_membership,
+)
 from .files import Array
 from .fitted_attacks import fitted_attacks, membership_intervals
 from .representations import feature_probes, original_cka, original_layer_cka, retrained_cka, retrained_layer_cka
@@ -132,6 +140,7 @@ FORMULAS: Mapping[str, tuple[Callable[..., Numbers], str]] = {  # by the class o
     "membership.MembershipInference": (membership, ""),
     "bootstrap.MembershipIntervals": (membership_intervals, ""),
     "fitted_attacks.FittedAttacks": (fitted_attacks, ""),
+    "membership.ValidationMembership": (validation_membership, "validation"),
     "matched_attack.MatchedLossAttack": (matched_loss, ""),
     "membership_classifiers.EntropyLogistic": (entropy_logistic, ""),
     "membership_classifiers.SVCMembership": (svc_membership, ""),

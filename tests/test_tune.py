@@ -1,0 +1,171 @@
+"""``python -m unlearning.tune``: whole studies on a small table of data, and mistakes that are one line."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from tests.command_line import Done
+from tests.conftest import composed
+from unlearning.config.arguments import read
+from unlearning.config.launch import asked
+from unlearning.config.space import Dimension, Space
+from unlearning.data import tabular
+from unlearning.data.datasets import Dataset
+from unlearning.errors import UserError
+from unlearning.request import Request
+from unlearning.sweeps import request_of
+from unlearning.tune import command
+from unlearning.tune.plan import Options, Plan, by_method, plans
+
+WINE = ("dataset=wine", "pretrain.epochs=2", "tracking=none", "method=finetune", "method.epochs=1")
+CLASS = (
+    *WINE,
+    "scenario=class",
+    "scenario.classes=[0]",
+    "table@method=none",
+    "method.keep=null",
+    "method.optimizer.lr=0.3,1e30",
+)
+
+
+@pytest.fixture
+def tune(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """A function that calls the tuner in this process."""
+
+    def call(*words: str) -> Done:
+        capsys.readouterr()
+        code = command.main([f"paths.root={tmp_path}", *words])
+        return Done(code, *capsys.readouterr())
+
+    return call
+
+
+def table(tmp_path: Path) -> Path:
+    return tmp_path / "tuned" / "table" / "finetune.yaml"
+
+
+def test_a_study_ends_with_a_row_that_the_next_run_uses(
+    tune: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = tune(*CLASS)  # the second rate diverges
+    assert done.code == 0, done.err
+    assert "1 failed" in done.out
+    (line,) = (line for line in done.out.splitlines() if line.startswith("failed: trial 2:"))
+    assert "not finite" in line
+    (row,) = yaml.safe_load(table(tmp_path).read_text())
+    assert row["set"] == {"optimizer": {"lr": 0.3}}
+    assert row["when"] == {"dataset": "wine", "model": "mlp", "scenario": "class"}
+    assert all(word in row["why"] for word in ("rule=gap", "2 trials, 1 failed", "passes"))
+    again = asked(request_of, read(["--config-dir", str(tmp_path / "tuned"), *WINE, "scenario=class"]), tmp_path)[0]
+    assert again.config["method"]["optimizer"]["lr"] == 0.3
+    assert row["why"] in [applied["why"] for applied in again.rows]
+
+    def no_more(*_: object) -> None:
+        raise AssertionError("all trials are made")
+
+    monkeypatch.setattr("unlearning.tune.run.outcome", no_more)
+    same = tune(*CLASS)
+    assert (same.code, same.out) == (0, done.out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["gap", "no_oracle"])
+def test_the_choice_does_not_depend_on_the_labels_of_the_test_samples(
+    rule: str, tune: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = tabular.scikit_learn
+
+    def permuted(**options: Any) -> Dataset:
+        data = original(**options)
+        labels = data.labels.clone()
+        order = torch.randperm(len(data.test), generator=torch.Generator().manual_seed(0))
+        labels[data.test] = labels[data.test][order]
+        assert not torch.equal(labels, data.labels)
+        return replace(data, labels=labels)
+
+    words = (*WINE, "scenario=random", f"rule={rule}", "trials=4", "method.optimizer.lr=tag(log,interval(1e-4,1))")
+    found = []
+    for name, loaded in {"as it is": original, "permuted": permuted}.items():
+        monkeypatch.setattr(tabular, "scikit_learn", loaded)
+        done = tune(*words, f"paths.root={tmp_path / name}")
+        assert done.code == 0, done.err
+        numbers = [line for line in done.out.splitlines() if line.strip() and not line.startswith(("/", "finetune"))]
+        found.append([line for line in numbers if str(tmp_path) not in line])
+    assert found[0] == found[1]
+    assert len(found[0]) >= 8
+
+
+def test_draws_are_of_one_study_and_methods_of_several() -> None:
+    jobs = [
+        ["method=ssd", "seed=0"],
+        ["method=ssd", "seed=1"],
+        ["method=jit", "seed=0"],
+        ["method=ssd", "method.lam=2"],
+    ]
+    assert by_method(jobs) == [jobs[:2], jobs[2:3], jobs[3:]]
+
+
+def test_a_study_is_judged_over_its_draws(tmp_path: Path) -> None:
+    words = ["dataset=wine", "scenario=random", "method=original,ssd", "seed=0,1", f"paths.root={tmp_path}"]
+    (plan,), (left_out,) = plans(read(words), Options(), tmp_path)
+    assert "original" in left_out
+    assert [request.config["seed"] for request in plan.requests] == [0, 1]
+    assert plan.when == {"dataset": "wine", "model": "mlp", "scenario": "random"}
+    assert plan.table == tmp_path / "tuned" / "table" / "ssd.yaml"
+    assert {one.key for one in plan.space.dimensions} == {"method.alpha", "method.lam"}
+
+
+def test_a_study_is_named_by_everything_but_what_it_searches() -> None:
+    config, choices = composed("dataset=wine", "method=ssd")
+
+    def name(rule: str = "gap", trials: int = 30, high: float = 2.0, **method: Any) -> str:
+        request = Request({**config, "method": {**config["method"], **method}}, choices)
+        space = Space((Dimension("method.alpha", (), 1.0, high),), "why")
+        return Plan(read([]), [[]], space, [request], Options(trials, rule)).name
+
+    assert name() == name(alpha=7.0) == name(trials=99)
+    assert len({name(), name(lam=7.0), name("no_oracle"), name(high=3.0)}) == 4
+
+
+def test_the_options_of_the_tuner_are_its_own() -> None:
+    options, rest = Options.read(["trials=7", "rule=no_oracle", "pareto=True", "out=/x", "trial=3", "seed=1"])
+    assert options == Options(7, "no_oracle", True, Path("/x"))
+    assert rest == ["trial=3", "seed=1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        (["trials=0"], "trials"),
+        (["trials=many"], "trials"),
+        (["pareto=maybe"], "pareto"),
+        (["rule=best"], "rule"),
+        (["out="], "out"),
+        (["method=nothing"], "method"),
+        (["method=original"], "method"),  # no search space
+        (["method=ssd", "method.alpha=interval(3,1)"], "method.alpha"),
+        (["method=ssd", "addon.l1.alpha=1,2"], "addon.l1.alpha"),
+        (["method=ssd", "dataset=wine", "scenario=random", "retrained=false"], "rule"),
+        (["method=ssd", "--explain"], ""),
+        (["method=ssd", "-m"], ""),
+    ],
+)
+def test_a_mistake_is_one_line(words: list[str], key: str, tmp_path: Path, tune: Callable[..., Done]) -> None:
+    with pytest.raises(UserError) as refused:
+        command.call([f"paths.root={tmp_path}", *words])
+    assert refused.value.key == key
+    if key == "trials":
+        done = tune(*words)
+        assert (done.code, done.out) == (1, "")
+        assert done.err.count("\n") == 1
+
+
+def test_the_help_names_the_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(word in text for word in ("trials=", "rule=", "pareto=true", "no_oracle", "--config-dir", "interval("))

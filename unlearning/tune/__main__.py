@@ -1,0 +1,5 @@
+"""``python -m unlearning.tune``."""
+
+from .command import main
+
+raise SystemExit(main())
