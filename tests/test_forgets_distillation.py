@@ -14,9 +14,9 @@ from tests.digits import rows
     ("method", "remembered"),  # of the forget set, beyond what the retrained model gets right, at most
     [
         ("scrub", 0.02),
-        ("neggrad_plus", 0.02),
+        pytest.param("neggrad_plus", 0.02, marks=pytest.mark.slow),
         pytest.param("finetune", 0.02, marks=pytest.mark.slow),
-        ("amnesiac", 0.02),
+        pytest.param("amnesiac", 0.02, marks=pytest.mark.slow),  # random_label, among the others, takes its steps
         ("bad_teacher", 0.15),
         ("gradient_ascent", 0.25),
     ],

@@ -57,6 +57,9 @@ REFUSES = {  # the setting that the refusal is about
 LONG = ("emmn", "influence_filter", "ntk", "scrub_joint", "wood_fisher")  # a second and more, so among the slow tests
 
 
+USUAL = ("finetune", "scrub", "bad_teacher", "unsir", "langevin", "influence_filter")  # one of each kind of course
+
+
 def often(value: str, always: bool = True) -> Any:
     """A parameter that is tried each time, or else among the slow tests."""
     return value if always else pytest.param(value, marks=pytest.mark.slow)
@@ -213,7 +216,7 @@ REPLACING = ("retrain", "eu_k", "influence_filter", "gkt", "compose")  # they be
     "addons",
     [often("saliency,l1"), *(often(stack, False) for stack in ("l1", "saliency", "sam,prune,parameter_noise"))],
 )
-@pytest.mark.parametrize("name", [often(name, name not in LONG) for name in STEPPING])
+@pytest.mark.parametrize("name", [often(name, name in USUAL) for name in STEPPING])
 def test_addons_work_with_every_first_order_method(name: str, addons: str, places: list[str], spies: list[Spy]) -> None:
     job = Job.of(composed(*CHOICES[name], f"addon=[{addons}]", *places)[0])
     if "saliency" in addons and name in REPLACING:  # its mask is of the original's weights

@@ -33,7 +33,7 @@ FLOORS = [
     ("amnesiac", 4 + 36, 4 + 36),  # the forget set relabelled, and the retain set
     ("bad_teacher", 2 * (4 + 11), 4 + 11),  # .3 of 36 retain samples are 11; one teacher for each sample
 ]
-OFTEN = ("ssd", "jit", "scrub", "finetune", "neggrad_plus")  # the others are among the slow tests
+OFTEN = ("ssd", "jit", "scrub")  # the others are among the slow tests
 
 
 @pytest.mark.parametrize(

@@ -270,6 +270,7 @@ def test_every_option_of_a_method_is_named_in_its_yaml(name: str) -> None:
     assert set(options) - {"model", "addons"} == node.keys() - {"_target_"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", names("pretrain"))
 def test_every_option_of_a_recipe_is_named_in_its_yaml(name: str) -> None:
     node = composed(f"pretrain={name}", "dataset=cifar10")[0]["pretrain"]
@@ -284,8 +285,10 @@ def epochs_of(steps: int) -> int:
     return round(steps / (45_000 / 512))
 
 
-@pytest.mark.parametrize(("dataset", "steps"), [("cifar10", 1000), ("cifar100", 1500)])
-@pytest.mark.parametrize("scenario", ["poison", "confusion", "label_shuffle"])
+@pytest.mark.parametrize(
+    ("dataset", "steps"), [("cifar10", 1000), pytest.param("cifar100", 1500, marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize("scenario", ["poison", pytest.param("confusion", marks=pytest.mark.slow), "label_shuffle"])
 def test_the_benchmarks_steps(dataset: str, steps: int, scenario: str) -> None:
     def method(name: str, *more: str) -> dict[str, Any]:
         return composed(f"method={name}", f"dataset={dataset}", f"scenario={scenario}", *more)[0]["method"]

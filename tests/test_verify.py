@@ -272,14 +272,18 @@ def test_the_smallest_change_of_a_logit_or_weight_is_found(file: str, run: Path)
     ("tensor", "wrong"),
     [
         ("logits", {"unlearned forget/acc", "gap/forget/acc", "unlearned distance/js_forget"}),
-        ("triggered", {"unlearned backdoor/attack"}),
+        pytest.param("triggered", {"unlearned backdoor/attack"}, marks=pytest.mark.slow),
         ("labels", {"original forget/acc", "retrained forget/acc"}),
-        ("true_labels", {"original corrective/acc_seen"}),
+        pytest.param("true_labels", {"original corrective/acc_seen"}, marks=pytest.mark.slow),
         ("original logits", {"original forget/acc", "unlearned corrective/acc_drop"}),
-        ("retrained logits", {"gap/forget/acc", "unlearned distance/fidelity_forget"}),
-        ("untrained logits", {"unlearned zrf/forget"}),
+        pytest.param(
+            "retrained logits", {"gap/forget/acc", "unlearned distance/fidelity_forget"}, marks=pytest.mark.slow
+        ),
+        pytest.param("untrained logits", {"unlearned zrf/forget"}, marks=pytest.mark.slow),
         ("features", {"unlearned probe/silhouette", "unlearned cka/retrained_retain"}),
-        ("original features", {"original probe/silhouette", "unlearned cka/original_forget"}),
+        pytest.param(
+            "original features", {"original probe/silhouette", "unlearned cka/original_forget"}, marks=pytest.mark.slow
+        ),
     ],
 )
 def test_predictions_of_other_samples_are_found_even_if_the_digests_fit(

@@ -69,8 +69,8 @@ def run_one(arguments: Arguments, root: Path | None) -> int:
     from .sweeps import execute, request_of
 
     for request in asked(request_of, arguments, root):
-        if in_first_process():
-            print(*(f"{line}\n" for line in assumed(request.config)), sep="", end="")
+        for line in assumed(request.config) if in_first_process() else ():
+            print(line)
         if request.claim is not None:
             print(agreement(request))
             continue
