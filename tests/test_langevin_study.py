@@ -82,12 +82,19 @@ def cells(policy: str, forget: dict[tuple[float, float], float]) -> list[Any]:
 
 def test_the_claims_on_gamma_and_lambda() -> None:
     grid = cells("eval", {(0, 0): 0.1, (1e-4, 0): 0.12, (0.1, 0): 0.5, (1, 0): 0.5, (0, 0.1): 0.3, (1, 0.1): 0.51})
-    found = {(c.text.split()[0], c.where): verdict(c.statements) for c in of_cells(grid, "d", "eval")}
+    fgsm = [run(s, forget=0.1 + 0.01 * s, retain=0.7, method__batch_norm="eval") for s in range(3)]
+    found = {(c.text.split()[0], c.where): verdict(c.statements) for c in of_cells(grid, [], fgsm, "d", "eval")}
+    assert found["Boundary", "d, BatchNorm eval"] == FAILS  # as much is forgotten, and .15 less of the rest is kept
     assert found["Noise", "d, BatchNorm eval, gamma 0.0001"] == HOLDS  # .02 more, and .01 less of the rest
     assert found["Noise", "d, BatchNorm eval, gamma 0.1"] == FAILS  # .4 more
     assert found["Lambda", "d, BatchNorm eval, lambda 0.1"] == FAILS  # .2 more, but .1 less of the rest
     assert found["With", "d, BatchNorm eval"] == HOLDS  # .49, .48 and .47 are forgotten
     assert found["Noise", "d, gamma 0.1"] == FAILS  # success is as that of gamma 1, but not less than that of gamma 0
+
+
+def test_what_noise_leaves_of_an_attack_cannot_be_told_where_it_changes_as_many_samples() -> None:
+    grid = cells("eval", {(0, 0): 0.5, (0.1, 0): 0.5, (1, 0): 0.5})
+    assert not [claim for claim in of_cells(grid, [], [], "d", "eval") if "direction" in claim.text]
 
 
 def test_the_claims_on_a_rate_of_zero() -> None:

@@ -60,6 +60,8 @@ grid() {
         settings=$($policy "$1")
         if [ "$1" = cifar10 ]; then # fewer cells, since a run there takes several times as long
             plain "$1" grid $settings method.attack.gamma=0,0.0064,64 method.attack.lam=0,6.4
+            plain "$1" grid $settings method.attack.gamma=0.64 method.attack.lam=0.064
+            plain "$1" relative $settings method.attack.relative=true method.attack.gamma=1 method.attack.lam=0
         else
             plain "$1" grid $settings method.attack.gamma=0,0.0064,6.4,64 method.attack.lam=0,0.064,6.4
             plain "$1" grid $settings method.attack.gamma=0.64 method.attack.lam=0,0.064
