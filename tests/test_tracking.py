@@ -212,7 +212,7 @@ def test_a_sweep_links_the_runs_that_it_found_and_names_its_command_and_its_best
     by_name = {run.info.run_name: run for run in runs(root)}
     parent = by_name.pop("method=s")
     assert parent.data.params == {"seed": "0, 1"}
-    assert (parent.data.tags["command"], parent.data.tags["best_run"]) == ("python run.py -m method=s", made)
+    assert (parent.data.tags["command"], parent.data.tags["best_by_validation"]) == ("python run.py -m method=s", made)
     description = parent.data.tags["mlflow.note.content"]
     assert all(f"[{name}](#/experiments/1/runs/{run})" in description for run, name in sweep.runs.items())
     children = {name for name, run in by_name.items() if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id}

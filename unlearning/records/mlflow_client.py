@@ -72,7 +72,7 @@ def describe(client: MlflowClient, experiment: str, parent: str, sweep: TrackedS
     lines = [f"`{sweep.command}`", *(f"* {link.format(name, made)}" for made, name in sweep.runs.items())]
     tags = {"mlflow.note.content": "\n\n".join([lines[0], "\n".join(lines[1:])]), "command": sweep.command}
     if sweep.best:
-        tags |= {"best_run": sweep.best, "best_run_name": sweep.runs[sweep.best]}
+        tags |= {"best_by_validation": sweep.best, "best_by_validation_name": sweep.runs[sweep.best]}
     client.update_run(parent, name=sweep.command.removeprefix(SWEEPING)[:NAME_LENGTH])
     client.log_batch(
         parent,

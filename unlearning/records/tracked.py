@@ -64,7 +64,7 @@ class TrackedSweep:
         status: whether all of its jobs finished.
         runs: the name of each finished run by its id, those that were found finished included.
         varied: the values of each parameter that differs between runs.
-        best: the id of the run with the lowest ``gap/mean``; None where no run has one.
+        best: the id of the best run by validation samples; None where there is none.
         means: the mean of each group of runs that differ in seeds alone.
     """
 

@@ -1,9 +1,10 @@
-"""A sweep that is over, for trackers: what varied, which run came nearest to retraining, and the means over seeds."""
+"""A sweep that is over, for trackers: what varied, the best run by validation samples, and the means over seeds."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -13,7 +14,9 @@ from ..config.build import Spec
 from ..records.folder import destination, logged
 from ..records.tracked import Status, TrackedRun, TrackedSweep, comparable
 from .groups import Group, group_runs, varied
-from .runs import Run, is_seed, read, text_of
+from .runs import CONTROLS, Run, is_seed, read, text_of
+
+CHOSEN_BY = "gap/mean_val"
 
 
 def track(name: str, command: str, status: Status, folders: Sequence[Path], tracking: Mapping[str, Any]) -> None:
@@ -43,21 +46,32 @@ def tracked_sweep(name: str, command: str, status: Status, folders: Sequence[Pat
     """
     ids = {folder.name: made for folder in folders if (made := logged(folder).get(where))}
     runs = [run for run in map(read, sorted(set(folders))) if run.state == "done" and run.name in ids]
-    gaps = {ids[run.name]: abs(gap) for run in runs if (gap := run.values["unlearned"].get("gap/mean")) is not None}
+    grouped = [group for group in group_runs(runs)[0] if group.row == "unlearned"]
     return TrackedSweep(
         name=name,
         command=command,
         status=status,
         runs={ids[run.name]: run.name for run in runs},
         varied=dict(differing([params(run) for run in runs])),
-        best=min(gaps, key=lambda made: gaps[made], default=None),
-        means=[mean(group, name, ids) for group in groups(runs)],
+        best=ids[found.name] if (found := best(grouped)) else None,
+        means=[mean(group, name, ids) for group in grouped if len(group.runs) > 1],
     )
 
 
-def groups(runs: list[Run]) -> list[Group]:
-    """The groups of several runs that differ in seeds alone."""
-    return [group for group in group_runs(runs)[0] if group.row == "unlearned" and len(group.runs) > 1]
+def best(groups: list[Group]) -> Run | None:
+    """The run nearest to retraining of the group that is on average, by ``gap/mean_val``: never by test samples.
+
+    Controls do not compete. None where no group has that number.
+    """
+    gaps = {
+        index: [abs(run.values["unlearned"].get(CHOSEN_BY, math.inf)) for run in group.runs]
+        for index, group in enumerate(groups)
+        if group.runs[0].choices["method"] not in CONTROLS
+    }
+    index = min(gaps, key=lambda one: fmean(gaps[one]), default=None)
+    if index is None or math.isinf(fmean(gaps[index])):
+        return None
+    return min(zip(gaps[index], groups[index].runs, strict=True), key=lambda pair: pair[0])[1]
 
 
 def params(run: Run) -> dict[str, str]:
