@@ -121,3 +121,10 @@ def test_forgets_a_class_of_the_digits(places: list[str]) -> None:
     assert found["original"]["forget/acc"] == 1
     assert found["unlearned"]["forget/acc"] <= 0.1
     assert found["unlearned"]["retain/acc"] >= 0.9
+
+
+def test_the_guarantee_is_told_and_one_that_promises_nothing_is_called_so() -> None:
+    (good,), (vacuous,) = (list(NoisySGD.remarks({"epsilon": e}, {"delta": 1e-5}, {})) for e in (3.0, 9e5))
+    assert good.endswith("(3, 1e-05)-indistinguishable from those that the same run makes of any other model")
+    assert "promises next to nothing" in vacuous
+    assert not list(NoisySGD.remarks({}, {"delta": None}, {}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from ..types import NonNegative, PartialFraction, Positive, Task
 from .base import Method
 
 log = logging.getLogger("unlearning")
+MEANINGFUL = 20.0  # an epsilon at which two models may differ by a factor of e^20 in the odds of any observation
 PLAIN = ("momentum", "dampening", "nesterov")  # of SGD; with any of them a step is not the one that is accounted for
 
 
@@ -82,6 +84,15 @@ class NoisySGD(Method):
                 "method.schedule=null, method.keep=null, method.retain_weight=1 and no add-ons",
                 key=key,
                 kind="conflict",
+            )
+
+    @staticmethod
+    def remarks(last: Mapping[str, float], options: Mapping[str, Any], sizes: Mapping[str, int]) -> Iterator[str]:
+        if (reached := last.get("epsilon")) is not None:
+            promise = "" if reached <= MEANINGFUL else "; so large an epsilon promises next to nothing: take more steps"
+            yield (
+                f"noisy_sgd: the weights are ({reached:.3g}, {options['delta']:g})-indistinguishable from those that "
+                f"the same run makes of any other model{promise}"
             )
 
     def configure_optimizers(self) -> Any:

@@ -38,10 +38,9 @@ def notes(request: Request, result: Result) -> list[str]:
             f"{numbers(result)}{advice(request, more=False)}"
         )
     elif result.same_parameters:
-        moved = "" if result.unchanged else ", and only the statistics of BatchNorm moved"
+        changed = "nothing was forgotten" if result.unchanged else "only the statistics of BatchNorm moved"
         found.append(
-            f"{request.label} left the weights bit-equal to the original's{moved}: "
-            f"{'nothing' if result.unchanged else 'next to nothing'} was forgotten"
+            f"{request.label} left the weights bit-equal to the original's: {changed}"
             f"{numbers(result)}{advice(request, more=True)}"
         )
     if epochs := result.curves.get("unlearn/kept_epoch"):
