@@ -54,6 +54,9 @@ class Langevin(Method):
     The curve ``attack_success`` is the share of the attacked samples whose class changes. The others are taught their
     own class, as in the authors' code.
 
+    On several processes each draws the noise of its own samples, so that with noise or a random start the weights are
+    those of another draw than on one process. Without them they are the same.
+
     Args:
         model: as in ``Method``, like the other options.
         attack: see above; its gradients are those of the original model.
