@@ -13,7 +13,7 @@ from unlearning.config.imports import Module, read_module
 
 PACKAGE = ROOT / "unlearning"
 FLOORS = [  # from the ground up; a folder stands for all its modules, of which each may have a floor of its own
-    {"errors", "types", "schedules", "runtime"},
+    {"errors", "types", "schedules", "runtime", "records.names"},
     {"losses", "gradients"},
     {"data", "models"},
     {"scenarios"},

@@ -13,6 +13,7 @@ from ..config.build import Spec, specs
 from ..methods.base import Method
 from ..metrics.base import Metric
 from ..scenarios.base import Problem, Scenario, check_whole
+from .after import Earlier
 from .compute import Compute
 from .evaluation import Model
 from .lab import Lab, Trained
@@ -35,6 +36,7 @@ class Job:
     retrained: bool  # whether there is a retrained model to compare with
     again: bool  # whether to unlearn even if the store has the result
     requested: int | None  # the samples that the user of an own model asks to forget
+    earlier: Earlier | None = None  # the run that the request follows
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Job:
@@ -42,8 +44,14 @@ class Job:
         pretrain = Spec("pretrain", config["pretrain"])
         scenario: Scenario = Spec("scenario", config["scenario"]).build()
         raw = Spec("dataset", config["dataset"]).build()
-        problem = scenario.prepare(raw)
-        own = pretrain.node["checkpoint"]
+        own, earlier = pretrain.node["checkpoint"], None
+        if config["after"] is None:
+            problem = scenario.prepare(raw)
+        else:
+            earlier = Earlier.read(Path(config["after"]))
+            earlier.check(config)
+            problem, raw = earlier.problem(scenario, raw)
+            own = own or earlier.own
         requested = check_whole(scenario, raw, problem.split.forget) if own else None
         if config["trial"] is not None:
             problem = problem.thinned(config["trial"])
@@ -64,6 +72,7 @@ class Job:
             retrained=config["retrained"],
             again=config["force"],
             requested=requested,
+            earlier=earlier,
         )
 
     def network(self) -> nn.Module:
@@ -74,10 +83,16 @@ class Job:
         """The method around an untrained network. Raises ``UserError`` if it cannot serve the problem."""
         return self.lab.method(self.problem, self.method, self.addons, self.network())
 
+    def given(self) -> dict[str, Trained]:
+        """The original model where it is not trained here: that of the user, or the result of the earlier run."""
+        if self.earlier is not None:
+            return {"original": self.earlier.start(self.lab, self.problem.data)}
+        return {"original": self.lab.own_model(self.problem)} if self.lab.architecture.checkpoint else {}
+
     def taught(self) -> dict[str, Tensor]:
         """The ids of the samples that each reference model learns, by the model's name."""
         split = self.problem.split
-        taught = {} if self.lab.architecture.checkpoint else {"original": split.train}
+        taught = {} if self.lab.architecture.checkpoint or self.earlier else {"original": split.train}
         if self.retrained:
             taught["retrained"] = split.retain
             if len(split.manipulated) > len(split.forget):
@@ -92,6 +107,10 @@ class Job:
             logits, features = self.lab.predict_with_features(self.problem, network)
             return Model(network, logits, trained.cost, triggered, features)
         return Model(network, self.lab.predict(self.problem, network), trained.cost, triggered)
+
+    def untrained(self) -> Tensor | None:
+        """The logits of a network with random weights, if a metric needs them."""
+        return self.lab.untrained(self.problem) if self.needs("untrained") else None
 
     def needs(self, what: str) -> bool:
         """Whether a metric needs something: ``untrained``, ``attack``, ``features``."""

@@ -24,6 +24,7 @@ Need = Literal[
     "manipulated",  # manipulated training samples
     "class",  # classes that are forgotten whole
     "features",  # penultimate features of the models, predicted with the logits
+    "earlier",  # samples that earlier requests had forgotten
 ]
 
 
@@ -48,6 +49,7 @@ class Evidence:
         triggered: (N_test, C) logits of the test images with that trigger, in the order of the split.
         features: what enters the head of the model, if a metric needs it.
         original_features, retrained_features: the same of these models.
+        earlier: ids of the samples that earlier requests had forgotten; they are in no index set.
     """
 
     logits: Tensor
@@ -65,6 +67,7 @@ class Evidence:
     features: Features | None = None
     original_features: Features | None = None
     retrained_features: Features | None = None
+    earlier: Tensor | None = None
 
     def of(
         self,
@@ -97,6 +100,7 @@ class Metric:
             "manipulated": len(evidence.split.manipulated) > 0,
             "class": len(evidence.split.forget_classes) > 0,
             "features": evidence.features is not None,
+            "earlier": evidence.earlier is not None,
         }
         return all(available[need] for need in self.needs)
 

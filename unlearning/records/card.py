@@ -32,7 +32,8 @@ def model_card(results: Mapping[str, Any]) -> str:
         f"* Data digest `{results['data']['dataset']}`, split digest `{results['data']['split']}`",
         f"* Weights `{WEIGHTS}`, SHA-256 over its tensors `{results['weights']}`",
         *own_list(results),
-        *own_model(results["checkpoint"]),
+        *earlier_run(results.get("after")),
+        *own_model(results["checkpoint"], results.get("after")),
         *(f"* {line}" for line in assumed(config)),
         f"* Made by `{results['command']}` with {threads} thread{'' if threads == 1 else 's'}",
         f"* On {machine(results['hardware'])}, begun {results['started']}, in {results['seconds']:.0f} s",
@@ -61,7 +62,18 @@ def machine(hardware: Mapping[str, Any]) -> str:
     return f"{hardware['processor']}{others} ({hardware['cores']} cores)"
 
 
-def own_model(checkpoint: Mapping[str, Any] | None) -> list[str]:
+def earlier_run(after: Mapping[str, Any] | None) -> list[str]:
+    """A line about the run that a request followed, which left the model that this one began with."""
+    if after is None:
+        return []
+    return [
+        f"* Follows {after['requests']:,} earlier request{'' if after['requests'] == 1 else 's'} over "
+        f"{after['samples']:,} samples, which the method did not see again: run key `{after['run_key']}`, weights "
+        f"`{after['weights']}`; the model called original here is that one"
+    ]
+
+
+def own_model(checkpoint: Mapping[str, Any] | None, after: Mapping[str, Any] | None = None) -> list[str]:
     """Lines about the user's own checkpoint, if there was one, and the line of code that loads what came out."""
     if checkpoint is None:
         return []
@@ -69,7 +81,7 @@ def own_model(checkpoint: Mapping[str, Any] | None) -> list[str]:
     where = f", in the file's `{inside}`" if inside else ""
     before = f", with `{checkpoint['prefix']}` before their names" if checkpoint["prefix"] else ""
     return [
-        f"* Your checkpoint: SHA-256 `{checkpoint['sha256']}`, {checkpoint['tensors']} tensors of the network"
+        f"* {'Your' if after is None else 'The earlier run of your'} checkpoint: SHA-256 `{checkpoint['sha256']}`, {checkpoint['tensors']} tensors of the network"
         + where
         + before,
         f"* To load it where yours is loaded, from this folder: `{LOADS}`",

@@ -65,6 +65,17 @@ def membership(view: View, features: Sequence[str] = ("loss", "entropy"), fprs: 
     return found
 
 
+def earlier(view: View) -> Numbers:
+    """The accuracy on what earlier requests forgot, and the attack by the loss between it and the test set."""
+    ids, test, labels = view.files.earlier, view.files.sets["test"], view.files.labels
+    found = {"earlier/acc": mean(view.right[ids])}
+    if min(len(ids), len(test)) > 1:
+        both = np.concatenate([ids, test])
+        scores = -feature("loss", view.logits[both], labels[both])
+        found["earlier/loss_auc"] = float(roc_auc_score(np.repeat([1, 0], [len(ids), len(test)]), scores))
+    return found
+
+
 def require_two(*sets: Array) -> None:
     """Raise ``ValueError`` where a set has fewer than two samples."""
     if min(map(len, sets)) < 2:

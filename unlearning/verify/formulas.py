@@ -12,7 +12,7 @@ import numpy as np
 from scipy.spatial.distance import jensenshannon
 from scipy.special import softmax
 
-from .attacks import class_membership, entropy_logistic, matched_loss, membership, svc_membership, three_class
+from .attacks import class_membership, earlier, entropy_logistic, matched_loss, membership, svc_membership, three_class
 from .files import Array
 from .representations import feature_probes, original_cka, retrained_cka
 from .view import Numbers, View, mean
@@ -129,6 +129,7 @@ FORMULAS: Mapping[str, tuple[Callable[..., Numbers], str]] = {  # by the class o
     "distance.Distance": (distance, "retrained"),
     "zrf.ZeroRetrainForgetting": (zero_retrain_forgetting, "untrained"),
     "membership.MembershipInference": (membership, ""),
+    "earlier.EarlierRequests": (earlier, "earlier"),
     "matched_attack.MatchedLossAttack": (matched_loss, ""),
     "membership_classifiers.EntropyLogistic": (entropy_logistic, ""),
     "membership_classifiers.SVCMembership": (svc_membership, ""),
