@@ -1,5 +1,6 @@
 """A request that follows an earlier run: where it begins, what it never sees again, and what is checked once more."""
 
+import itertools
 import json
 import math
 import shutil
@@ -90,7 +91,7 @@ def test_what_was_requested_before_is_in_no_later_set(chain: list[Path]) -> None
 
 def test_each_begins_with_the_model_that_the_one_before_left(chain: list[Path]) -> None:
     found = [results(folder) for folder in chain]
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in itertools.pairwise(found):
         assert after["original_weights"] == before["weights"] == after["after"]["weights"]
         assert after["after"]["run_key"] == before["run_key"]
         assert after["weights"] != before["weights"]

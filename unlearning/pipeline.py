@@ -61,7 +61,7 @@ def results(job: Job, access: Mapping[str, str]) -> Result:
     made["unlearned"] = unlearned = lab.unlearn(problem, job.method, job.addons, start, job.seed, job.again)
     models = {name: job.model(trained) for name, trained in made.items()}
     weights, original = own.weights(unlearned.network), own.weights(start)
-    found = evaluate(problem, job.metrics, models, job.untrained(), job.earlier and job.earlier.ids)
+    found = evaluate(problem, job.metrics, models, job.untrained(), job.earlier.ids if job.earlier else None)
     return Result(
         **found,
         cost=unlearned.cost,
@@ -76,5 +76,5 @@ def results(job: Job, access: Mapping[str, str]) -> Result:
         curves=unlearned.curves,
         dataset=problem.data,
         naming=own,
-        after=job.earlier and job.earlier.about,
+        after=job.earlier.about if job.earlier else None,
     )

@@ -53,14 +53,22 @@ class Earlier:
     def read(cls, folder: Path) -> Earlier:
         """What a run left. Raises ``UserError`` where it is not finished, or something is missing."""
         if missing := [name for name in (DONE, RESULTS, SPLIT, WEIGHTS) if not (folder / name).is_file()]:
-            raise refusal(f"lacks {', '.join(missing)}: name the folder of a finished run, with its weights", "file")
+            raise UserError(
+                f"the folder of {KEY}= lacks {', '.join(missing)}: name the folder of a finished run, with its weights",
+                key=KEY,
+                kind="file",
+            )
         try:
             results = json.loads((folder / RESULTS).read_text())
             split, data = read_split(folder / SPLIT)
             following = (folder / EARLIER).is_file()
             before = load_file(folder / EARLIER)["earlier"] if following else split.forget[:0]
         except (OSError, ValueError, KeyError, MalformedError) as error:
-            raise refusal(f"cannot be read ({error}): name the folder of a finished run", "file") from None
+            raise UserError(
+                f"the folder of {KEY}= cannot be read ({error}): name the folder of a finished run",
+                key=KEY,
+                kind="file",
+            ) from None
         return cls(folder, results, split, before, data)
 
     @property
@@ -95,27 +103,39 @@ class Earlier:
         Raises ``UserError`` for other data, and where a sample is requested again.
         """
         known = torch.cat([self.before, self.split.train]).sort().values
-        parts = {name: self.split.sets[name] for name in FRACTIONS}
-        whole = replace(raw, train=known, **parts, drawn_validation=False, drawn_test=False)
+        parts = {"train": self.split.retain} | {name: self.split.sets[name] for name in FRACTIONS}
+        whole = replace(
+            raw,
+            train=known,
+            validation=self.split.validation,
+            test=self.split.test,
+            drawn_validation=False,
+            drawn_test=False,
+        )
         if whole.digest != self.data:
-            raise refusal(
-                f"is a run on other data than {raw.name} as it is configured here, a trial, or one whose scenario "
-                "changed the data: use dataset= and its options from that run",
+            raise UserError(
+                f"the run of {KEY}= is on other data than {raw.name} as it is configured here, a trial, or one whose "
+                "scenario changed the data: use dataset= and its options from that run",
                 "conflict",
             )
         if isinstance(scenario, ListForgetting):
             listed = scenario.found(whole)[0].samples
             self.check_new(self.ids[listed[self.ids]], whole)
-        parts["train"] = self.split.retain
         left = replace(whole, train=parts["train"])
         problem = scenario.prepare(left)
-        if replace(problem.data, **parts).digest != left.digest or len(problem.split.manipulated):
-            raise refusal("is followed by a scenario that changes the data that its model has learned", "conflict")
+        same = replace(problem.data, train=left.train, validation=left.validation, test=left.test)
+        if same.digest != left.digest or len(problem.split.manipulated):
+            raise UserError(
+                f"the run of {KEY}= is followed by a scenario that changes the data that its model has learned",
+                key=KEY,
+                kind="conflict",
+            )
         if changed := [name for name, ids in parts.items() if not torch.equal(problem.split.sets[name], ids)]:
-            raise refusal(
-                f"left other samples than this scenario has in {', '.join(changed)}: a later request is over the "
-                "training samples that the earlier ones left, and all of them",
-                "conflict",
+            raise UserError(
+                f"the run of {KEY}= left other samples than this scenario has in {', '.join(changed)}: a later request "
+                "is over the training samples that the earlier ones left, and all of them",
+                key=KEY,
+                kind="conflict",
             )
         return replace(problem, data=whole), left
 
@@ -132,31 +152,35 @@ class Earlier:
     def check(self, config: Mapping[str, Any]) -> None:
         """Raise ``UserError`` where a configuration is about another model or another split."""
         if self.config["trial"] is not None:
-            raise refusal("is a trial, whose model is no result", "conflict")
+            raise UserError(f"the run of {KEY}= is a trial, whose model is no result", key=KEY, kind="conflict")
         if canonical(self.config["model"]) != canonical(config["model"]):
-            raise refusal(
-                f"is about model={self.config['choices']['model']} with options that are not those here: use model= "
-                "and its options from that run",
-                "conflict",
+            raise UserError(
+                f"the run of {KEY}= is about model={self.config['choices']['model']} with options that are not those here: "
+                "use model= and its options from that run",
+                key=KEY,
+                kind="conflict",
             )
         theirs, ours = self.config["split"], config["split"]
         drawn = any(theirs[name] or ours[name] for name in FRACTIONS)
         for name in (*FRACTIONS, "seed") if drawn else ():
             if theirs[name] != ours[name]:
-                raise refusal(f"has another split: set split.{name}={theirs[name]}", "conflict")
+                raise UserError(
+                    f"the run of {KEY}= has another split: set split.{name}={theirs[name]}", key=KEY, kind="conflict"
+                )
         own = config["pretrain"]["checkpoint"]
         if own and content_digest(Path(own).expanduser()) != self.results["inputs"].get(CHECKPOINT):
-            raise refusal(f"is not about the model of {CHECKPOINT}={own}: leave the latter out", "conflict")
+            raise UserError(
+                f"the run of {KEY}= is not about the model of {CHECKPOINT}={own}: leave the latter out",
+                key=KEY,
+                kind="conflict",
+            )
 
     def start(self, lab: Lab, data: Dataset) -> Trained:
         """The unlearned model of the run. Raises ``UserError`` where its weights are not those that it wrote."""
         network = lab.architecture.network(data, pretrained=False)
         naming = load_checkpoint(network, str(self.folder / WEIGHTS), KEY)
         if naming.weights(network) != self.results["weights"]:
-            raise refusal(f"holds other weights than those that its {RESULTS} names", "file")
+            raise UserError(
+                f"the folder of {KEY}= holds other weights than those that its {RESULTS} names", key=KEY, kind="file"
+            )
         return Trained(network, {}, {}, naming if self.own else Naming())
-
-
-def refusal(why: str, kind: str) -> UserError:
-    """The error that the folder of an earlier run cannot be used."""
-    return UserError(f"the folder of {KEY}= {why}", key=KEY, kind=kind)
