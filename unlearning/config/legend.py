@@ -14,8 +14,8 @@ DESCRIBED = (
 )
 UNKNOWN_TARGET = (
     "No retrained model: forget/acc, test_forget/acc and earlier/acc have no target, and less is not better. Read "
-    "instead retain/acc and test/acc beside the original's, and how far attacks (mia/..._auc, mia/matched_loss_acc) and "
-    "probes tell the forget set from unseen samples of the same classes: .5 where they cannot"
+    "instead retain/acc and test/acc beside the original's, and how far attacks (mia/..._auc, mia/matched_loss_acc) "
+    "and probes tell the forget set from unseen samples of the same classes: .5 where they cannot"
 )
 TAUGHT = (
     "the retain set holds manipulated samples that are not known: retain/acc and the gaps use the labels as taught, "

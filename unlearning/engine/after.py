@@ -116,7 +116,8 @@ class Earlier:
             raise UserError(
                 f"the run of {KEY}= is on other data than {raw.name} as it is configured here, a trial, or one whose "
                 "scenario changed the data: use dataset= and its options from that run",
-                "conflict",
+                key=KEY,
+                kind="conflict",
             )
         if isinstance(scenario, ListForgetting):
             listed = scenario.found(whole)[0].samples
@@ -155,8 +156,8 @@ class Earlier:
             raise UserError(f"the run of {KEY}= is a trial, whose model is no result", key=KEY, kind="conflict")
         if canonical(self.config["model"]) != canonical(config["model"]):
             raise UserError(
-                f"the run of {KEY}= is about model={self.config['choices']['model']} with options that are not those here: "
-                "use model= and its options from that run",
+                f"the run of {KEY}= is about model={self.config['choices']['model']} with other options than here: use "
+                "model= and its options from that run",
                 key=KEY,
                 kind="conflict",
             )

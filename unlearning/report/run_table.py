@@ -72,7 +72,7 @@ def explanations(results: Mapping[str, Any]) -> list[str]:
 def one_line(results: Mapping[str, Any]) -> str:
     """A finished run in a few words, for sweeps."""
     row = results["rows"]["unlearned"]
-    broken = "model destroyed: " if results.get("warning") else ""
+    broken = "warning, see its note: " if results.get("warning") else ""
     text = (
         trial_mark(results["config"]) + broken + "  ".join(f"{name} {row[name]:.3f}" for name in SHORT if name in row)
     )
