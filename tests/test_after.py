@@ -1,207 +1,180 @@
-"""A request that follows an earlier run: where it begins, what it never sees again, and what is checked once more."""
+"""A request that follows an earlier one, by hand: its index sets, what is refused, and the metric on earlier ones."""
 
-import itertools
 import json
-import math
-import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from torch import Tensor
 
-from tests.conftest import composed
-from unlearning.engine.job import Job
+from unlearning.data.datasets import Dataset
+from unlearning.engine.after import Earlier
 from unlearning.errors import UserError
 from unlearning.metrics.base import Evidence
 from unlearning.metrics.earlier import EarlierRequests
-from unlearning.pipeline import run
-from unlearning.records.card import earlier_run
+from unlearning.records.card import earlier_run, metrics
 from unlearning.records.verdict import verdict
-from unlearning.request import Request
+from unlearning.scenarios.base import assemble
+from unlearning.scenarios.deletion_list import ListForgetting
+from unlearning.scenarios.forgetting import ClassForgetting, RandomForgetting
+from unlearning.scenarios.manipulations import LabelShuffle
 from unlearning.types import Split
-from unlearning.verify.comparison import compared
-from unlearning.verify.files import read
-
-FAST = ["tracking=none", "dataset=wine", "model=mlp", "scenario=list", "split.validation=0.05", "pretrain.epochs=1"]
-FAST += ["method=finetune", "method.epochs=1", "evaluation.membership=null", "evaluation.distance=null"]
 
 
-def listed(root: Path, ids: list[int]) -> str:
-    file = root / f"{'-'.join(map(str, ids))}.txt"
-    file.write_text("\n".join(map(str, ids)))
-    return f"scenario.file={file}"
+def ids(*numbers: int) -> Tensor:
+    return torch.tensor(numbers, dtype=torch.int64)
 
 
-def config(root: Path, ids: list[int], *words: str, after: Path | None = None) -> dict[str, Any]:
-    return composed(*FAST, *words, listed(root, ids), f"after={after or 'null'}")[0]
+RAW = Dataset(  # training samples 0-7, whatever a scenario would draw of 8-9 (validation) and 10-11 (test)
+    "twelve", torch.arange(24.0).view(12, 2), ids(*[0, 1] * 6), ("a", "b"), ids(*range(8)), ids(8, 9), ids(10, 11)
+)
+CONFIG = {
+    "trial": None,
+    "model": {"hidden": [4]},
+    "split": {"seed": 0, "validation": 0.1, "test": 0.2},
+    "pretrain": {"checkpoint": None},
+    "choices": {"model": "mlp"},
+}
 
 
-@pytest.fixture(scope="module")
-def chain(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The folders of three runs that follow each other; the lists are of training samples."""
-    root = tmp_path_factory.mktemp("chain")
-    places = [f"paths.root={root}"]
-    train = composed_train(root, places)
-    folders: list[Path] = []
-    for ids in (train[:3], train[5:9], train[20:22]):
-        after = f"after={folders[-1]}" if folders else "after=null"
-        composition = composed(*FAST, *places, listed(root, ids), after)
-        folders.append(run(Request(*composition)))
-    return folders
-
-
-def composed_train(root: Path, places: list[str]) -> list[int]:
-    """Ids that the data set has in training, whatever a list would move there."""
-    found = composed(*FAST, "scenario=random", "scenario.count=1", *places)[0]
-    ids: list[int] = Job.of(found).problem.split.train.tolist()
-    return ids
+def earlier(data: Dataset = RAW, **parts: Any) -> Earlier:
+    """The second of two runs: the first one forgot samples 0 and 3, the second one 5, of all that were left."""
+    split = assemble(replace(data, train=ids(1, 2, 4, 5, 6, 7)), ids(5), torch.zeros(12, dtype=torch.bool))
+    results = {"config": CONFIG, "run_key": "k", "weights": "w", "after": {"requests": 1}, "checkpoint": None}
+    return Earlier(Path(), results | {"inputs": {}} | parts, split, ids(0, 3), data.digest)
 
 
 @pytest.fixture
-def later(chain: list[Path]) -> Callable[..., Job]:
-    """A function that makes the job of a request after the first one, on samples that it left."""
-    root = chain[0].parents[1]
+def listing(tmp_path: Path) -> Callable[..., ListForgetting]:
+    """A function that makes a request of some ids; of several lists, a joint one."""
 
-    def made(ids: list[int] | None = None, *words: str, after: Path = chain[0]) -> Job:
-        left = load_file(chain[0] / "split.safetensors")["retain"].tolist()
-        return Job.of(config(root, left[-2:] if ids is None else ids, f"paths.root={root}", *words, after=after))
+    def made(*lists: list[int]) -> ListForgetting:
+        files = [tmp_path / f"{number}.json" for number in range(len(lists))]
+        for file, numbers in zip(files, lists, strict=True):
+            file.write_text(json.dumps(numbers))
+        return ListForgetting(0, str(files[0]) if len(files) == 1 else [str(file) for file in files])
 
     return made
 
 
-def results(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "results.json").read_text())
+def test_earlier_samples_are_in_no_set_and_the_data_stay_the_same(listing: Callable) -> None:
+    before = earlier()
+    problem, left = before.problem(listing([2, 7]), RAW)
+    split = problem.split
+    assert before.ids.tolist() == [0, 3, 5]
+    assert (split.forget.tolist(), split.retain.tolist()) == ([2, 7], [1, 4, 6])
+    assert (split.train.tolist(), left.train.tolist()) == ([1, 2, 4, 6, 7],) * 2
+    assert (split.validation.tolist(), split.test.tolist()) == ([8, 9], [10, 11])
+    assert problem.data.digest == RAW.digest  # so that the store finds what other requests made of these data
+    assert before.about == {"run_key": "k", "weights": "w", "requests": 2, "samples": 3}
 
 
-def test_what_was_requested_before_is_in_no_later_set(chain: list[Path]) -> None:
-    splits = [load_file(folder / "split.safetensors") for folder in chain]
-    first, second, third = (split["forget"].tolist() for split in splits)
-    assert (len(first), len(second), len(third)) == (3, 4, 2)
-    for split, gone in ((splits[1], first), (splits[2], first + second)):
-        assert not {*gone} & {*torch.cat(list(split.values())).tolist()}
-    assert splits[2]["retain"].tolist() == [i for i in splits[0]["train"].tolist() if i not in first + second + third]
-    for name in ("validation", "test"):
-        assert all(torch.equal(split[name], splits[0][name]) for split in splits)
-    assert not (chain[0] / "earlier.safetensors").exists()
-    assert load_file(chain[2] / "earlier.safetensors")["earlier"].tolist() == sorted(first + second)
+def test_classes_and_draws_are_of_what_is_left() -> None:
+    split = earlier().problem(ClassForgetting(0, ["b"]), RAW)[0].split
+    assert (split.forget.tolist(), split.forget_classes) == ([1, 7], (1,))
+    assert earlier().problem(RandomForgetting(0, fraction=1 / 5), RAW)[0].split.train.tolist() == [1, 2, 4, 6, 7]
 
 
-def test_each_begins_with_the_model_that_the_one_before_left(chain: list[Path]) -> None:
-    found = [results(folder) for folder in chain]
-    for before, after in itertools.pairwise(found):
-        assert after["original_weights"] == before["weights"] == after["after"]["weights"]
-        assert after["after"]["run_key"] == before["run_key"]
-        assert after["weights"] != before["weights"]
-    assert [one["after"] and one["after"]["requests"] for one in found] == [None, 1, 2]
-    assert [one["after"] and one["after"]["samples"] for one in found] == [None, 3, 7]
+def test_the_sets_are_those_of_the_run_whatever_the_split_says(listing: Callable) -> None:
+    drawn = replace(RAW, train=ids(*range(4, 12)), validation=ids(0), test=ids(1, 2, 3))
+    assert earlier().problem(listing([2, 7]), drawn)[0].split.digest == (
+        earlier().problem(listing([2, 7]), RAW)[0].split.digest
+    )
 
 
-def test_earlier_samples_are_checked_again_for_every_model_and_the_numbers_verify(chain: list[Path]) -> None:
-    found = results(chain[2])
-    assert all(0 <= found["rows"][name]["earlier/acc"] <= 1 for name in ("original", "retrained", "unlearned"))
-    assert "gap/earlier/acc" in found["gaps"]
-    assert "earlier/acc" not in results(chain[0])["rows"]["unlearned"]
-    checks = {check.name: check for check in compared(read(chain[2])).checks}
-    assert all(check.agrees for check in checks.values())
-    assert {"unlearned earlier/loss_auc", "after/samples", "after/weights", "earlier.safetensors"} <= checks.keys()
-    assert "of the 7 of earlier requests" in verdict(found)
-    assert "2 earlier requests over 7 samples" in earlier_run(found["after"])[0]
+@pytest.mark.parametrize("twice", [[0], [3, 5]])
+def test_samples_that_are_requested_twice_are_refused_by_name(twice: list[int], listing: Callable) -> None:
+    with pytest.raises(UserError, match=f"{len(twice)} samples .*: {', '.join(map(str, twice))}:") as caught:
+        earlier().problem(listing([2, *twice]), RAW)
+    assert (caught.value.key, caught.value.kind) == ("scenario.file", "conflict")
 
 
-@pytest.mark.slow
-def test_the_reference_is_that_of_one_joint_request(chain: list[Path]) -> None:
-    """The store has it under the samples that are left, so it is found again: its cost is the very same number."""
-    root = chain[0].parents[1]
-    every = [i for folder in chain for i in load_file(folder / "split.safetensors")["forget"].tolist()]
-    joint = run(Request(*composed(*FAST, f"paths.root={root}", listed(root, every))))
-    costs = [results(folder)["rows"]["retrained"]["cost/seconds"] for folder in (chain[2], joint)]
-    assert costs[0] == costs[1]
-
-
-@pytest.mark.slow
-def test_the_key_follows_the_weights_and_not_the_place(chain: list[Path], tmp_path: Path) -> None:
-    root = chain[0].parents[1]
-
-    def digest(after: Path) -> str:
-        return Request(*composed(*FAST, f"paths.root={root}", listed(root, [1]), f"after={after}")).key.digest
-
-    moved = shutil.copytree(chain[0], tmp_path / "moved")
-    assert digest(moved) == digest(chain[0]) != digest(chain[1])
-    (moved / "log.txt").write_text("other")
-    assert digest(moved) == digest(chain[0])
-    (moved / "unlearned.safetensors").write_bytes((chain[1] / "unlearned.safetensors").read_bytes())
-    assert digest(moved) != digest(chain[0])
-
-
-# What is refused
-
-
-@pytest.mark.parametrize("lost", ["unlearned.safetensors", "split.safetensors", "results.json", "DONE"])
-def test_a_folder_that_lacks_something_is_refused(
-    lost: str, chain: list[Path], later: Callable, tmp_path: Path
-) -> None:
-    part = shutil.copytree(chain[0], tmp_path / "part")
-    (part / lost).unlink()
-    with pytest.raises(UserError, match=lost) as caught:
-        later(after=part)
-    assert (caught.value.key, caught.value.kind) == ("after", "file")
+def test_what_no_model_has_learned_cannot_be_requested(listing: Callable) -> None:
+    with pytest.raises(UserError, match="8") as caught:  # of validation: it cannot be moved any more
+        earlier().problem(listing([2, 8]), RAW)
+    assert (caught.value.key, caught.value.kind) == ("scenario.file", "conflict")
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("scenario", "data"),
     [
-        ["dataset=digits", "model=small_cnn"],
-        ["model.hidden=[8]"],
-        ["split.validation=0.1"],
-        ["split.seed=1"],
-        ["pretrain.checkpoint=own.safetensors"],
+        (ClassForgetting(0, ["b"]), replace(RAW, inputs=RAW.inputs + 1)),
+        (RandomForgetting(0, count=1, learned=0.5), RAW),
+        (LabelShuffle(0, count=4), RAW),
     ],
 )
-def test_other_data_another_model_or_split_are_refused(
-    words: list[str], later: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "own.safetensors").write_bytes(b"another model")
+def test_other_data_and_other_samples_are_refused(scenario: Any, data: Dataset) -> None:
     with pytest.raises(UserError) as caught:
-        later(None, *words)
+        earlier().problem(scenario, data)
     assert (caught.value.key, caught.value.kind) == ("after", "conflict")
     assert "\n" not in str(caught.value)
 
 
-def test_other_data_for_the_same_model_are_refused(chain: list[Path], later: Callable, tmp_path: Path) -> None:
-    other = shutil.copytree(chain[0], tmp_path / "other")
-    (other / "earlier.safetensors").write_bytes((chain[2] / "earlier.safetensors").read_bytes())  # not that run's
-    with pytest.raises(UserError, match="other data") as caught:
-        later(after=other)
-    assert caught.value.key == "after"
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"model": {"hidden": [8]}},
+        {"split": {"seed": 1, "validation": 0.1, "test": 0.2}},
+        {"split": {"seed": 0, "validation": 0.2, "test": 0.2}},
+        {"pretrain": {"checkpoint": __file__}},
+    ],
+)
+def test_another_model_or_split_is_refused(other: dict[str, Any]) -> None:
+    earlier().check(CONFIG)
+    with pytest.raises(UserError) as caught:
+        earlier().check(CONFIG | other)
+    assert (caught.value.key, caught.value.kind) == ("after", "conflict")
+    with pytest.raises(UserError, match="trial"):
+        earlier(config=CONFIG | {"trial": 4}).check(CONFIG)
 
 
-def test_what_is_requested_twice_is_refused_by_name(chain: list[Path], later: Callable) -> None:
-    twice = load_file(chain[0] / "split.safetensors")["forget"].tolist()[:2]
-    left = load_file(chain[0] / "split.safetensors")["retain"].tolist()[0]
-    with pytest.raises(UserError, match=", ".join(map(str, twice))) as caught:
-        later([*twice, left])
-    assert (caught.value.key, caught.value.kind) == ("scenario.file", "conflict")
-    assert "2 samples" in str(caught.value)
-
-
-def test_weights_that_the_run_did_not_write_are_refused(chain: list[Path], later: Callable, tmp_path: Path) -> None:
-    other = shutil.copytree(chain[0], tmp_path / "other")
-    (other / "unlearned.safetensors").write_bytes((chain[1] / "unlearned.safetensors").read_bytes())
-    with pytest.raises(UserError, match="other weights") as caught:
-        later(after=other).given()
+def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
+    for name in ("DONE", "results.json", "split.safetensors"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r"lacks unlearned\.safetensors") as caught:
+        Earlier.read(tmp_path)
     assert (caught.value.key, caught.value.kind) == ("after", "file")
 
 
-def test_a_scenario_that_draws_draws_from_what_is_left(chain: list[Path]) -> None:
-    root = chain[2].parents[1]
-    found = composed(*FAST, "scenario=random", "scenario.fraction=0.5", f"paths.root={root}", f"after={chain[2]}")[0]
-    job, gone = Job.of(found), load_file(chain[2] / "earlier.safetensors")["earlier"]
-    assert not torch.isin(gone, job.problem.split.train).any()
-    assert "original" not in job.taught()
+def test_several_lists_are_one_joint_request(listing: Callable) -> None:
+    problem = listing([1, 2], [2, 6]).prepare(RAW)
+    assert problem.split.forget.tolist() == [1, 2, 6]
+    assert (problem.selected["entries"], problem.selected["duplicates"]) == (4, 1)
+
+
+# What is said of it
+
+
+ROWS = {name: {"forget/acc": 0.5, "retain/acc": 0.9, "earlier/acc": 0.25} for name in ("original", "unlearned")}
+FOUND = {
+    "rows": ROWS,
+    "gaps": {},
+    "failed": {},
+    "sizes": {"forget": 2, "manipulated": 0},
+    "notes": [],
+    "same_parameters": False,
+    "after": {"requests": 2, "samples": 7, "run_key": "k", "weights": "w"},
+}
+
+
+def test_the_verdict_and_the_card_speak_of_earlier_requests() -> None:
+    assert "; of the 7 of earlier requests it is right about 0.250 (0.250 before)." in verdict(FOUND)
+    retrained = {"retrained": {"forget/acc": 0.5, "retain/acc": 0.9, "earlier/acc": 0.75}}
+    assert "0.250 (0.250 before), that model about 0.750." in verdict(FOUND | {"rows": ROWS | retrained})
+    assert "earlier requests" not in verdict(FOUND | {"after": None})
+    assert "2 earlier requests over 7 samples" in earlier_run(FOUND["after"])[0]
+    assert earlier_run(None) == []
+
+
+def test_without_a_retrained_model_the_card_says_which_numbers_say_nothing() -> None:
+    alone, both = metrics(FOUND), metrics(FOUND | {"rows": ROWS | {"retrained": {}}})
+    assert alone[0] == "| metric | original | unlearned |"
+    assert any(line.startswith("No retrained model: forget/acc") for line in alone)
+    assert both[0] == "| metric | original | unlearned | retrained | gap to retrained |"
+    assert not any("No retrained model" in line for line in both)
 
 
 # The metric, by hand
@@ -217,4 +190,3 @@ def test_the_metric_by_hand() -> None:
     one = Evidence(logits, labels, split, ("a", "b"), earlier=torch.tensor([0]))
     assert EarlierRequests()(one) == {"earlier/acc": 1.0}
     assert not EarlierRequests().applies_to(Evidence(logits, labels, split, ("a", "b")))
-    assert math.log1p(math.exp(-2)) < math.log(2) < math.log1p(math.e)

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ..config.legend import number
 from ..records.drawing import COLOURS, canvas
 
 RATES = {  # metric: what it is about
@@ -22,6 +24,7 @@ RATES = {  # metric: what it is about
     "earlier/loss_auc": "all earlier requests",
 }
 SECONDS = "cost/seconds"
+WIDEST = 100  # columns of a table, on screens and in files that are narrower
 
 
 @dataclass(frozen=True)
@@ -54,24 +57,23 @@ def step(name: str, results: Mapping[str, Any]) -> Step:
 
 
 def drift_table(steps: Sequence[Step], console: Console | None = None) -> None:
-    """Print a row for each request: the unlearned model's numbers, with the retrained model's in brackets."""
-    console = console or Console()
+    """Print a row for each request and model: the numbers of the unlearned one, and of the retrained one below."""
+    console = console or Console(width=max(Console().width, WIDEST))
     shown = measured(steps)
     for one in steps:
         if one.warning:
             console.print(f"warning: {one.name}: {one.warning}", style="bold red", markup=False, highlight=False)
-    table = Table()
-    for heading in ("request", "forget", "earlier", *shown, "cost"):
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("request", "forget", "earlier", *(metric.replace("/", "/\n") for metric in shown), "cost"):
         table.add_column(heading, justify="left" if heading == "request" else "right", overflow="fold")
     for one in steps:
-        cells = [cell(one, metric) for metric in shown]
         cost = "" if one.cost is None else f"{one.cost:.3f}"
-        table.add_row(one.name, f"{one.forget:,}", f"{one.earlier:,}", *cells, cost)
+        table.add_row(one.name, f"{one.forget:,}", f"{one.earlier:,}", *cells(one, "unlearned", shown), cost)
+        if "retrained" in one.rows:
+            table.add_row("  retrained", "", "", *cells(one, "retrained", shown), "1", style="dim")
     console.print(table)
     if any("retrained" in one.rows for one in steps):
-        note = (
-            "In brackets: the model retrained without this and all earlier requests. cost: of one retraining, in time"
-        )
+        note = "retrained: without this and all earlier requests. cost: of one retraining, in time"
     else:
         note = "Without retrained models it is not known how low forget/acc and earlier/acc should be"
     console.print(note, style="dim", markup=False, highlight=False)
@@ -82,12 +84,9 @@ def measured(steps: Sequence[Step]) -> list[str]:
     return [metric for metric in RATES if any(metric in one.rows["unlearned"] for one in steps)]
 
 
-def cell(one: Step, metric: str) -> str:
-    """A number of the unlearned model, and of the retrained one in brackets."""
-    ours, theirs = (one.rows.get(model, {}).get(metric) for model in ("unlearned", "retrained"))
-    if ours is None:
-        return ""
-    return f"{ours:.3f}" + ("" if theirs is None else f" ({theirs:.3f})")
+def cells(one: Step, model: str, metrics: Sequence[str]) -> list[str]:
+    """The numbers of a model as text; empty where there is none."""
+    return [number(metric, one.rows[model].get(metric)) for metric in metrics]
 
 
 def drift_figure(steps: Sequence[Step]) -> Figure:
