@@ -18,7 +18,8 @@ def model_card(results: Mapping[str, Any]) -> str:
     config, sizes = results["config"], results["sizes"]
     choices = config["choices"]
     scenario = flat({k: v for k, v in config["scenario"].items() if k != "_target_" and v is not None})
-    threads, model = results["threads"], " --model YOUR_FILE" if results["checkpoint"] else ""
+    file = f"FOLDER_BEFORE/{WEIGHTS}" if results.get("after") else "YOUR_FILE"
+    threads, model = results["threads"], f" --model {file}" if results["checkpoint"] else ""
     lines = [
         f"# {trial_mark(config)}{choices['model']} on {choices['dataset']}, unlearned by {label(choices)}",
         "",

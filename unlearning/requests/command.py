@@ -13,6 +13,7 @@ settings; finished runs are not repeated. Besides these settings it takes
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,11 +56,11 @@ def call(words: Sequence[str]) -> int:
         raise UserError(f"{MERGE}={merge} must be true or false", key=MERGE)
     after, steps = own.get(AFTER), []
     for file in files:
-        folder = made([*settings, f"scenario.file='{file}'"], after, Path(file).name)
+        folder = made([*settings, f"scenario.file={quoted(file)}"], after, Path(file).name)
         steps.append(found(Path(file).name, folder))
         after = str(folder)
     if merge:
-        joint = f"scenario.file=[{','.join(repr(file) for file in files)}]"
+        joint = f"scenario.file=[{','.join(map(quoted, files))}]"
         steps.append(found("joint", made([*settings, joint], own.get(AFTER), "joint")))
     drift_table(steps)
     print(f"the last model: {after}")
@@ -103,7 +104,7 @@ def lists(value: str | None) -> list[str]:
 
 def made(settings: Sequence[str], after: str | None, name: str) -> Path:
     """The folder of one request's run. Raises ``UserError`` that names the request where it fails."""
-    arguments = read([*settings, *([] if after is None else [f"{AFTER}='{after}'"])])
+    arguments = read([*settings, *([] if after is None else [f"{AFTER}={quoted(after)}"])])
     if arguments.sweep or arguments.flags or arguments.explain:
         raise UserError("requests one after the other are single runs: leave flags out", kind="conflict")
     try:
@@ -112,6 +113,13 @@ def made(settings: Sequence[str], after: str | None, name: str) -> Path:
         return execute(request)
     except UserError as error:
         raise UserError(f"{name}: {error}", key=error.key, kind=error.kind) from None
+
+
+def quoted(path: str) -> str:
+    """A path as a setting's value, in quotes where Hydra would read signs in it."""
+    if re.fullmatch(r"[\w./-]+", path):
+        return path
+    return "'" + path.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def found(name: str, folder: Path) -> Step:
