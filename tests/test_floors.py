@@ -13,7 +13,7 @@ from unlearning.config.imports import Module, read_module
 
 PACKAGE = ROOT / "unlearning"
 FLOORS = [  # from the ground up; a folder stands for all its modules, of which each may have a floor of its own
-    {"errors", "types", "schedules", "runtime"},
+    {"errors", "types", "schedules", "runtime", "records.names"},
     {"losses", "gradients"},
     {"data", "models"},
     {"scenarios"},
@@ -27,7 +27,7 @@ FLOORS = [  # from the ground up; a folder stands for all its modules, of which 
     {"report", "verify", "populations", "difficulty", "store"},
     {"pipeline", "api"},
     {"sweeps", "tune"},
-    {"cli"},
+    {"cli", "requests"},
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 ONLY = {  # the parts that may import a library

@@ -54,7 +54,16 @@ def test_without_a_retrained_model_there_is_no_gap() -> None:
     lines = shown(found)
     assert "│ forget/acc │ → │ 1.000 │ 0.250 │" in lines
     assert lines[-1] == "Data access of scrub+l1: none"
-    assert not any("gap" in line for line in lines)
+    assert not any("gap" in line or "closer to the retrained" in line for line in lines)
+    assert any(line.startswith("No retrained model: forget/acc") for line in lines)
+    assert not any("No retrained model" in line for line in shown(results()))
+
+
+def test_a_destroyed_model_is_the_first_line_and_no_second_note() -> None:
+    lines = shown(results(warning="[x] destroyed", notes=["[x] destroyed", "another"]))
+    assert lines[0] == "warning: [x] destroyed"
+    assert [line for line in lines if line.startswith("note:")] == ["note: another"]
+    assert one_line(results(warning="destroyed")).startswith("warning, see its note: forget/acc")
 
 
 def test_failures_and_notes_stand_below() -> None:

@@ -54,14 +54,14 @@ def run(request: Request) -> Path:
 def results(job: Job, access: Mapping[str, str]) -> Result:
     """Train, unlearn, predict and evaluate; ``access`` names the data that the method may see."""
     problem, lab, split = job.problem, job.lab, job.problem.split
-    made = {"original": lab.own_model(problem)} if lab.architecture.checkpoint else {}
+    made = job.given()
     for name, ids in job.taught().items():
         made[name] = lab.train(problem, job.recipe, ids, job.pretrain_seed, name)
     own, start, watch = made["original"].naming, made["original"].network, job.watch(made)
     made["unlearned"] = unlearned = lab.unlearn(problem, job.method, job.addons, start, job.seed, job.again, watch)
     models = {name: job.model(trained) for name, trained in made.items()}
     weights, original = own.weights(unlearned.network), own.weights(start)
-    found = evaluate(problem, job.metrics, models, lab.untrained(problem) if job.needs("untrained") else None)
+    found = evaluate(problem, job.metrics, models, job.untrained(), job.earlier.ids if job.earlier else None)
     return Result(
         **found,
         cost=unlearned.cost,
@@ -76,5 +76,5 @@ def results(job: Job, access: Mapping[str, str]) -> Result:
         curves=unlearned.curves,
         dataset=problem.data,
         naming=own,
-        selected=problem.selected,
+        after=job.earlier.about if job.earlier else None,
     )

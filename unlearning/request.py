@@ -13,8 +13,9 @@ from typing import Any
 from .config.groups import GROUPS, NODES, addon_names, label
 from .engine.key import Key, key_of, numerics
 from .errors import UserError
+from .records.names import EARLIER, SPLIT, WEIGHTS
 
-DECIDES = (*(name for name in NODES if GROUPS[name].decides), "seed", "split", "retrained", "trial")
+DECIDES = (*(name for name in NODES if GROUPS[name].decides), "seed", "split", "retrained", "trial", "after")
 RUN = f"{__package__}.pipeline.run"  # where the code of every run begins
 
 
@@ -77,6 +78,10 @@ class Request:
         settings = {name: config[name] for name in DECIDES} | {"trainer": numerics(config["trainer"])}
         if str(config["dataset"].get("_target_")).startswith(f"{__package__}."):
             settings["dataset"] = self.own_data()
+        if config["after"] is not None:
+            folder = Path(config["after"])
+            left = {name: str(folder / name) for name in (EARLIER, SPLIT, WEIGHTS) if (folder / name).exists()}
+            settings["after"] = left or str(folder)
         return key_of(settings, [RUN])
 
     def own_data(self) -> dict[str, Any]:

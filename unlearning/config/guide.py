@@ -31,6 +31,7 @@ Keys, set by key=value (--cfg job prints them all):
   scenario=difficulty scenario.file=FILE   by the scores that python -m unlearning.difficulty wrote
   scenario.known=G   known fraction of the samples that poison, confusion, label_shuffle and data_entry manipulate
   optimizer@method=adam, schedule@method=none   another optimiser or schedule, whole; likewise @pretrain
+  after=FOLDER     a later request: begin with the unlearned model of an earlier run, and check its forgetting again
   check=0.934      compare the accuracy of your own model with that of your own evaluation, and stop
   dataset.root=DIR  pretrain.checkpoint=FILE  retrained=false (no retrained model)  force=true (run again)
   paths.data  paths.store (models, predictions)  paths.runs (results)  tracking.uri

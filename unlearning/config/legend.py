@@ -9,10 +9,23 @@ from ..metrics.directions import MEAN_OVER, VALIDATED, Direction
 
 ARROWS: dict[Direction, str] = {"up": "↑", "down": "↓", "to-retrained": "→"}
 LEGEND = "↑ higher is better · ↓ lower is better · → closer to the retrained model is better"
+DESCRIBED = (
+    "↑ higher is better · ↓ lower is better · → by itself says nothing: how low or high it should be is not known"
+)
+UNKNOWN_TARGET = (
+    "No retrained model: forget/acc, test_forget/acc and earlier/acc have no target, and less is not better. Read "
+    "instead retain/acc and test/acc beside the original's, and how far attacks (mia/..._auc, mia/matched_loss_acc) "
+    "and probes tell the forget set from unseen samples of the same classes: .5 where they cannot"
+)
 TAUGHT = (
     "the retain set holds manipulated samples that are not known: retain/acc and the gaps use the labels as taught, "
     "corrective/... uses the correct labels"
 )
+
+
+def reading(rows: Mapping[str, Any]) -> list[str]:
+    """Lines on how the numbers of these models are read: without a retrained one, which of them say nothing."""
+    return [LEGEND] if "retrained" in rows else [DESCRIBED, UNKNOWN_TARGET]
 
 
 def trial_mark(config: Mapping[str, Any]) -> str:

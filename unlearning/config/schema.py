@@ -51,6 +51,7 @@ class Schema:
     retrained: bool = MISSING
     figures: Any = MISSING
     check: Any = None
+    after: str | None = None
     force: bool = MISSING
     verbose: bool = MISSING
     trial: int | None = None
@@ -104,6 +105,10 @@ def plain(config: Any, overrides: Sequence[str] = ()) -> dict[str, Any]:
     if checkpoint is not None and (not isinstance(checkpoint, str) or not checkpoint):
         raise UserError(f"pretrain.checkpoint={checkpoint} must name a file, or be null", key="pretrain.checkpoint")
     check_claim(known["check"], checkpoint)
+    if (after := known["after"]) is not None:
+        if not after:
+            raise UserError("after is empty: name the folder of a finished run, or null", key="after")
+        known["after"] = os.path.abspath(os.path.expanduser(after))
     if (trial := known["trial"]) is not None and trial < 1:
         raise UserError(f"trial={trial} must be at least 1", key="trial")
     for name, path in known["paths"].items():

@@ -55,16 +55,22 @@ class Result:
     dataset: Dataset
     naming: Naming = field(default_factory=Naming)  # of the weights in files
     selected: Mapping[str, int] = field(default_factory=dict)  # as in ``Problem``
+    after: Mapping[str, Any] | None = None  # facts about the run that the request follows, if there is one
 
 
 def evaluate(
-    problem: Problem, metrics: Mapping[str, Metric], models: Mapping[str, Model], untrained: Tensor | None = None
+    problem: Problem,
+    metrics: Mapping[str, Metric],
+    models: Mapping[str, Model],
+    untrained: Tensor | None = None,
+    earlier: Tensor | None = None,
 ) -> dict[str, Any]:
-    """The fields ``rows``, ``gaps``, ``directions``, ``failed`` and ``evidence`` of a result.
+    """The fields ``rows``, ``gaps``, ``directions``, ``failed``, ``evidence`` and ``selected`` of a result.
 
     Args:
         models: by name: ``unlearned``; ``original``, ``retrained`` and ``clean`` where there are such.
         untrained: (N, C) logits of a network with random weights, if a metric needs them.
+        earlier: ids of the samples that earlier requests had forgotten, if there were any.
     """
     transform, logits = Transform(problem.data), {name: model.logits for name, model in models.items()}
     features = {name: model.features for name, model in models.items()}
@@ -79,6 +85,7 @@ def evaluate(
         images=lambda ids: transform(problem.data.inputs[ids], ids=ids),
         true_labels=problem.data.true_labels,
         attack=problem.attack,
+        earlier=earlier,
         original_features=features.get("original"),
         retrained_features=features.get("retrained"),
     )
@@ -100,4 +107,5 @@ def evaluate(
     if problem.selected:
         log.info("selected: %s", ", ".join(f"{name} {count}" for name, count in problem.selected.items()))
     log.info("evaluated: %s", ", ".join(models))
-    return {"rows": rows, "gaps": found, "directions": directions, "failed": failed, "evidence": evidence}
+    about = {"directions": directions, "failed": failed, "evidence": evidence, "selected": problem.selected}
+    return {"rows": rows, "gaps": found, **about}

@@ -17,6 +17,7 @@ from ..metrics.base import Evidence, Metric
 from ..metrics.features import looked_at
 from ..metrics.rules import RULES
 from ..scenarios.base import Problem, Scenario, check_whole
+from .after import Earlier
 from .compute import Compute
 from .evaluation import Model
 from .lab import Lab, Trained
@@ -42,6 +43,7 @@ class Job:
     requested: int | None  # the samples that the user of an own model asks to forget
     every: int | None = None  # epochs between two evaluations while the method unlearns
     best_by: str | None = None  # the rule by which the best of them is kept
+    earlier: Earlier | None = None  # the run that the request follows
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Job:
@@ -57,7 +59,14 @@ class Job:
                 kind="conflict",
             )
         raw = long_tailed(Spec("dataset", config["dataset"]).build(), imbalance, config["split"]["seed"])
-        problem = scenario.prepare(raw)
+        earlier = None
+        if config["after"] is None:
+            problem = scenario.prepare(raw)
+        else:
+            earlier = Earlier.read(Path(config["after"]))
+            earlier.check(config)
+            problem, raw = earlier.problem(scenario, raw)
+            own = own or earlier.own
         requested = check_whole(scenario, raw, problem.split.forget) if own else None
         evaluation = config["evaluation"]
         check_watch(evaluation, problem.split, config["retrained"], config["method"].get("keep"))
@@ -82,6 +91,7 @@ class Job:
             requested=requested,
             every=evaluation.get(EVERY),
             best_by=evaluation.get(BEST_BY),
+            earlier=earlier,
         )
 
     def network(self) -> nn.Module:
@@ -108,10 +118,16 @@ class Job:
         expected = RULES[self.best_by].expected(replace(evidence, true_labels=data.true_labels))
         return Watch(self.every or 1, self.best_by, expected)
 
+    def given(self) -> dict[str, Trained]:
+        """The original model where it is not trained here: that of the user, or the result of the earlier run."""
+        if self.earlier is not None:
+            return {"original": self.earlier.start(self.lab, self.problem.data)}
+        return {"original": self.lab.own_model(self.problem)} if self.lab.architecture.checkpoint else {}
+
     def taught(self) -> dict[str, Tensor]:
         """The ids of the samples that each reference model learns, by the model's name."""
         split = self.problem.split
-        taught = {} if self.lab.architecture.checkpoint else {"original": split.train}
+        taught = {} if self.lab.architecture.checkpoint or self.earlier else {"original": split.train}
         if self.retrained:
             taught["retrained"] = split.retain
             if len(split.manipulated) > len(split.forget):
@@ -127,6 +143,10 @@ class Job:
             logits, features = self.lab.predict_with_features(self.problem, network, ids, layers)
             return Model(network, logits, trained.cost, triggered, features)
         return Model(network, self.lab.predict(self.problem, network), trained.cost, triggered)
+
+    def untrained(self) -> Tensor | None:
+        """The logits of a network with random weights, if a metric needs them."""
+        return self.lab.untrained(self.problem) if self.needs("untrained") else None
 
     def needs(self, what: str) -> bool:
         """Whether a metric needs something: ``untrained``, ``attack``, ``features``, ``layers``."""

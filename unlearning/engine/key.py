@@ -32,6 +32,7 @@ OUTSIDE = tuple(  # these modules do not affect results
         "config",
         "records",
         "report",
+        "requests",
         "populations",
         "difficulty",
         "tune",

@@ -26,6 +26,7 @@ Need = Literal[
     "features",  # penultimate features of the models, predicted with the logits
     "layers",  # outputs of their blocks, too
     "validation",  # validation samples
+    "earlier",  # samples that earlier requests had forgotten
 ]
 
 
@@ -50,6 +51,7 @@ class Evidence:
         triggered: (N_test, C) logits of the test images with that trigger, in the order of the split.
         features: what enters the head of the model, if a metric needs it.
         original_features, retrained_features: the same of these models.
+        earlier: ids of the samples that earlier requests had forgotten; they are in no index set.
     """
 
     logits: Tensor
@@ -67,6 +69,7 @@ class Evidence:
     features: Features | None = None
     original_features: Features | None = None
     retrained_features: Features | None = None
+    earlier: Tensor | None = None
 
     def of(
         self,
@@ -101,6 +104,7 @@ class Metric:
             "features": evidence.features is not None,
             "layers": evidence.features is not None and len(evidence.features.layers) > 0,
             "validation": len(evidence.split.validation) > 0,
+            "earlier": evidence.earlier is not None,
         }
         return all(available[need] for need in self.needs)
 

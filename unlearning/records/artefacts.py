@@ -16,7 +16,7 @@ from ..engine.evaluation import Result
 from ..scenarios.saved import split_file
 from .epochs_figure import epochs_figure
 from .layers_figure import layers_figure
-from .names import PREDICTIONS, REFERENCES, SPLIT, WEIGHTS
+from .names import EARLIER, PREDICTIONS, REFERENCES, SPLIT, WEIGHTS
 from .summary_figure import noise_figure, summary_figure
 
 
@@ -54,6 +54,8 @@ def contents(result: Result, asked: Iterable[str] = ()) -> Iterator[tuple[str, b
             yield name, image.getvalue()
     unlearned = result.evidence["unlearned"]
     yield SPLIT, split_file(unlearned.split, result.dataset)
+    if unlearned.earlier is not None:
+        yield EARLIER, save({"earlier": unlearned.earlier.clone()})
     own, references = predictions(result)
     target = unlearned.attack.target if unlearned.attack else None
     about: dict[str, object] = {"classes": list(result.dataset.classes), "target": target}

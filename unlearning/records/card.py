@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..config.groups import label
-from ..config.legend import assumed, honoured, mean_gap, number, sights, trial_mark
+from ..config.legend import assumed, honoured, mean_gap, number, reading, sights, trial_mark
 from ..engine.key import flat
 from .names import WEIGHTS
 
@@ -18,10 +18,12 @@ def model_card(results: Mapping[str, Any]) -> str:
     config, sizes = results["config"], results["sizes"]
     choices = config["choices"]
     scenario = flat({k: v for k, v in config["scenario"].items() if k != "_target_" and v is not None})
-    threads, model = results["threads"], " --model YOUR_FILE" if results["checkpoint"] else ""
+    file = f"FOLDER_BEFORE/{WEIGHTS}" if results.get("after") else "YOUR_FILE"
+    threads, model = results["threads"], f" --model {file}" if results["checkpoint"] else ""
     lines = [
         f"# {trial_mark(config)}{choices['model']} on {choices['dataset']}, unlearned by {label(choices)}",
         "",
+        *([f"**Warning: {results['warning']}**", ""] if results.get("warning") else []),
         f"**{results['verdict']}**",
         "",
         f"* Forgotten: {sizes['forget']:,} of {sizes['train']:,} training samples",
@@ -32,7 +34,8 @@ def model_card(results: Mapping[str, Any]) -> str:
         f"* Data digest `{results['data']['dataset']}`, split digest `{results['data']['split']}`",
         f"* Weights `{WEIGHTS}`, SHA-256 over its tensors `{results['weights']}`",
         *own_list(results),
-        *own_model(results["checkpoint"]),
+        *earlier_run(results.get("after")),
+        *own_model(results["checkpoint"], results.get("after")),
         *(f"* {line}" for line in assumed(config)),
         f"* Made by `{results['command']}` with {threads} thread{'' if threads == 1 else 's'}",
         f"* On {machine(results['hardware'])}, begun {results['started']}, in {results['seconds']:.0f} s",
@@ -40,7 +43,7 @@ def model_card(results: Mapping[str, Any]) -> str:
         + ", ".join(f"{name} {version}" for name, version in results["versions"].items()),
         f"* Run key `{results['run_key']}`",
         f"* To recompute the numbers from this folder: `python -m unlearning.verify FOLDER{model}`",
-        *(f"* Note: {note}" for note in results["notes"]),
+        *(f"* Note: {note}" for note in results["notes"] if note != results.get("warning")),
         "",
         *settings(results["settings"]),
         *metrics(results),
@@ -61,17 +64,27 @@ def machine(hardware: Mapping[str, Any]) -> str:
     return f"{hardware['processor']}{others} ({hardware['cores']} cores)"
 
 
-def own_model(checkpoint: Mapping[str, Any] | None) -> list[str]:
+def earlier_run(after: Mapping[str, Any] | None) -> list[str]:
+    """A line about the run that a request followed, which left the model that this one began with."""
+    if after is None:
+        return []
+    requests = f"{after['requests']:,} earlier request{'' if after['requests'] == 1 else 's'}"
+    return [
+        f"* Follows {requests} over {after['samples']:,} samples, which the method did not see again",
+        f"* The model called original is that of the run `{after['run_key']}`: weights `{after['weights']}`",
+    ]
+
+
+def own_model(checkpoint: Mapping[str, Any] | None, after: Mapping[str, Any] | None = None) -> list[str]:
     """Lines about the user's own checkpoint, if there was one, and the line of code that loads what came out."""
     if checkpoint is None:
         return []
     inside = "".join(f'["{name}"]' for name in checkpoint["inside"])
     where = f", in the file's `{inside}`" if inside else ""
     before = f", with `{checkpoint['prefix']}` before their names" if checkpoint["prefix"] else ""
+    whose = "Your checkpoint" if after is None else "That run's file of your model"
     return [
-        f"* Your checkpoint: SHA-256 `{checkpoint['sha256']}`, {checkpoint['tensors']} tensors of the network"
-        + where
-        + before,
+        f"* {whose}: SHA-256 `{checkpoint['sha256']}`, {checkpoint['tensors']} tensors of the network" + where + before,
         f"* To load it where yours is loaded, from this folder: `{LOADS}`",
     ]
 
@@ -91,17 +104,21 @@ def settings(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 def metrics(results: Mapping[str, Any]) -> list[str]:
     """The metrics of all models, and the signed gaps of the unlearned to the retrained one."""
     gaps, rows = results["gaps"], results["rows"]
-    lines = [table_row("metric", *rows, "gap to retrained"), "|---" * (len(rows) + 2) + "|"]
+    last = ["gap to retrained"] if "retrained" in rows else []
+    lines = [table_row("metric", *rows, *last), "|---" * (len(rows) + 1 + len(last)) + "|"]
     for name in rows["unlearned"]:
         gap = gaps.get(f"gap/{name}")
         cells = [number(name, row.get(name)) for row in rows.values()]
-        lines.append(table_row(name, *cells, "" if gap is None else f"{gap:+.3f}"))
-    lines += [table_row(name, f"failed: {why}", *[""] * len(rows)) for name, why in results["failed"].items()]
+        lines.append(table_row(name, *cells, *["" if gap is None else f"{gap:+.3f}" for _ in last]))
+    lines += [
+        table_row(name, f"failed: {why}", *[""] * (len(rows) - 1 + len(last)))
+        for name, why in results["failed"].items()
+    ]
     if "gap/mean" in gaps:
         over = mean_gap(name.removeprefix("gap/") for name in gaps)
         averages = [name for name in ("gap/mean", "gap/mean_val") if name in gaps]
         lines += [*(table_row(name, *[""] * len(rows), f"{gaps[name]:.3f}") for name in averages), "", over]
-    return lines
+    return lines if last else [*lines, "", *reading(rows)]
 
 
 def table_row(*cells: str) -> str:

@@ -22,7 +22,7 @@ from ..errors import UserError
 from . import tracked
 from .card import model_card
 from .names import CARD, CURVES, DONE, FAILED, LOG, PROVENANCE, REFERENCES, RESULTS, TRACKED
-from .notes import notes
+from .notes import destroyed, notes
 from .provenance import provenance
 from .verdict import verdict
 
@@ -82,7 +82,7 @@ def finish(request: Request, result: Result, tracker: Tracker, started: float) -
     found = {field.name: getattr(result, field.name) for field in fields(result)}
     results = about | {name: value for name, value in found.items() if name not in IN_FILES_OF_THEIR_OWN}
     results |= {"files": files, "notes": notes(request, result), "checkpoint": result.naming.about}
-    results |= {"seconds": time.time() - started}
+    results |= {"seconds": time.time() - started, "warning": " ".join(destroyed(request, result))}
     results |= {"verdict": verdict(results)}
     write(folder, CARD, model_card(results))
     write(folder, CURVES, json.dumps(result.curves))

@@ -13,3 +13,4 @@ SPLIT = "split.safetensors"
 PREDICTIONS = "predictions.safetensors"  # of the unlearned model, and the labels
 REFERENCES = "references-"  # the name of the file with the other models' predictions, before its digest
 WEIGHTS = "unlearned.safetensors"
+EARLIER = "earlier.safetensors"  # ids of the samples that earlier requests had forgotten, where there were any

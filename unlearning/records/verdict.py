@@ -7,7 +7,7 @@ from typing import Any
 
 from ..metrics.directions import taught_wrong
 
-FORGET, RETAIN, MEAN = "forget/acc", "retain/acc", "gap/mean"
+FORGET, RETAIN, MEAN, EARLIER = "forget/acc", "retain/acc", "gap/mean", "earlier/acc"
 ONE_RUN = "These are predictions of one run: they do not show that no attack finds a trace in the weights."
 ALONE = (
     "Without a retrained model it is not known how a model that never saw them would do, so this describes the result "
@@ -32,8 +32,19 @@ def verdict(results: Mapping[str, Any]) -> str:
     if {FORGET, RETAIN} <= expected.keys():
         said += f"; a model trained without them is right about {expected[FORGET]:.3f} and {expected[RETAIN]:.3f}"
         said += f" (mean gap {results['gaps'][MEAN]:.3f})" if MEAN in results["gaps"] else ""
+    said += still_forgotten(results, expected)
     first = "Read the notes first. " if results["notes"] else ""
     return f"{first}{said}. {ONE_RUN if expected else ALONE}"
+
+
+def still_forgotten(results: Mapping[str, Any], expected: Mapping[str, float]) -> str:
+    """A clause on the samples that earlier requests had forgotten, where there are such."""
+    rows, after = results["rows"], results.get("after")
+    if after is None or EARLIER not in rows["unlearned"]:
+        return ""
+    retrained = f", that model about {expected[EARLIER]:.3f}" if EARLIER in expected else ""
+    now, before = rows["unlearned"][EARLIER], earlier(rows.get("original", {}), EARLIER)
+    return f"; of the {after['samples']:,} of earlier requests it is right about {now:.3f}{before}{retrained}"
 
 
 def earlier(before: Mapping[str, float], metric: str) -> str:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..config.groups import label
-from ..config.legend import ARROWS, LEGEND, TAUGHT, honoured, mean_gap, number, sights, trial_mark
+from ..config.legend import ARROWS, TAUGHT, honoured, mean_gap, number, reading, sights, trial_mark
 from ..metrics.directions import CORRECTED, taught_wrong
 
 HIDDEN = ("class_acc/", "layer_cka/")  # too many for the screen; they are in results.json and the figures
@@ -39,6 +39,8 @@ def run_table(results: Mapping[str, Any], console: Console | None = None) -> Non
     for name in ("gap/mean", "gap/mean_val"):
         if name in gaps:
             table.add_row(name, "↓", *[""] * len(rows), f"{gaps[name]:.3f}")
+    if warning := results.get("warning", ""):
+        console.print(f"warning: {warning}", style="bold red", markup=False, highlight=False)
     console.print(title(results), style="bold", markup=False, highlight=False)
     console.print(table)
     for line in honoured(results):
@@ -47,7 +49,7 @@ def run_table(results: Mapping[str, Any], console: Console | None = None) -> Non
         console.print(line, style="dim", markup=False, highlight=False)
     for name, why in results["failed"].items():
         console.print(f"failed: {name}: {why}", style="red", markup=False)
-    for note in results["notes"]:
+    for note in (note for note in results["notes"] if note != warning):
         console.print(f"note: {note}", style="yellow", markup=False)
 
 
@@ -62,7 +64,7 @@ def title(results: Mapping[str, Any]) -> str:
 
 def explanations(results: Mapping[str, Any]) -> list[str]:
     """Notes on how to read the numbers, and on the data that the method may see."""
-    lines = [LEGEND]
+    lines = reading(results["rows"])
     if "gap/mean" in results["gaps"]:
         lines.append(mean_gap(name.removeprefix("gap/") for name in results["gaps"]))
     lines.append(f"Data access of {label(results['config']['choices'])}: {sights(results['access'])}")
@@ -72,7 +74,10 @@ def explanations(results: Mapping[str, Any]) -> list[str]:
 def one_line(results: Mapping[str, Any]) -> str:
     """A finished run in a few words, for sweeps."""
     row = results["rows"]["unlearned"]
-    text = trial_mark(results["config"]) + "  ".join(f"{name} {row[name]:.3f}" for name in SHORT if name in row)
+    broken = "warning, see its note: " if results.get("warning") else ""
+    text = (
+        trial_mark(results["config"]) + broken + "  ".join(f"{name} {row[name]:.3f}" for name in SHORT if name in row)
+    )
     if "gap/mean" in results["gaps"]:
         text += f"  gap/mean {results['gaps']['gap/mean']:.3f}"
     return text + f"  {row['cost/seconds']:.1f} s" + ("  some metrics failed" if results["failed"] else "")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..config.legend import ARROWS, LEGEND, TAUGHT, mean_gap
+from ..config.legend import ARROWS, TAUGHT, mean_gap, reading
 from ..errors import UserError
 from ..metrics.directions import AVERAGE_GAPS, MEAN_OVER, taught_wrong
 from .columns import with_what_is_shown
@@ -102,7 +102,7 @@ def report_on(
         if margin is not None:
             notes += verdicts(own, margin)
         tables.append(Table(str(setting), there, lines, notes))
-    legend = [LEGEND]
+    legend = reading({row: values for run in done for row, values in run.values.items()})
     if any("gap/mean" in table.columns for table in tables):
         legend.append(mean_gap(metric.removeprefix("gap/") for metric in known if metric.startswith("gap/")))
     arrows = arrows_of(done)

@@ -31,7 +31,7 @@ class ListForgetting(Selection):
 
     Args:
         seed: not used, because nothing is drawn; every scenario has one.
-        file: as in ``entries.read_entries``.
+        file: as in ``entries.read_entries``; or several of them, which are one joint request.
         column: of a CSV file, or the key in a list of JSON objects.
         by: what the entries are: ``file``, paths of images (see ``matching.by_file``); ``id``, the rows of samples from
             0; or a column of the metadata, in which an entry names every sample that has it, such as all of a patient.
@@ -46,7 +46,7 @@ class ListForgetting(Selection):
     def __init__(
         self,
         seed: int,
-        file: str,
+        file: str | Sequence[str],
         column: str | None = None,
         by: str | None = None,
         unknown: Literal["refuse", "ignore"] = "refuse",
@@ -66,7 +66,9 @@ class ListForgetting(Selection):
 
     def found(self, raw: Dataset) -> tuple[Selected, dict[str, int]]:
         """The samples of the list, and the counts of its entries."""
-        entries, find = read_entries(Path(self.file).expanduser(), self.column), matcher(raw, self.by)
+        files = [self.file] if isinstance(self.file, str) else self.file
+        entries = [entry for file in files for entry in read_entries(Path(file).expanduser(), self.column)]
+        find = matcher(raw, self.by)
         samples, unknown, duplicates = torch.zeros(len(raw.labels), dtype=torch.bool), [], 0
         for entry in entries:
             rows = torch.tensor(find(entry), dtype=torch.int64)

@@ -76,6 +76,17 @@ def validation_membership(view: View) -> Numbers:
     return {"val/loss_auc": float(roc_auc_score(np.repeat([1, 0], [len(members), len(others)]), scores))}
 
 
+def earlier(view: View) -> Numbers:
+    """The accuracy on what earlier requests forgot, and the attack by the loss between it and the test set."""
+    ids, test, labels = view.files.earlier, view.files.sets["test"], view.files.labels
+    found = {"earlier/acc": mean(view.right[ids])}
+    if min(len(ids), len(test)) > 1:
+        both = np.concatenate([ids, test])
+        scores = -feature("loss", view.logits[both], labels[both])
+        found["earlier/loss_auc"] = float(roc_auc_score(np.repeat([1, 0], [len(ids), len(test)]), scores))
+    return found
+
+
 def require_two(*sets: Array) -> None:
     """Raise ``ValueError`` where a set has fewer than two samples."""
     if min(map(len, sets)) < 2:

@@ -120,6 +120,7 @@ def recomputed(files: Files, model: str) -> Numbers:
     available |= {"manipulated": len(files.sets["manipulated"]) > 0, "target": files.target is not None}
     available["validation"] = len(files.sets["validation"]) > 0
     available["original"] = "original" in files.logits
+    available["earlier"] = len(files.earlier) > 0
     available["features"] = model in files.features
     for name in ("original", "retrained"):
         available[f"features of {name}"] = name in files.features
@@ -185,6 +186,9 @@ def facts(files: Files) -> Iterator[Check]:
     yield Check("data/split", stated["data"]["split"], digests["data/split"])
     yield Check("data/dataset", stated["data"]["dataset"], files.data)
     yield Check("weights", stated["weights"], digests["weights"])
+    if after := stated.get("after"):
+        yield Check("after/samples", after["samples"], len(files.earlier))
+        yield Check("after/weights", after["weights"], stated["original_weights"])  # what one run left, the next found
     yield Check("unchanged", stated["unchanged"], digests["weights"] == stated["original_weights"])
     for name, digest in stated["files"].items():
         yield Check(name, digest, digests[name])

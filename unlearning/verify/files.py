@@ -13,7 +13,7 @@ import numpy as np
 from safetensors import SafetensorError, deserialize, safe_open
 
 from ..errors import UserError
-from ..records.names import PREDICTIONS, REFERENCES, RESULTS, SPLIT, WEIGHTS
+from ..records.names import EARLIER, PREDICTIONS, REFERENCES, RESULTS, SPLIT, WEIGHTS
 
 Array = np.ndarray[Any, Any]
 SETS = ("train", "forget", "retain", "validation", "test", "test_forget", "test_retain", "manipulated")
@@ -38,6 +38,7 @@ class Files:
         target: the class that the trigger stands for.
         digests: of each file that ``results.json`` has a digest of, and of the content of weights and split.
         data: the digest of the data that the split belongs to.
+        earlier: ids of the samples that earlier requests had forgotten, where there were any.
     """
 
     results: Mapping[str, Any]
@@ -55,6 +56,7 @@ class Files:
     target: int | None
     digests: Mapping[str, str]
     data: str
+    earlier: Array
 
 
 def read(folder: Path) -> Files:
@@ -91,6 +93,7 @@ def read(folder: Path) -> Files:
         target=json.loads(about["target"]),
         digests=digests,
         data=facts["data"],
+        earlier=tensors(folder / EARLIER)[0]["earlier"] if EARLIER in files else np.empty(0, dtype=np.int64),
     )
 
 

@@ -14,6 +14,7 @@ from scipy.special import softmax
 
 from .attacks import (
     class_membership,
+    earlier,
     entropy_logistic,
     matched_loss,
     membership,
@@ -141,6 +142,7 @@ FORMULAS: Mapping[str, tuple[Callable[..., Numbers], str]] = {  # by the class o
     "bootstrap.MembershipIntervals": (membership_intervals, ""),
     "fitted_attacks.FittedAttacks": (fitted_attacks, ""),
     "membership.ValidationMembership": (validation_membership, "validation"),
+    "earlier.EarlierRequests": (earlier, "earlier"),
     "matched_attack.MatchedLossAttack": (matched_loss, ""),
     "membership_classifiers.EntropyLogistic": (entropy_logistic, ""),
     "membership_classifiers.SVCMembership": (svc_membership, ""),

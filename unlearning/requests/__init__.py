@@ -1,0 +1,1 @@
+"""Requests for deletion that follow each other: ``python -m unlearning.requests``."""

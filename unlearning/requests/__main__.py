@@ -1,0 +1,5 @@
+"""``python -m unlearning.requests``."""
+
+from .command import main
+
+raise SystemExit(main())
