@@ -31,7 +31,9 @@ from .report.command import show_runs
 from .report.run_table import one_line
 from .report.tracked_sweep import track
 from .request import Request, command_line
+from .runtime.interrupts import interrupted
 from .runtime.memory import keep_freed, permanent
+from .runtime.secrets import redacted
 from .runtime.threads import JOBS, cores
 
 SWEEP = "UNLEARNING_SWEEP"  # names the sweep for its jobs, wherever a launcher runs them
@@ -161,7 +163,7 @@ def job(composed: DictConfig) -> None:
     """Do one job of a sweep and record how it ended; the sweep goes on past a failure."""
     state, sweep = HydraConfig.get(), os.environ[SWEEP]
     shared = json.loads(os.environ[SHARED])
-    overrides = [setting for setting in state.overrides.task if setting not in shared]
+    overrides = [redacted(setting) for setting in state.overrides.task if setting not in shared]
     name = " ".join([f"{state.job.num + 1}.", *overrides])
     outcome: dict[str, Any] = {"job": state.job.num}
     try:
@@ -171,12 +173,14 @@ def job(composed: DictConfig) -> None:
             say(f"{name}: {line}")
         outcome |= {"run": str(folder)}
     except Exception as error:  # the failure is listed at the end and decides the exit code
+        if interrupted():  # whatever a library made of it
+            raise KeyboardInterrupt from None
         if isinstance(error, (UserError, *COMPOSITION_ERRORS)):
             reason = str(explained(error))
         else:
-            traceback.print_exc()
+            print(redacted(traceback.format_exc()), file=sys.stderr)
             reason = f"{type(error).__name__}: {error}"
-        reason = " ".join(reason.split())
+        reason = redacted(" ".join(reason.split()))
         say(f"{name}: FAILED: {reason}")
         outcome |= {"failed": reason, "overrides": overrides}
     record = records_folder(composed.paths.runs, sweep) / f"{state.job.num}.json"
@@ -213,14 +217,16 @@ class SweepSummary(Callback):
             failed = len(done) < len(outcomes)
             self.summarize(outcomes, done)
             with suppress(UserError, *COMPOSITION_ERRORS):  # where tracking is what failed, each job has said so
-                status: Status = "FAILED" if failed else "FINISHED"
+                status: Status = "KILLED" if interrupted() else "FAILED" if failed else "FINISHED"
                 track(sweep, os.environ[COMMAND], status, done, resolved_node(config, "tracking"))
         except Exception as error:  # Hydra would make a warning of it, and the exit code 0
             if not isinstance(error, (OSError, UserError)):
-                traceback.print_exc()
+                print(redacted(traceback.format_exc()), file=sys.stderr)
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            print(f"error: no summary of the sweep: {reason}", file=sys.stderr)
+            print(f"error: no summary of the sweep: {redacted(reason)}", file=sys.stderr)
             raise SystemExit(1) from error
+        if interrupted():
+            raise KeyboardInterrupt
         if failed:
             raise SystemExit(1)
 
