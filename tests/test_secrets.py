@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 
-from tests.command_line import Done, runs
+from tests.command_line import FAST, Done, runs
 from unlearning.errors import UserError
 from unlearning.records.tracking import Tracking
 from unlearning.runtime.secrets import masked, redacted
 from unlearning.sweeps import command_line
 
-TRIAL = ("debug=fast", "method=finetune")
 URI = "https://mel:s3c/r%40t@pw@host:5000/base?token=abc%2Fdef&x=yz9"
 SECRETS = ("mel", "s3c", "r%40t", "r@t", "pw", "abc", "def", "yz9", "token")
 
@@ -42,7 +41,9 @@ def test_the_command_of_a_run_has_no_uri(sign: str) -> None:
     assert command_line([f"{sign}tracking.uri={URI}", "method=ssd"]) == "python run.py method=ssd"
 
 
-@pytest.mark.parametrize("sweep", [[], ["-m"]], ids=["one run", "a sweep"])
+@pytest.mark.parametrize(
+    "sweep", [pytest.param([], id="one run", marks=pytest.mark.slow), pytest.param(["-m"], id="a sweep")]
+)
 def test_no_file_and_no_message_tells_a_secret(
     sweep: list[str], command: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,7 +55,7 @@ def test_no_file_and_no_message_tells_a_secret(
 
     monkeypatch.setattr(Tracking, "check", lambda _: None)
     monkeypatch.setattr(Tracking, "log_run", log_run)
-    done = command(*sweep, *TRIAL, "force=true", "tracking=server", f'tracking.uri="{URI}"')
+    done = command(*sweep, *FAST[1:], "tracking=server", f'tracking.uri="{URI}"')
     assert done.code == 1
     (folder,) = runs(tmp_path)
     assert "DONE" in {file.name for file in folder.iterdir()}  # the results are whole

@@ -78,8 +78,8 @@ def run_one(arguments: Arguments, root: Path | None) -> int:
     from .sweeps import execute, request_of
 
     for request in asked(request_of, arguments, root):
-        if in_first_process():
-            print(*(f"{line}\n" for line in assumed(request.config)), sep="", end="")
+        if in_first_process() and (lines := assumed(request.config)):
+            print(*lines, sep="\n")
         if request.claim is not None:
             print(agreement(request))
             continue
