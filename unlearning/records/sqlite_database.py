@@ -37,7 +37,7 @@ def is_missing(database: Path) -> bool:
     """
     try:
         status = database.lstat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return True
     if not stat.S_ISREG(status.st_mode):
         raise OSError(f"{database} is no regular file")

@@ -22,6 +22,7 @@ from ..errors import UserError
 from ..runtime.interrupts import interrupted
 from ..runtime.secrets import redacted
 from . import sqlite_database
+from .drivers import check_driver
 from .mlflow_client import (
     RUN_KEY,
     SWEEP_TAG,
@@ -118,6 +119,7 @@ class Tracking:
         """Raise :class:`UserError` where nothing can be logged. Creates nothing; called before any training."""
         try:
             if self.database is None:
+                check_driver(self.uri)
                 ask(self.uri)
             elif sqlite_database.is_missing(self.database):
                 sqlite_database.check_creatable(self.database)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..config.groups import REFERENCE_FREE, label
-from ..config.legend import trial_mark
+from ..config.legend import ARROWS, trial_mark
 from ..engine.key import numerics
 from ..errors import UserError
 from ..records.names import DONE, FAILED, PROVENANCE, RESULTS
@@ -126,8 +126,9 @@ def read(folder: Path) -> Run:
     try:
         result = json.loads((folder / RESULTS).read_text())
         run = Run(folder.name, "done", result=result, finished=done.stat().st_mtime, folder=folder)
-        _ = run.values, run.failed, run.method, run.place  # whatever the tables will need
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        _ = run.values, run.failed, run.method, run.place, run.decisive  # whatever the tables will need
+        _ = result["cost"].items(), [ARROWS[direction] for direction in result["directions"].values()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return Run(folder.name, "unreadable", f"{RESULTS}: {type(error).__name__}: {error}")
     return run
 

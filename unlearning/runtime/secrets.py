@@ -17,7 +17,9 @@ def masked(uri: str) -> str:
 
     Whatever stands before the last ``@`` is taken for a password, which may hold slashes.
     """
-    scheme, _, rest = uri.partition("://")
+    scheme, slashes, rest = uri.partition("://")
+    if not slashes:
+        return uri
     login, at, place = ("", "", rest) if scheme.startswith("sqlite") else rest.rpartition("@")
     place, asks, _ = place.partition("?")
     return f"{scheme}://{HIDDEN if login else ''}{at}{place}" + (f"?{HIDDEN}" if asks else "")
