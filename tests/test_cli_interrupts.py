@@ -76,6 +76,7 @@ def test_an_interrupt_waits_for_what_is_being_written_and_the_second_one_does_no
     assert (written, exit_code()) == (["whole"], 130)
 
 
+@pytest.mark.slow
 def test_an_interrupt_that_a_library_makes_into_another_error_is_still_one(
     command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

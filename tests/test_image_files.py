@@ -1,6 +1,7 @@
 """Image files of every kind: what their pixels become, which files are refused, and what is left out with a warning."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -301,6 +302,26 @@ def test_what_is_broken_is_named(top: Path, content: Any, monkeypatch: pytest.Mo
     changed = {"half": whole[: len(whole) // 2], "wrong checksum": whole[:20] + b"\1" + whole[21:], "bomb": whole}
     file.write_bytes(changed.get(content, content))
     assert str(file) in str(refused(top))
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "gif", "jpg", "pgm", "png", "ppm", "tif", "webp"])
+def test_half_an_image_of_any_format_is_named(top: Path, suffix: str) -> None:
+    file = top / "cat" / f"x.{suffix}"
+    Image.effect_noise((64, 64), 50).convert("L" if suffix == "pgm" else "RGB").save(file)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    assert str(file) in str(refused(top))
+
+
+def test_all_that_is_broken_is_named_at_once(top: Path) -> None:
+    broken = [top / "cat" / "x.png", top / "dog" / "y.jpg"]
+    for file in broken:
+        file.write_bytes(b"no image")
+    message = str(refused(top))
+    assert [str(file) in message for file in broken] == [True, True]
+    (link := top / "cat" / "link.png").symlink_to("nowhere.png")
+    os.mkfifo(pipe := top / "dog" / "pipe.png")  # reading it would wait for ever
+    message = str(refused(top))
+    assert [str(file) in message for file in (link, pipe)] == [True, True]
 
 
 # Squares

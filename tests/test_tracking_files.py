@@ -44,6 +44,7 @@ def test_what_is_no_file_is_refused_and_stays(make: Callable[[Path], None], tmp_
     assert (path.lstat().st_ino, path.lstat().st_mode) == (before.st_ino, before.st_mode)
 
 
+@pytest.mark.slow  # as it makes a database
 def test_links_are_followed_and_stay(tmp_path: Path) -> None:
     (link := tmp_path / "link.db").symlink_to("below/real.db")
     at(link).check()
@@ -65,6 +66,7 @@ def test_an_empty_file_of_another_user_is_not_ours(tmp_path: Path, monkeypatch: 
         at(path).check()
 
 
+@pytest.mark.slow
 def test_files_that_begin_alike_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (kept := tmp_path / ".a.db.new-copy").write_text("mine")
     monkeypatch.setattr("mlflow.MlflowClient.search_experiments", lambda *_, **__: None)
@@ -72,6 +74,7 @@ def test_files_that_begin_alike_stay(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert kept.read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_run_that_a_killed_process_left_open_is_closed_by_the_next(tmp_path: Path) -> None:
     tracker = at(tmp_path / "a.db")
     first = tracker.log_run(tracked_run())

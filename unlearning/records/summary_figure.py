@@ -86,7 +86,8 @@ def draw_sets(axes: Axes, values: Values) -> None:
         heights = [found.get(f"{s}/acc", np.nan) for s in SETS]
         x = np.arange(len(SETS)) + (place - (len(values) - 1) / 2) * width
         bars = axes.bar(x, heights, 0.94 * width, color=COLOURS[name], label=name)
-        axes.bar_label(bars, ["" if np.isnan(h) else rate(h) for h in heights], padding=2, fontsize=8, rotation=90 * many)
+        numbers = ["" if np.isnan(height) else rate(height) for height in heights]
+        axes.bar_label(bars, numbers, padding=2, fontsize=8, rotation=90 * many)
     axes.set(title="Accuracy (%)", xlim=(-0.6, len(SETS) - 0.4))
     axes.set_xticks(range(len(SETS)), SETS)
     draw_rates(axes)
