@@ -169,8 +169,7 @@ def job(composed: DictConfig) -> None:
     try:
         folder = execute(request_of(composed, sweep))
         results = json.loads((folder / "results.json").read_text())
-        for line in (one_line(results), *(f"note: {note}" for note in results["notes"])):
-            say(f"{name}: {line}")
+        lines = [one_line(results), *(f"note: {note}" for note in results["notes"])]
         outcome |= {"run": str(folder)}
     except Exception as error:  # the failure is listed at the end and decides the exit code
         if interrupted():  # whatever a library made of it
@@ -181,11 +180,13 @@ def job(composed: DictConfig) -> None:
             print(redacted(traceback.format_exc()), file=sys.stderr)
             reason = f"{type(error).__name__}: {error}"
         reason = redacted(" ".join(reason.split()))
-        say(f"{name}: FAILED: {reason}")
+        lines = [f"FAILED: {reason}"]
         outcome |= {"failed": reason, "overrides": overrides}
     record = records_folder(composed.paths.runs, sweep) / f"{state.job.num}.json"
     record.parent.mkdir(parents=True, exist_ok=True)
-    record.write_text(json.dumps(outcome))
+    record.write_text(json.dumps(outcome))  # first: an interrupt may follow at once
+    for line in lines:
+        say(f"{name}: {line}")
 
 
 def say(line: str) -> None:

@@ -131,8 +131,8 @@ def check_files(files: Sequence[Path]) -> None:
     wrong: list[tuple[Path, str]] = []
     for file in files:
         try:
-            if not stat.S_ISREG(file.stat().st_mode):
-                wrong.append((file, "not a file"))
+            if not stat.S_ISREG(mode := file.stat().st_mode):
+                wrong.append((file, stat.filemode(mode)))
         except OSError as error:
             wrong.append((file, error.strerror or str(error)))
     if wrong:

@@ -83,6 +83,11 @@ def remember(error: KeyboardInterrupt) -> None:
     HEARD.first = HEARD.first or error
 
 
+def forget() -> None:
+    """Let go of the interrupt, whose traceback holds all that ran."""
+    HEARD.first = None
+
+
 def interrupted(error: BaseException | None = None) -> bool:
     """Whether this ``error``, or any other that followed, is due to an interrupt: extensions make others of it."""
     return isinstance(error, KeyboardInterrupt) or HEARD.first is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
+import gc
 import io
 import os
 import signal
@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from .. import __version__
-from .interrupts import exit_code, heard, interrupted
+from .interrupts import exit_code, forget, heard, interrupted
 
 GONE = 128 + signal.SIGPIPE  # the exit code of a program whose reader has left, as in ``... | head``
 
@@ -61,14 +61,15 @@ def say_interrupted() -> int:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process. What did not go well ends at once after the functions of ``atexit``.
+    """End the process.
 
-    Objects that a traceback holds would be reported by the bindings of libraries (nanobind) as leaks, one line each.
+    Objects that a traceback holds would be reported by the bindings of libraries (nanobind) as leaks, one line each:
+    so none is kept. What a screen that is gone has not taken is dropped.
     """
-    if not code:
-        sys.exit(0)
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(code)
+    forget()
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    gc.collect()
+    sys.exit(code)
