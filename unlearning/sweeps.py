@@ -170,10 +170,10 @@ def job(composed: DictConfig) -> None:
         folder = execute(request_of(composed, sweep))
         results = json.loads((folder / "results.json").read_text())
         lines = [one_line(results), *(f"note: {note}" for note in results["notes"])]
-        outcome |= {"run": str(folder)}
+        outcome["run"] = str(folder)
     except Exception as error:  # the failure is listed at the end and decides the exit code
-        if interrupted():  # whatever a library made of it
-            raise KeyboardInterrupt from None
+        if interrupted():
+            raise KeyboardInterrupt from None  # whatever a library made of it
         if isinstance(error, (UserError, *COMPOSITION_ERRORS)):
             reason = str(explained(error))
         else:
@@ -182,9 +182,8 @@ def job(composed: DictConfig) -> None:
         reason = redacted(" ".join(reason.split()))
         lines = [f"FAILED: {reason}"]
         outcome |= {"failed": reason, "overrides": overrides}
-    record = records_folder(composed.paths.runs, sweep) / f"{state.job.num}.json"
-    record.parent.mkdir(parents=True, exist_ok=True)
-    record.write_text(json.dumps(outcome))  # first: an interrupt may follow at once
+    (place := records_folder(composed.paths.runs, sweep)).mkdir(parents=True, exist_ok=True)
+    (place / f"{state.job.num}.json").write_text(json.dumps(outcome))  # first: an interrupt may follow at once
     for line in lines:
         say(f"{name}: {line}")
 
