@@ -172,6 +172,16 @@ def test_another_precision_is_converted_and_said(
     assert str(kind).removeprefix("torch.") in record.getMessage()
 
 
+@pytest.mark.parametrize("content", [3, {"a": 1, "b": 2.5}, {"state_dict": 5}, "meta"])
+def test_what_holds_no_numbers_is_refused(content: Any, tmp_path: Path) -> None:
+    if content == "meta":
+        content = {name: tensor.to("meta") for name, tensor in network().state_dict().items()}
+    torch.save(content, tmp_path / "model.pt")
+    with pytest.raises(UserError) as caught:
+        read_state(tmp_path / "model.pt", "pretrain.checkpoint")
+    assert (caught.value.key, caught.value.kind) == ("pretrain.checkpoint", "file")
+
+
 def test_several_copies_of_the_network_are_refused(tmp_path: Path) -> None:
     torch.save(prefixed("model.")(network().state_dict()) | prefixed("ema.")(network().state_dict()), tmp_path / "a.pt")
     with pytest.raises(UserError) as caught:

@@ -6,14 +6,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.command_line import FAST, ROOT, Done, names, runs, start
 from unlearning.methods.finetune import FineTune
+from unlearning.pipeline import run
+from unlearning.runtime.interrupts import Interrupted, exit_code, heard, held
 
 Command = Callable[..., Done]
-INTERRUPTED = "error: interrupted: the run is not finished; the same command starts it again\n"
+INTERRUPTED = "interrupted; the same command goes on\n"
 TRIAL = ("tracking=none", "debug=fast", "method=finetune")
 
 
@@ -37,9 +40,9 @@ def test_an_interrupt_while_a_model_is_trained_is_one_line(
     with monkeypatch.context() as patch:
         patch.setattr(FineTune, "on_train_epoch_start", lambda _: signal.raise_signal(number))
         done = command(*sweep, *TRIAL, "force=true")
-    assert done == Done(1, "", INTERRUPTED)
+    assert done == Done(128 + number, "", INTERRUPTED)
     (folder,) = runs(tmp_path)
-    assert names(folder) == {"FAILED", "log.txt", "provenance.json"}
+    assert names(folder) == {"log.txt", "provenance.json"}
     assert "Traceback" not in (folder / "log.txt").read_text()
     assert not list((tmp_path / "store").rglob("*.tmp"))
     again = command(*sweep, *TRIAL)
@@ -52,11 +55,101 @@ def test_an_interrupt_can_be_caught_and_comes_again(command: Command, monkeypatc
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
         patch.setattr(FineTune, "on_train_epoch_start", lambda _: signal.raise_signal(signal.SIGINT))
-        assert command(*TRIAL, "force=true").code == 1
+        assert command(*TRIAL, "force=true").code == 130
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
+def test_an_interrupt_waits_for_what_is_being_written_and_the_second_one_does_not() -> None:
+    written = []
+
+    def write(*numbers: int) -> None:
+        with held(), held():
+            for number in numbers:
+                signal.raise_signal(number)
+            written.append("whole")
+
+    with heard(), pytest.raises(Interrupted):
+        write(signal.SIGTERM)
+    assert (written, exit_code()) == (["whole"], 143)
+    with heard(), pytest.raises(Interrupted):
+        write(signal.SIGINT, signal.SIGTERM)
+    assert (written, exit_code()) == (["whole"], 130)
+
+
+@pytest.mark.slow
+def test_an_interrupt_that_a_library_makes_into_another_error_is_still_one(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def swallow(_: FineTune) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise ImportError("half imported") from None
+
+    monkeypatch.setattr(FineTune, "on_train_epoch_start", swallow)
+    assert command("-m", *TRIAL, "seed=0,1", "force=true") == Done(143, "", INTERRUPTED)
+    (folder,) = runs(tmp_path)
+    assert names(folder) == {"log.txt", "provenance.json"}
+
+
+def test_an_interrupted_sweep_tells_what_is_done(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(request: Any) -> Path:
+        if request.config["seed"] == 1:
+            signal.raise_signal(signal.SIGINT)
+        return run(request)
+
+    monkeypatch.setattr("unlearning.pipeline.run", end)
+    done = command("-m", *TRIAL, "seed=0,1,2")
+    assert (done.code, done.err) == (130, INTERRUPTED)
+    assert "1. seed=0" in done.out
+    assert "2. seed=1" not in done.out
+    assert "gap/mean: mean absolute gap" in done.out  # the legend of the tables
+
+
+def test_an_interrupt_while_a_run_is_logged_keeps_it_and_leaves_no_run_open(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    logged = []
+
+    class Interrupting:
+        def check(self) -> None:
+            pass
+
+        def log_run(self, tracked: Any) -> str:
+            signal.raise_signal(signal.SIGTERM)
+            logged.append(tracked.status)
+            return "id"
+
+    monkeypatch.setattr("unlearning.records.tracking.NoTracking", Interrupting)
+    assert command(*TRIAL) == Done(143, "", INTERRUPTED)
+    assert logged == ["FINISHED"]
+    (folder,) = runs(tmp_path)
+    assert "DONE" in names(folder)
+    assert not {"FAILED"} & names(folder)
+    assert command(*TRIAL).code == 0
+    assert logged == ["FINISHED"]
+
+
 # Processes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize("seconds", [0.5, 2, 4, 6, 8])
+def test_a_signal_at_any_time_is_one_line(number: int, seconds: float, tmp_path: Path) -> None:
+    process = start("-m", *TRIAL, "seed=0,1,2,3", f"paths.root={tmp_path}")
+    time.sleep(seconds)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    if process.returncode:  # it may have been faster
+        assert (process.returncode, err) == (128 + number, INTERRUPTED), out
+
+
+@pytest.mark.slow
+def test_a_failing_sweep_lists_no_leaked_objects(tmp_path: Path) -> None:
+    process = start("-m", *TRIAL, "seed=0", "method.optimizer.lr=1e30", f"paths.root={tmp_path}")
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (1, ""), out
 
 
 def test_a_finished_run_is_shown_without_importing_torch(command: Command, places: list[str]) -> None:

@@ -44,6 +44,10 @@ from unlearning.errors import UserError, nearest
         (["experiment=3"], "experiment", "choice"),
         (["scenario=[class,random]"], "scenario", "choice"),
         (["optimizer@method=null"], "optimizer", "choice"),
+        (["dataset=../dataset/digits"], "dataset", "choice"),
+        (["method=/etc/ssd"], "method", "choice"),
+        (["addon=[l1,./l1]"], "addon", "choice"),
+        (["optimizer@method=../optimizer/adam"], "optimizer", "choice"),
         # several values where there is no sweep
         (["method=ssd,jit"], "method", "value"),
         (["seed=range(0,3)"], "seed", "value"),

@@ -51,6 +51,17 @@ def test_an_image_folder_is_decoded_once(folder: Path, caplog: pytest.LogCapture
     assert f"{array} is corrupt (its checksum does not match): making it again" in caplog.text
 
 
+def test_a_folder_of_validation_images_is_the_validation_set(folder: Path) -> None:
+    for label in ("cat", "dog"):
+        (folder / "validation" / label).mkdir(parents=True)
+        (folder / "train" / label / "3.png").rename(folder / "validation" / label / "3.png")
+    data = load(folder, validation=0.5)
+    files = [str(data.metadata.columns["file"][i]) for i in data.validation]
+    assert files == ["validation/cat/3.png", "validation/dog/3.png"]
+    assert [len(ids) for ids in (data.train, data.test)] == [18, 8]
+    assert len(data.undivided.train) == 18  # a model of the user's own has not learned them
+
+
 def test_a_cache_that_cannot_be_written(folder: Path) -> None:
     (folder.parent / "cache").touch()
     with pytest.raises(UserError) as caught:

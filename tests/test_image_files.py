@@ -1,6 +1,7 @@
 """Image files of every kind: what their pixels become, which files are refused, and what is left out with a warning."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -303,6 +304,26 @@ def test_what_is_broken_is_named(top: Path, content: Any, monkeypatch: pytest.Mo
     assert str(file) in str(refused(top))
 
 
+@pytest.mark.parametrize("suffix", ["bmp", "gif", "jpg", "pgm", "png", "ppm", "tif", "webp"])
+def test_half_an_image_of_any_format_is_named(top: Path, suffix: str) -> None:
+    file = top / "cat" / f"x.{suffix}"
+    Image.effect_noise((64, 64), 50).convert("L" if suffix == "pgm" else "RGB").save(file)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    assert str(file) in str(refused(top))
+
+
+def test_all_that_is_broken_is_named_at_once(top: Path) -> None:
+    broken = [top / "cat" / "x.png", top / "dog" / "y.jpg"]
+    for file in broken:
+        file.write_bytes(b"no image")
+    message = str(refused(top))
+    assert [str(file) in message for file in broken] == [True, True]
+    (link := top / "cat" / "link.png").symlink_to("nowhere.png")
+    os.mkfifo(pipe := top / "dog" / "pipe.png")  # reading it would wait for ever
+    message = str(refused(top))
+    assert [str(file) in message for file in (link, pipe)] == [True, True]
+
+
 # Squares
 
 
@@ -373,23 +394,3 @@ def test_a_crop_beyond_the_image_is_refused(top: Path) -> None:
         with pytest.raises(UserError) as caught:
             load(top, crop=crop)
         assert (caught.value.key, caught.value.kind) == ("dataset.crop", "value")
-
-
-def test_a_folder_of_validation_images_is_the_validation_set(top: Path) -> None:
-    for part in ("train", "validation", "test"):
-        (top / part).mkdir()
-    for label in ("cat", "dog"):
-        for number, part in enumerate(("train", "train", "validation", "test")):
-            (top / part / label).mkdir(exist_ok=True)
-            (top / label / f"{number}.png").rename(top / part / label / f"{number}.png")
-        (top / label).rmdir()
-    data = load(top, validation=0.5)
-    files = {
-        name: [str(data.metadata.columns["file"][i]) for i in getattr(data, name)] for name in ("validation", "test")
-    }
-    assert files == {
-        "validation": ["validation/cat/2.png", "validation/dog/2.png"],
-        "test": ["test/cat/3.png", "test/dog/3.png"],
-    }
-    assert len(data.train) == 4
-    assert len(data.undivided.train) == 4  # a model of the user's own has not learned them

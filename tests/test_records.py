@@ -212,6 +212,7 @@ def test_a_failed_run_keeps_provenance_and_log_alone(run: tuple[Request, Result]
     assert (logged.status, logged.tags["reason"]) == ("FAILED", "the loss is not finite")
     records.fail(request, KeyboardInterrupt(), notebook, 1000.0)
     assert len(notebook.runs) == 1
+    assert names(request.folder) == {"log.txt", "provenance.json"}
 
 
 # --- why a run was made although a similar one is there

@@ -1,6 +1,8 @@
 """The command over hand-made runs: what is on the screen and in the files."""
 
+import json
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -231,6 +233,37 @@ def test_only_the_runs_that_pass_the_filter(runs, capsys):
     assert labels("method=jit", "method=scrub", "seed=0") == {"jit", "scrub"}
     assert labels("method.alpha=1e-3") == {"ssd"}
     assert labels("scenario.classes=[3]", "method=jit") == {"jit"}
+
+    for name in ("jit", "ssd"):
+        (root / f"failed-{name}").mkdir()
+        (root / f"failed-{name}" / "FAILED").write_text(f"no luck with {name}")
+        asked = {"config": result(method=name)["config"]}
+        (root / f"failed-{name}" / "provenance.json").write_text(json.dumps(asked))
+    assert main([str(root), "--filter", "method=jit"]) == 0
+    out = capsys.readouterr().out
+    assert ("no luck with jit" in out, "no luck with ssd" in out) == (True, False)
+
+
+def test_a_report_replaces_links_and_leaves_what_they_point_to(runs, tmp_path):
+    (out := tmp_path / "out").mkdir()
+    (mine := tmp_path / "mine.txt").write_text("mine")
+    for name in ("report.md", "report.csv", "report.html", "report.tex"):
+        (out / name).symlink_to(mine)
+    assert main([str(runs(result())), "--out", str(out)]) == 0
+    assert mine.read_text() == "mine"
+    assert not (out / "report.md").is_symlink()
+    (out / "report.csv").unlink()
+    os.mkfifo(out / "report.csv")
+    assert main([str(runs(result())), "--out", str(out)]) == 1
+
+
+@pytest.mark.parametrize("damage", [{"cost": None}, {"directions": {"forget/acc": 3}}, {"rows": 3}, {"config": []}])
+def test_a_damaged_result_is_told_and_the_others_are_shown(damage, runs, capsys):
+    root = runs(result(seed=0), result(seed=1))
+    file = min(root.iterdir()) / "results.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | damage))
+    assert main([str(root)]) == 0
+    assert "1 unreadable run" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,19 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from tests.predictions import synthetic
 from unlearning.metrics.accuracy import Accuracy
 from unlearning.metrics.membership import MembershipInference
 from unlearning.records.drawing import shortened
 from unlearning.records.epochs_figure import epochs_figure
-from unlearning.records.summary_figure import listed, noise_figure, rate, summary_figure
+from unlearning.records.summary_figure import draw_sets, listed, noise_figure, rate, summary_figure
 
 
 def test_figure_shows_the_numbers_and_marks_the_forgotten_class(tmp_path):
@@ -30,6 +33,18 @@ def test_figure_shows_the_numbers_and_marks_the_forgotten_class(tmp_path):
     ]
     figure.savefig(tmp_path / "summary.png", dpi=30)
     assert (tmp_path / "summary.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("models", [3, 4])
+def test_numbers_above_bars_do_not_run_together(models: int) -> None:
+    names = ("original", "retrained", "clean", "unlearned")[:models]
+    figure = Figure(figsize=(15, 4.8), dpi=110, layout="constrained")
+    axes = FigureCanvasAgg(figure).figure.subplot_mosaic([["sets", "others"]], width_ratios=(4, 11))["sets"]
+    draw_sets(axes, {name: {f"{s}/acc": 0.9994 for s in ("forget", "retain", "test")} for name in names})
+    figure.draw_without_rendering()
+    boxes = sorted((text.get_window_extent() for text in axes.texts), key=lambda box: box.x0)
+    assert min(right.x0 - left.x1 for left, right in pairwise(boxes)) > 8  # pixels: a digit has 7
+    assert max(box.y1 for box in boxes) < axes.get_window_extent().y1
 
 
 @pytest.mark.filterwarnings("error")

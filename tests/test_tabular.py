@@ -1,5 +1,7 @@
 """Tables as data sets: their features, classes and normalisation, and which setting an error names."""
 
+import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +208,23 @@ def test_rows_that_end_in_a_comma_are_read_as_they_stand(tmp_path: Path) -> None
         for end in ("", ",")
     )
     assert one.digest == two.digest
+
+
+@pytest.mark.parametrize(("name", "refused"), [("row_id", True), ("Index", True), ("days", False)])
+def test_a_column_that_counts_the_rows_is_named(tmp_path: Path, name: str, refused: bool) -> None:
+    file = table(tmp_path, "\n".join([f"size,{name},late", *(f"{i % 7},{i + 1},{i % 2}" for i in range(40))]))
+    with pytest.raises(UserError) if refused else nullcontext() as caught:
+        csv(file, "late", seed=0)
+    assert csv(file, "late", seed=0, drop=[name]).inputs.shape[1] == 1
+    if caught is not None:
+        assert (caught.value.key, name in str(caught.value)) == ("dataset.drop", True)
+
+
+def test_a_pipe_is_no_table(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(UserError) as caught:
+        csv(str(tmp_path / "pipe.csv"), "late", seed=0)
+    assert (caught.value.key, caught.value.kind) == ("dataset.root", "file")
 
 
 def test_a_missing_table_names_its_setting(tmp_path: Path) -> None:

@@ -6,12 +6,14 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from . import __version__
 from .config.arguments import Arguments, read
 from .config.guide import guide
 from .errors import UserError
+from .runtime.program import guarded, program
+from .runtime.secrets import redacted
 from .runtime.threads import wait_passively
 
 if TYPE_CHECKING:
@@ -32,12 +34,19 @@ def main(argv: Sequence[str] | None = None, root: Path | None = None) -> int:
     if "--version" in words:
         print(f"unlearning {__version__}")
         return 0
-    try:
-        return call(words, root)
-    except UserError as error:
-        return complain(str(error))
-    except KeyboardInterrupt:
-        return complain("interrupted: the run is not finished; the same command starts it again")
+
+    def answer() -> int:
+        try:
+            return call(words, root)
+        except UserError as error:
+            return complain(str(error))
+
+    return guarded(answer)
+
+
+def process(root: Path | None = None) -> NoReturn:
+    """``main`` as a process of its own."""
+    program(lambda: main(root=root))
 
 
 def call(words: Sequence[str], root: Path | None = None) -> int:
@@ -57,7 +66,7 @@ def call(words: Sequence[str], root: Path | None = None) -> int:
 
 def complain(line: str) -> int:
     """Print an error as one line; returns the exit code."""
-    print(f"error: {' '.join(line.split())}", file=sys.stderr)
+    print(f"error: {redacted(' '.join(line.split()))}", file=sys.stderr)
     return 1
 
 
@@ -69,8 +78,8 @@ def run_one(arguments: Arguments, root: Path | None) -> int:
     from .sweeps import execute, request_of
 
     for request in asked(request_of, arguments, root):
-        for line in assumed(request.config) if in_first_process() else ():
-            print(line)
+        if in_first_process() and (lines := assumed(request.config)):
+            print(*lines, sep="\n")
         if request.claim is not None:
             print(agreement(request))
             continue
@@ -115,6 +124,8 @@ def show(folder: Path) -> None:
     try:
         run_table(json.loads(file.read_text()))
         print(file, flush=True)
+    except BrokenPipeError:  # the reader has seen enough
+        raise
     except OSError as error:
         raise UserError(
             f"the table cannot be shown ({error.strerror}); its numbers are in {file}", kind="storage"
@@ -122,4 +133,4 @@ def show(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    process()

@@ -115,7 +115,7 @@ class Request:
 
 def command_line(overrides: Sequence[str], *flags: str) -> str:
     """The command line of some settings, without those that do not decide a result."""
-    kept = [o for o in overrides if not o.startswith(("force=", "verbose=", "paths.", "tracking"))]
+    kept = [o for o in overrides if not o.lstrip("+~").startswith(("force=", "verbose=", "paths.", "tracking"))]
     return shlex.join(["python", "run.py", *flags, *kept])
 
 

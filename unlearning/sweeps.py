@@ -31,7 +31,9 @@ from .report.command import show_runs
 from .report.run_table import one_line
 from .report.tracked_sweep import track
 from .request import Request, command_line
+from .runtime.interrupts import interrupted
 from .runtime.memory import keep_freed, permanent
+from .runtime.secrets import redacted
 from .runtime.threads import JOBS, cores
 
 SWEEP = "UNLEARNING_SWEEP"  # names the sweep for its jobs, wherever a launcher runs them
@@ -161,27 +163,29 @@ def job(composed: DictConfig) -> None:
     """Do one job of a sweep and record how it ended; the sweep goes on past a failure."""
     state, sweep = HydraConfig.get(), os.environ[SWEEP]
     shared = json.loads(os.environ[SHARED])
-    overrides = [setting for setting in state.overrides.task if setting not in shared]
+    overrides = [redacted(setting) for setting in state.overrides.task if setting not in shared]
     name = " ".join([f"{state.job.num + 1}.", *overrides])
     outcome: dict[str, Any] = {"job": state.job.num}
     try:
         folder = execute(request_of(composed, sweep))
         results = json.loads((folder / "results.json").read_text())
-        for line in (one_line(results), *(f"note: {note}" for note in results["notes"])):
-            say(f"{name}: {line}")
-        outcome |= {"run": str(folder)}
+        lines = [one_line(results), *(f"note: {note}" for note in results["notes"])]
+        outcome["run"] = str(folder)
     except Exception as error:  # the failure is listed at the end and decides the exit code
+        if interrupted():
+            raise KeyboardInterrupt from None  # whatever a library made of it
         if isinstance(error, (UserError, *COMPOSITION_ERRORS)):
             reason = str(explained(error))
         else:
-            traceback.print_exc()
+            print(redacted(traceback.format_exc()), file=sys.stderr)
             reason = f"{type(error).__name__}: {error}"
-        reason = " ".join(reason.split())
-        say(f"{name}: FAILED: {reason}")
+        reason = redacted(" ".join(reason.split()))
+        lines = [f"FAILED: {reason}"]
         outcome |= {"failed": reason, "overrides": overrides}
-    record = records_folder(composed.paths.runs, sweep) / f"{state.job.num}.json"
-    record.parent.mkdir(parents=True, exist_ok=True)
-    record.write_text(json.dumps(outcome))
+    (place := records_folder(composed.paths.runs, sweep)).mkdir(parents=True, exist_ok=True)
+    (place / f"{state.job.num}.json").write_text(json.dumps(outcome))  # first: an interrupt may follow at once
+    for line in lines:
+        say(f"{name}: {line}")
 
 
 def say(line: str) -> None:
@@ -213,14 +217,16 @@ class SweepSummary(Callback):
             failed = len(done) < len(outcomes)
             self.summarize(outcomes, done)
             with suppress(UserError, *COMPOSITION_ERRORS):  # where tracking is what failed, each job has said so
-                status: Status = "FAILED" if failed else "FINISHED"
+                status: Status = "KILLED" if interrupted() else "FAILED" if failed else "FINISHED"
                 track(sweep, os.environ[COMMAND], status, done, resolved_node(config, "tracking"))
         except Exception as error:  # Hydra would make a warning of it, and the exit code 0
             if not isinstance(error, (OSError, UserError)):
-                traceback.print_exc()
+                print(redacted(traceback.format_exc()), file=sys.stderr)
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            print(f"error: no summary of the sweep: {reason}", file=sys.stderr)
+            print(f"error: no summary of the sweep: {redacted(reason)}", file=sys.stderr)
             raise SystemExit(1) from error
+        if interrupted():
+            raise KeyboardInterrupt
         if failed:
             raise SystemExit(1)
 

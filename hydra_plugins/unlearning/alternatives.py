@@ -55,17 +55,24 @@ class Alternatives(Sweeper):
         assert self.hydra_context is not None
         assert self.config is not None
         assert self.launcher is not None
+        from unlearning.runtime.interrupts import remember  # here, since Hydra imports this module in every run
+        from unlearning.runtime.secrets import redacted
+
         parser = OverridesParser.create(self.hydra_context.config_loader)
         todo = jobs(parser, self.params, self.alternatives, arguments)
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, folder / "multirun.yaml")
+        (folder / "multirun.yaml").write_text(redacted(OmegaConf.to_yaml(self.config)), encoding="utf-8")
         returns = []
         size = self.max_batch_size or len(todo)
         for first in range(0, len(todo), size):
             batch = todo[first : first + size]
             self.validate_batch_is_legal(batch)
-            returns.append(self.launcher.launch(batch, initial_job_idx=first))
+            try:
+                returns.append(self.launcher.launch(batch, initial_job_idx=first))
+            except KeyboardInterrupt as error:  # the summary of what is done follows, and raises again
+                remember(error)
+                break
             for job in returns[-1]:
                 _ = job.return_value  # raises where the job did
         return returns

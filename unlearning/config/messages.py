@@ -72,6 +72,18 @@ def check_settings(settings: Iterable[str]) -> None:
                     key=group,
                     kind="choice",
                 )
+            if path := next((name for name in (names if stacked else [names]) if leaves_its_folder(name)), None):
+                raise UserError(
+                    f"{line}: {path} is no name of a choice: name a file of conf/{group}, without its folder and its "
+                    "ending; files of your own are found by --config-dir",
+                    key=group,
+                    kind="choice",
+                )
+
+
+def leaves_its_folder(name: Any) -> bool:
+    """Whether a choice would name a file outside the folder of its group."""
+    return isinstance(name, str) and (name.startswith("/") or bool({".", ".."} & {*name.split("/")}))
 
 
 def parsed(settings: Iterable[str]) -> Iterator[Override]:

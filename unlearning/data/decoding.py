@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import stat
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,7 @@ IMAGE_SUFFIXES = {
     *(".tif", ".tiff", ".webp"),
 }
 NAMED = 5  # of what is left out
+LISTED = 20  # of the files that are refused
 
 
 def list_images(folder: Path, beside: Path | None = None) -> list[tuple[str, Path]]:
@@ -76,8 +78,9 @@ def decoded(files: Sequence[Path], top: Path, how: Preparation, cache: Path) -> 
     by the rules of decoding. An array whose checksum does not match is decoded again, with a warning. Processes that
     need the same array decode it once. Beside it stands of which folder and which files it is.
 
-    Raises ``UserError`` where ``cache`` cannot be written, and for a file that is not an image.
+    Raises ``UserError`` where ``cache`` cannot be written, and for all files at once that are not images.
     """
+    check_files(files)
     key = hashlib.sha256(repr((rules(), how, [stamp(file, top) for file in files])).encode()).hexdigest()
     array, checksum = cache / f"{key}.npy", cache / f"{key}.sha256"
     temporary = cache / f".{key}.tmp"
@@ -123,41 +126,81 @@ def rules() -> tuple[str, str]:
     return "+".join(file_digest(Path(str(module.__file__))) for module in (pixels, resizing)), version("pillow")
 
 
+def check_files(files: Sequence[Path]) -> None:
+    """Raise ``UserError`` for links to nothing, and for pipes and the like, which reading would wait for."""
+    wrong: list[tuple[Path, str]] = []
+    for file in files:
+        try:
+            if not stat.S_ISREG(mode := file.stat().st_mode):
+                wrong.append((file, stat.filemode(mode)))
+        except OSError as error:
+            wrong.append((file, error.strerror or str(error)))
+    if wrong:
+        names, more = ", ".join(f"{file} ({why})" for file, why in wrong[:LISTED]), len(wrong) - LISTED
+        raise UserError(
+            f"{names}{f' and {more} more' if more > 0 else ''} cannot be read: replace or remove what is named",
+            key="dataset.root",
+            kind="file",
+        )
+
+
 def stamp(file: Path, top: Path) -> tuple[str, int, int, int]:
     """The name of a file below ``top``, its size in bytes, and when its content and its entry were changed.
 
     An archive can give two files the same time; where they are exchanged, only their entries change.
-
-    Raises ``UserError`` where it is not there.
     """
-    try:
-        status = file.stat()
-    except OSError as error:
-        raise UserError(
-            f"{file} cannot be read ({error.strerror}): replace or remove it", key="dataset.root", kind="file"
-        ) from None
+    status = file.stat()
     return file.relative_to(top).as_posix(), status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def decode_all(files: Sequence[Path], how: Preparation, path: Path) -> None:
-    """Write the pixels of ``files`` to ``path`` as one array, with a progress bar."""
+    """Write the pixels of ``files`` to ``path`` as one array, with a progress bar.
+
+    Raises ``UserError`` for all files at once that are not images.
+    """
     from rich.progress import track
 
-    decode = partial(pixels.decode, how)
+    def attempt(file: Path) -> pixels.Decoded | UserError:
+        try:
+            return pixels.decode(how, file)
+        except UserError as error:
+            return error
+
+    wrong: list[tuple[Path, UserError]] = []
     out = np.lib.format.open_memmap(path, "w+", np.uint8, (len(files), how.size, how.size, how.channels))
     known: dict[int, pixels.Levels] = {}  # of the images of more than 8 bits, by row
     waiting = []  # rows of images whose range only all of them together show
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside Python's global lock
-        images = pool.map(decode, files)
-        for row, (image, levels) in enumerate(track(images, DECODING, total=len(files))):
+        images = pool.map(attempt, files)
+        for row, found in enumerate(track(images, DECODING, total=len(files))):
+            if isinstance(found, UserError):
+                wrong.append((files[row], found))
+                continue
+            image, levels = found
             if levels is not None:
                 known[row] = levels
             if image is None:
                 waiting.append(row)
             else:
                 out[row] = image
-        again = partial(decode, factors=pixels.factors_for(known.values()))
+        refuse(wrong)
+        again = partial(pixels.decode, how, factors=pixels.factors_for(known.values()))
         for row, (image, _) in zip(waiting, pool.map(again, [files[row] for row in waiting]), strict=True):
             out[row] = image
     pixels.warn_of_darkness(known.values())
     out.flush()
+
+
+def refuse(wrong: Sequence[tuple[Path, UserError]]) -> None:
+    """Raise ``UserError`` for the files that could not be used, each with its own error; the first one's is told."""
+    if not wrong:
+        return
+    error = wrong[0][1]
+    if len(wrong) == 1:
+        raise error
+    names, more = ", ".join(str(file) for file, _ in wrong[:LISTED]), len(wrong) - LISTED
+    raise UserError(
+        f"{len(wrong)} images cannot be used: {names}{f' and {more} more' if more > 0 else ''}; the first: {error}",
+        key=error.key,
+        kind=error.kind,
+    )

@@ -43,6 +43,8 @@ def read_csv(file: Path, key: str, **options: Any) -> pd.DataFrame:
 
     Raises ``UserError`` about the setting ``key`` for a file that is not CSV, or that has two columns of one name.
     """
+    if file.exists() and not file.is_file():  # reading a pipe would wait for ever
+        raise UserError(f"{file} is not a file: set {key}=FILE", key=key, kind="file")
     how: dict[str, Any] = {"index_col": False, "encoding": "utf-8-sig", "keep_default_na": False, "na_values": [""]}
     try:
         with warnings.catch_warnings():

@@ -15,6 +15,8 @@ from .datasets import Dataset, hold_out
 from .metadata import ABSENT, Metadata, read_csv, read_text, typed
 
 MEASURE = r"^[^\w\s]?\s*[-+]?\d[\d.,]*\s*(\D*)$"  # a number, perhaps with a unit after it or a sign before it
+NUMBERED = 20  # rows of a table in which a column that counts them is none by chance
+COUNTERS = {*("id", "index", "idx", "level0", "line", "no", "nr", "number", "row", "rowid", "rownumber")}
 MOST_WORDS = 100  # a column with more different words holds names or texts rather than categories
 
 
@@ -66,6 +68,7 @@ def csv(
             kind="file",
         )
     table = table.drop(columns=list(drop))
+    check_no_row_numbers(table.drop(columns=label), file)
     if gaps := [column for column in table if table[column].isna().any()]:
         raise UserError(
             f"column {gaps[0]!r} of {file} has empty cells: fill them, or set dataset.drop=[{gaps[0]}]",
@@ -191,3 +194,17 @@ def tabular(
         metadata=metadata,
         drawn_test=True,
     )
+
+
+def check_no_row_numbers(table: pd.DataFrame, file: Path) -> None:
+    """Raise ``UserError`` for a column that counts the rows: it tells how they were sorted, often by class."""
+    if len(table) < NUMBERED:
+        return
+    for column in table.select_dtypes("integer"):
+        named = str(column).lower().replace("_", "").replace(" ", "")
+        if named in COUNTERS and (table[column].diff().iloc[1:] == 1).all():
+            raise UserError(
+                f"column {column!r} of {file} numbers the rows, which may tell how they were sorted: set "
+                f"dataset.drop=[{column}]",
+                key="dataset.drop",
+            )

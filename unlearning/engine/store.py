@@ -6,9 +6,7 @@ import errno
 import hashlib
 import json
 import logging
-import os
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from ..data.datasets import Dataset
 from ..data.decoding import places
 from ..errors import UserError
 from ..runtime.distributed import lead, leads
+from ..runtime.files import write_whole
 from .key import Key, canonical
 
 log = logging.getLogger("unlearning")
@@ -93,21 +92,12 @@ class Store:
 
 
 def write_atomic(path: Path, data: bytes, setting: str) -> None:
-    """Write ``data`` so that ``path`` is, at any moment and after any crash, the old file or the whole new one.
+    """``files.write_whole``, with errors in words.
 
     Raises :class:`UserError` if it cannot be written; ``setting`` is the key that puts it elsewhere (``paths.store``).
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     with explained(path, setting):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(temporary, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(path, data)
 
 
 @contextmanager

@@ -62,6 +62,13 @@ def read_state(path: Path, key: str) -> Stored:
             key=key,
             kind="file",
         )
+    if empty := next((name for name, tensor in found.tensors.items() if tensor.is_meta), None):
+        raise UserError(
+            f"{key}={path} holds the shape of {empty} without its numbers, as of a model on the device meta: save it "
+            "after the weights were loaded",
+            key=key,
+            kind="file",
+        )
     return found
 
 

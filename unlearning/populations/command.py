@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from ..errors import UserError
 from ..report.command import RUNS
 from ..report.runs import collect
 from ..report.selection import filtered
+from ..runtime.files import write_whole
 from .folders import populations
 from .klom import Direction
 from .scores import Scores, reading, scores
@@ -97,16 +99,16 @@ def text(value: float | None) -> str:
 def write(found: Sequence[Scores], folder: Path) -> None:
     """Write all scores in long form, and print where they are."""
     path = folder / FILE
+    file = io.StringIO(newline="")
+    lines = csv.writer(file)
+    lines.writerow(["setting", "method", "score", "direction", "value", "chance", "runs", "over"])
+    for one in found:
+        of = one.population
+        for name, value in one.values.items():
+            read = reading(name), value, one.floor[name]
+            lines.writerow([of.setting, of.method, name, *read, of.runs, of.over])
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="", encoding="utf-8") as file:
-            lines = csv.writer(file)
-            lines.writerow(["setting", "method", "score", "direction", "value", "chance", "runs", "over"])
-            for one in found:
-                of = one.population
-                for name, value in one.values.items():
-                    read = reading(name), value, one.floor[name]
-                    lines.writerow([of.setting, of.method, name, *read, of.runs, of.over])
+        write_whole(path, file.getvalue().encode(errors="replace"))
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {error.strerror}; name another folder with --out", key="--out", kind="storage"

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..runtime.interrupts import held, interrupted
+from ..runtime.secrets import redacted
 from . import tracked
 from .card import model_card
 from .names import CARD, CURVES, DONE, FAILED, LOG, PROVENANCE, REFERENCES, RESULTS, TRACKED
@@ -95,15 +97,21 @@ def finish(request: Request, result: Result, tracker: Tracker, started: float) -
 
 
 def fail(request: Request, error: BaseException, tracker: Tracker, started: float) -> None:
-    """Mark the run as failed, with the reason; of what it wrote, provenance and log stay."""
-    folder = request.folder
-    reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}".rstrip(": ")
+    """Mark the run as failed, with the reason; of what it wrote, provenance and log stay.
+
+    An interrupt is no failure, and leaves no mark. A result that is whole stays, whatever happened afterwards.
+    """
+    folder, stopped = request.folder, interrupted(error)
+    if (folder / DONE).exists():
+        return
+    why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}".rstrip(": ")
+    reason = redacted(why, str(request.config["tracking"].get("uri") or ""))
     try:
         for path in folder.iterdir():
             if path.name not in (PROVENANCE, LOG):
                 path.unlink()
-        write(folder, FAILED, reason + "\n")
-        if not isinstance(error, KeyboardInterrupt):
+        if not stopped:
+            write(folder, FAILED, reason + "\n")
             tracker.log_run(tracked.failed(request, read(folder, PROVENANCE), reason, started))
     except (UserError, OSError) as second:  # the first error is the one to be told
         log.warning("the failure could not be recorded: %s", second)
@@ -120,12 +128,13 @@ def catch_up(request: Request, tracker: Tracker) -> None:
 def track(
     request: Request, results: Mapping[str, Any], curves: tracked.Curves, tracker: Tracker, started: float
 ) -> None:
-    """Log a whole run, and note where."""
-    made = tracker.log_run(tracked.finished(request, results, curves, started))
-    if where := destination(request.config["tracking"]):
-        file = request.folder / TRACKED
-        before = file.read_text() if file.exists() else ""
-        write(request.folder, TRACKED, f"{before}{where} {made}\n")
+    """Log a whole run, and note where; an interrupt waits until both is done."""
+    with held():
+        made = tracker.log_run(tracked.finished(request, results, curves, started))
+        if where := destination(request.config["tracking"]):
+            file = request.folder / TRACKED
+            before = file.read_text() if file.exists() else ""
+            write(request.folder, TRACKED, f"{before}{where} {made}\n")
 
 
 def is_finished(request: Request) -> bool:

@@ -12,6 +12,8 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from ..errors import UserError
+from ..runtime.interrupts import interrupted
+from ..runtime.secrets import redacted
 from .names import LOG, PROVENANCE
 from .provenance import difference
 
@@ -30,7 +32,7 @@ class Line(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z")
 
     def format(self, record: logging.LogRecord) -> str:
-        return super().format(record).rstrip()
+        return redacted(super().format(record).rstrip())
 
 
 class Screen(logging.Handler):
@@ -42,7 +44,7 @@ class Screen(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if self.level < logging.WARNING or record.name.partition(".")[0] == NAME:
             with suppress(OSError):  # the screen may be gone; the run goes on
-                print(self.format(record), file=sys.stderr, flush=True)
+                print(redacted(self.format(record)), file=sys.stderr, flush=True)
 
     @contextmanager
     def verbose(self) -> Iterator[None]:
@@ -99,9 +101,10 @@ def writing(folder: Path, verbose: bool = False) -> Iterator[None]:
             announce(folder)
             yield
         except BaseException as error:
-            known = isinstance(error, UserError | KeyboardInterrupt)  # others need a traceback
-            why = str(error) or type(error).__name__
-            log.info("failed after %.1f s: %s", time.perf_counter() - started, why, exc_info=None if known else error)
+            stopped = interrupted(error)
+            known = stopped or isinstance(error, UserError)  # others need a traceback
+            what, why = "interrupted" if stopped else "failed", str(error) or type(error).__name__
+            log.info("%s after %.1f s: %s", what, time.perf_counter() - started, why, exc_info=None if known else error)
             raise
         else:
             log.info("finished after %.1f s", time.perf_counter() - started)

@@ -20,6 +20,7 @@ V = TypeVar("V")
 NAME_LENGTH = 240  # characters; MLflow's limit is 250, and ``named`` may add some
 DIGEST_LENGTH = 36  # MLflow's limit
 SWEEP_TAG = "unlearning.sweep"
+RUN_KEY = "run_key"  # the tag that names a run from its creation on
 SWEEPING = "python run.py -m "  # how the command of a sweep begins
 
 
@@ -55,6 +56,13 @@ def fill(client: MlflowClient, run_id: str, run: TrackedRun, ended: int) -> None
         client.log_artifact(run_id, str(path))
 
 
+def close_orphans(client: MlflowClient, experiment: str, run: TrackedRun) -> None:
+    """End what a process that was killed has left of the same run; the caller keeps other processes out."""
+    if key := run.tags.get(RUN_KEY):
+        for orphan in client.search_runs([experiment], f"tags.{RUN_KEY} = '{key}' and attributes.status = 'RUNNING'"):
+            client.set_terminated(orphan.info.run_id, "KILLED")
+
+
 def find_parent(client: MlflowClient, experiment: str, sweep: str) -> str | None:
     """The id of the parent run of a sweep; None where there is none."""
     found = client.search_runs([experiment], f"tags.`{SWEEP_TAG}` = '{digest(sweep)}'", max_results=1)
@@ -82,11 +90,11 @@ def describe(client: MlflowClient, experiment: str, parent: str, sweep: TrackedS
 
 
 def end(client: MlflowClient, run: str, parent: str | None, status: Status, ended: int) -> None:
-    """End a run and its parent: the parent ends with its last child, as FAILED if any child failed."""
+    """End a run and its parent: the parent ends as its last child, but as FAILED if any child failed."""
     client.set_terminated(run, status, ended)
     if parent:
         before = client.get_run(parent).info.status
-        client.set_terminated(parent, "FAILED" if "FAILED" in (status, before) else "FINISHED", ended)
+        client.set_terminated(parent, "FAILED" if "FAILED" in (status, before) else status, ended)
 
 
 def named(items: Iterable[tuple[str, V]]) -> Iterator[tuple[str, V]]:

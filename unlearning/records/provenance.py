@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config.paths import CONF, PACKAGE
+from ..runtime.secrets import without_secrets
 from .hardware import hardware
 from .names import DONE, PROVENANCE
 
@@ -37,7 +38,7 @@ def provenance(request: Request) -> dict[str, Any]:
     return {
         "run_key": request.key.digest,
         "command": request.command,
-        "config": {**request.config, "choices": dict(request.choices)},
+        "config": config_of(request),
         "settings": [dict(row) for row in request.rows],
         "inputs": dict(request.key.parts["file"]),
         "hardware": hardware(str(request.config["trainer"].get("accelerator", "cpu"))),
@@ -48,6 +49,12 @@ def provenance(request: Request) -> dict[str, Any]:
         "differs": nearest(request),
         "key": request.key.parts,
     }
+
+
+def config_of(request: Request) -> dict[str, Any]:
+    """The configuration of a run with its choices, but without passwords."""
+    tracking = without_secrets(request.config["tracking"])
+    return {**request.config, "tracking": tracking, "choices": dict(request.choices)}
 
 
 def nearest(request: Request) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import uuid
 from contextlib import closing
 from pathlib import Path
@@ -23,9 +24,26 @@ def ensure(database: Path) -> None:
     Raises at once if it is damaged, locked or read-only, where MLflow would retry for a hundred seconds: ``OSError``,
     ``sqlite3.Error``, or an error of MLflow.
     """
-    if not database.exists() or database.stat().st_size == 0:
+    if is_missing(database):
         create(database)
     check_writable(database)
+
+
+def is_missing(database: Path) -> bool:
+    """Whether the database is still to be created: there is no file, or an empty one of this user.
+
+    Raises ``OSError`` for what cannot be a database and is not ours to replace: a link, a device, a pipe, a folder, or
+    the empty file of another user.
+    """
+    try:
+        status = database.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(f"{database} is no regular file")
+    if status.st_size == 0 and hasattr(os, "geteuid") and status.st_uid != os.geteuid():
+        raise OSError(f"{database} is empty and belongs to another user")
+    return status.st_size == 0
 
 
 def create(database: Path) -> None:
@@ -33,14 +51,15 @@ def create(database: Path) -> None:
     from mlflow import MlflowClient
 
     new = database.with_name(f".{database.name}.new")
-    for stale in database.parent.glob(f"{new.name}*"):  # left by a process that was killed
-        stale.unlink()
+    for suffix in ("", "-journal", "-wal", "-shm"):  # left by a process that was killed
+        new.with_name(new.name + suffix).unlink(missing_ok=True)
     # an in-memory database, shared by name in this process
     shared = f"file:mlflow-{uuid.uuid4().hex}?mode=memory&cache=shared"
     with closing(sqlite3.connect(shared, uri=True)) as memory, closing(sqlite3.connect(new)) as file:
         MlflowClient(f"sqlite:///{shared}&uri=true").search_experiments(max_results=1)
         memory.backup(file)
-    os.replace(new, database)
+    if is_missing(database):  # still
+        os.replace(new, database)
 
 
 def check_writable(database: Path) -> None:

@@ -81,15 +81,18 @@ def noise_figure(values: Mapping[str, Mapping[str, float]]) -> Figure | None:
 
 def draw_sets(axes: Axes, values: Values) -> None:
     """Grouped bars with their numbers: accuracy on the forget set, the retain set and test."""
-    width, size = 0.86 / len(values), 8 if len(values) < 4 else 6.5
+    width, many = 0.86 / len(values), len(values) > 3  # the numbers of more models would run together: they are turned
     for place, (name, found) in enumerate(values.items()):
         heights = [found.get(f"{s}/acc", np.nan) for s in SETS]
         x = np.arange(len(SETS)) + (place - (len(values) - 1) / 2) * width
         bars = axes.bar(x, heights, 0.94 * width, color=COLOURS[name], label=name)
-        axes.bar_label(bars, ["" if np.isnan(h) else rate(h) for h in heights], padding=2, fontsize=size)
+        numbers = ["" if np.isnan(height) else rate(height) for height in heights]
+        axes.bar_label(bars, numbers, padding=2, fontsize=8, rotation=90 * many)
     axes.set(title="Accuracy (%)", xlim=(-0.6, len(SETS) - 0.4))
     axes.set_xticks(range(len(SETS)), SETS)
     draw_rates(axes)
+    if many:
+        axes.set_ylim(0, 1.15)
 
 
 def draw_classes(axes: Axes, values: Values, classes: tuple[str, ...], forgotten: set[str]) -> None:

@@ -15,7 +15,7 @@ from .names import CARD, FAILED, LOG, PROVENANCE, RESULTS, SPLIT, WEIGHTS
 if TYPE_CHECKING:
     from ..request import Request
 
-Status = Literal["FINISHED", "FAILED"]
+Status = Literal["FINISHED", "FAILED", "KILLED"]  # killed: interrupted by the user
 Curves = Mapping[str, Sequence[tuple[int, float]]]
 
 FINISHED_FILES = (RESULTS, "*.png", SPLIT, WEIGHTS, CARD, LOG)

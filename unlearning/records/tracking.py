@@ -19,9 +19,14 @@ from urllib.request import urlopen
 from filelock import FileLock
 
 from ..errors import UserError
+from ..runtime.interrupts import interrupted
+from ..runtime.secrets import redacted
 from . import sqlite_database
+from .drivers import check_driver
 from .mlflow_client import (
+    RUN_KEY,
     SWEEP_TAG,
+    close_orphans,
     describe,
     digest,
     end,
@@ -88,9 +93,9 @@ class Tracking:
                 key="tracking.uri",
                 kind="missing",
             )
+        wrong = redacted(f"tracking.uri={uri}", uri)
         self.database = Path(uri.removeprefix(SQLITE).partition("?")[0]) if uri.startswith("sqlite:") else None
         if not uri.startswith(SCHEMES) or (self.database and not self.database.is_absolute()):
-            wrong = without_password(f"tracking.uri={uri}")
             raise UserError(
                 f"{wrong} is neither an absolute database path nor the URI of a server: give {EXAMPLE}",
                 key="tracking.uri",
@@ -100,6 +105,12 @@ class Tracking:
                 "tracking.experiment is empty: name it, for example tracking.experiment=unlearning",
                 key="tracking.experiment",
             )
+        try:  # what a link points to is the database
+            self.database = self.database and self.database.resolve()
+        except (OSError, RuntimeError):
+            raise UserError(
+                f"{wrong} is a link that leads nowhere: give {EXAMPLE}", key="tracking.uri", kind="file"
+            ) from None
         self.uri = uri
         self.experiment = experiment
         self.artifacts = artifacts
@@ -108,13 +119,14 @@ class Tracking:
         """Raise :class:`UserError` where nothing can be logged. Creates nothing; called before any training."""
         try:
             if self.database is None:
+                check_driver(self.uri)
                 ask(self.uri)
-            elif self.database.exists():
-                sqlite_database.check_writable(self.database)
-            else:
+            elif sqlite_database.is_missing(self.database):
                 sqlite_database.check_creatable(self.database)
+            else:
+                sqlite_database.check_writable(self.database)
         except (OSError, sqlite3.Error) as error:
-            where = without_password(f"tracking.uri={self.uri} cannot be used ({error})")
+            where = redacted(f"tracking.uri={self.uri} cannot be used ({error})", self.uri)
             raise UserError(
                 f"{where}: correct it, start the server, or use tracking=none", key="tracking.uri", kind="storage"
             ) from None
@@ -132,13 +144,15 @@ class Tracking:
                 client = self.client(mlflow)
                 experiment = self.experiment_id(client)
                 parent = self.parent_of(client, experiment, run.sweep, run.started) if run.sweep else None
-                kinship = {"mlflow.parentRunId": parent} if parent else {}
-                made = client.create_run(experiment, milliseconds(run.started), kinship, run.name).info.run_id
+                close_orphans(client, experiment, run)
+                own = {key: run.tags[key] for key in (RUN_KEY,) if key in run.tags}
+                own |= {"mlflow.parentRunId": parent} if parent else {}
+                made = client.create_run(experiment, milliseconds(run.started), own, run.name).info.run_id
                 try:
                     fill(client, made, run, ended)
-                except BaseException:  # half a run must not pass for a whole one, nor seem to go on for ever
+                except BaseException as error:  # half a run must not pass for a whole one, nor seem to go on for ever
                     with suppress(Exception):
-                        end(client, made, parent, "FAILED", ended)
+                        end(client, made, parent, "KILLED" if interrupted(error) else "FAILED", ended)
                     raise
                 end(client, made, parent, run.status, ended)
         return made
@@ -208,17 +222,12 @@ def explained(uri: str) -> Iterator[None]:
         if not isinstance(error, MlflowException | SQLAlchemyError | sqlite3.Error | OSError):
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        where = without_password(f"MLflow at {uri} failed ({reason})")
+        where = redacted(f"MLflow at {uri} failed ({reason})", uri)
         raise UserError(
             f"{where}; the results on disk are kept: check tracking.uri or use tracking=none",
             key="tracking.uri",
             kind="storage",
         ) from error
-
-
-def without_password(text: str) -> str:
-    """A message that holds URIs, without the user names and passwords in them."""
-    return re.sub(r"//[^/@\s]*@", "//***@", text)
 
 
 def ask(uri: str) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ..errors import UserError
+from ..runtime.program import program
+from ..runtime.secrets import redacted
 from .mlflow_client import imported_mlflow
 from .tracking import explained
 
@@ -24,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         print(address(given.uri, given.port, given.experiment), flush=True)
     except UserError as error:
         raise SystemExit(f"error: {error}") from None
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", given.uri, "--port", given.port]
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = given.uri  # not among the arguments, which all users of the machine see
+    command = [sys.executable, "-m", "mlflow", "ui", "--port", given.port]
     os.execv(sys.executable, command)  # with telemetry off, by the environment that the import has set
 
 
@@ -37,7 +40,9 @@ def address(uri: str, port: str, experiment: str) -> str:
     with explained(uri):
         found = imported_mlflow().MlflowClient(uri).get_experiment_by_name(experiment)
     if found is None:
-        raise UserError(f"{uri} has no experiment {experiment}: make a run first, or name another with --experiment")
+        raise UserError(
+            f"{redacted(uri)} has no experiment {experiment}: make a run first, or name another with --experiment"
+        )
     return (
         f"Runs: http://127.0.0.1:{port}/#/experiments/{found.experiment_id}/runs\n"
         'To compare methods: "Group by", then "method"; to compare runs: tick them, then "Compare".'
@@ -45,4 +50,4 @@ def address(uri: str, port: str, experiment: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

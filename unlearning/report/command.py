@@ -10,12 +10,14 @@ interrupted or cannot be read are listed below the tables. Nothing is imputed.
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
 from ..errors import UserError
+from ..runtime.files import write_whole
 from .comparison import ranked_by
 from .critical_diagram import as_file, critical_diagram
 from .html import html_page
@@ -94,20 +96,17 @@ def write(report: Report, folder: Path) -> None:
     """Write the report as Markdown, LaTeX and HTML and its numbers as CSV, and print where they are."""
     ranks = ranked_by(report.groups, report.ranked_by, report.arrows)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "report.md").write_text(page(report), encoding="utf-8")
-        (folder / "report.tex").write_text(latex(report), encoding="utf-8")
-        report.frame.to_csv(folder / "report.csv", index=False)
-        (folder / "report.html").write_text(html_page(report, folder, ranks), encoding="utf-8")
-        names = ["report.md", "report.tex", "report.csv", "report.html"]
+        texts = {"report.md": page(report), "report.tex": latex(report), "report.csv": report.frame.to_csv(index=False)}
+        texts["report.html"] = html_page(report, folder, ranks)
         if ranks:
-            (folder / DIAGRAM).write_text(as_file(critical_diagram(ranks)), encoding="utf-8")
-            names.append(DIAGRAM)
+            texts[DIAGRAM] = as_file(critical_diagram(ranks))
+        for name, text in texts.items():
+            write_whole(folder / name, text.encode(errors="replace"))
     except OSError as error:
         raise UserError(
             f"cannot write to {folder}: {error.strerror}; name another folder with --out", key="--out", kind="storage"
         ) from error
-    print("", *(folder / name for name in names), sep="\n")
+    print("", *(folder / name for name in texts), sep="\n")
 
 
 def draw(runs: Sequence[Run], keys: str, metrics: str, folder: Path) -> None:
@@ -115,8 +114,10 @@ def draw(runs: Sequence[Run], keys: str, metrics: str, folder: Path) -> None:
     from .heat_map import heat_map
 
     figure = heat_map(runs, [key.strip() for key in keys.split(",")], columns_of(metrics, known_metrics(runs)))
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=150)
     try:
-        figure.savefig(folder / "heat.png", dpi=150)
+        write_whole(folder / "heat.png", picture.getvalue())
     except OSError as error:
         raise UserError(f"cannot write {folder / 'heat.png'}: {error.strerror}", key="--out", kind="storage") from None
     print(folder / "heat.png")

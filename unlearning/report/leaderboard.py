@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import math
 import sys
 from collections.abc import Iterable, Sequence
@@ -20,6 +21,8 @@ from typing import Any
 
 from ..errors import UserError
 from ..metrics.directions import CORRECTED
+from ..runtime.files import write_whole
+from ..runtime.program import program
 from ..verify.command import verdict
 from .comparison import competes
 from .groups import Group, group_runs, partitioned, spread
@@ -116,13 +119,13 @@ def verified(run: Run) -> str:
 
 def write(entries: Sequence[Entry], folder: Path) -> None:
     """Write both files."""
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(FIELDS)
+    writer.writerows(line for entry in entries for line in lines(entry))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "leaderboard.md").write_text(page(entries), encoding="utf-8")
-        with (folder / "leaderboard.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(FIELDS)
-            writer.writerows(line for entry in entries for line in lines(entry))
+        for name, text in {"leaderboard.md": page(entries), "leaderboard.csv": file.getvalue()}.items():
+            write_whole(folder / name, text.encode(errors="replace"))
     except OSError as error:
         raise UserError(
             f"cannot write to {folder}: {error.strerror}; name another folder with --out", key="--out", kind="storage"
@@ -171,4 +174,4 @@ def page(entries: Sequence[Entry]) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    program(main)

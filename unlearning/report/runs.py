@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from ..config.groups import REFERENCE_FREE, label
-from ..config.legend import trial_mark
+from ..config.legend import ARROWS, trial_mark
 from ..engine.key import numerics
 from ..errors import UserError
-from ..records.names import DONE, FAILED, RESULTS
+from ..records.names import DONE, FAILED, PROVENANCE, RESULTS
 from ..request import DECIDES
 
 REFERENCES = ("original", "retrained", "clean")  # clean: retrained without any manipulated sample
@@ -25,7 +26,10 @@ SETTING = ("dataset", "model", "scenario")  # one table for each combination
 
 @dataclass(frozen=True)
 class Run:
-    """The folder of one run. Only a ``done`` run has a ``result``; the others say ``why`` not."""
+    """The folder of one run. Only a ``done`` run has a whole ``result``; the others say ``why`` not.
+
+    Of these the result holds the configuration, where it is known.
+    """
 
     name: str
     state: Literal["done", "failed", "unfinished", "unreadable"]
@@ -116,16 +120,35 @@ def read(folder: Path) -> Run:
     """The run of a folder, whatever its state."""
     done, failed = folder / DONE, folder / FAILED
     if failed.exists() and not done.exists():
-        return Run(folder.name, "failed", " ".join(failed.read_text(errors="replace").split()))
+        return Run(folder.name, "failed", words_in(failed), asked(folder))
     if not done.exists():
-        return Run(folder.name, "unfinished")
+        return Run(folder.name, "unfinished", "", asked(folder))
     try:
         result = json.loads((folder / RESULTS).read_text())
         run = Run(folder.name, "done", result=result, finished=done.stat().st_mtime, folder=folder)
-        _ = run.values, run.failed, run.method, run.place  # whatever the tables will need
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        _ = run.values, run.failed, run.method, run.place, run.decisive  # whatever the tables will need
+        _ = result["cost"].items(), [ARROWS[direction] for direction in result["directions"].values()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return Run(folder.name, "unreadable", f"{RESULTS}: {type(error).__name__}: {error}")
     return run
+
+
+def words_in(file: Path) -> str:
+    """The text of a file on one line, or why it cannot be read."""
+    try:
+        return " ".join(file.read_text(errors="replace").split())
+    except OSError as error:
+        return f"{file.name}: {error.strerror}"
+
+
+def asked(folder: Path) -> dict[str, Any]:
+    """The configuration of a run that has no result, as a part of one; empty where it is not known."""
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        found = {"config": json.loads((folder / PROVENANCE).read_text())["config"]}
+        run = Run(folder.name, "unfinished", "", found)
+        _ = run.choices, run.config
+        return found
+    return {}
 
 
 def is_seed(key: str) -> bool:

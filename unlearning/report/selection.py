@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -20,16 +20,35 @@ def filtered(runs: Iterable[Run], filters: Sequence[str]) -> list[Run]:
     Raises ``UserError`` for a filter that is not KEY=VALUE, for a key that no run has, and where no run is left.
     """
     done = [run for run in runs if run.state == "done"]
+    wanted = parsed(filters)
+    for key in wanted:
+        known_key(done, key)
+    kept = [run for run in done if passes(run, wanted)]
+    if filters and not kept:
+        raise UserError(f"no finished run passes --filter {' '.join(filters)}", key="--filter")
+    return kept
+
+
+def without_result(runs: Iterable[Run], filters: Sequence[str]) -> list[Run]:
+    """The other runs that pass the same filters, and those whose configuration is not known."""
+    wanted = parsed(filters)
+    return [run for run in runs if run.state != "done" and (not run.result or passes(run, wanted))]
+
+
+def parsed(filters: Sequence[str]) -> dict[str, list[str]]:
+    """The values that each key may have. Raises ``UserError`` for a filter that is not KEY=VALUE."""
     wanted: dict[str, list[str]] = defaultdict(list)
     for text in filters:
         key, equals, value = text.partition("=")
         if not equals:
             raise UserError(f"--filter {text}: write key=value, for example method=ssd or split.seed=0", key="--filter")
-        wanted[known_key(done, key)].append(value)
-    kept = [r for r in done if all(any(matches(r.lookup(k), v) for v in vs) for k, vs in wanted.items())]
-    if filters and not kept:
-        raise UserError(f"no finished run passes --filter {' '.join(filters)}", key="--filter")
-    return kept
+        wanted[key].append(value)
+    return wanted
+
+
+def passes(run: Run, wanted: Mapping[str, Sequence[str]]) -> bool:
+    """Whether a run has one of the wanted values of each key."""
+    return all(any(matches(run.lookup(key), value) for value in values) for key, values in wanted.items())
 
 
 def matches(value: Any, pattern: str) -> bool:

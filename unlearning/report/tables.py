@@ -15,7 +15,7 @@ from .columns import with_what_is_shown
 from .groups import Group, frame_of, group_runs
 from .noise_floor import notes_on_noise
 from .runs import REFERENCES, Run
-from .selection import columns_of, filtered, known_key, known_metrics
+from .selection import columns_of, filtered, known_key, known_metrics, without_result
 from .verdicts import verdicts
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ def report_on(
         legend.append(mean_gap(metric.removeprefix("gap/") for metric in known if metric.startswith("gap/")))
     arrows = arrows_of(done)
     tests = tests_of(groups, tested, arrows)
-    return Report(frame, tables, arrows, legend, rest_of(runs, repeats), tests, groups, margin, interval, *tested[:1])
+    left = rest_of(without_result(runs, filters), repeats)
+    return Report(frame, tables, arrows, legend, left, tests, groups, margin, interval, *tested[:1])
 
 
 def tests_of(groups: Sequence[Group], metrics: Iterable[str], arrows: Mapping[str, str]) -> list[str]:

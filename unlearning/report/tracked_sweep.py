@@ -30,7 +30,7 @@ def track(name: str, command: str, status: Status, folders: Sequence[Path], trac
     if status == "FINISHED" and file and file.exists():
         return  # before MLflow is imported
     Spec("tracking", tracking).build().end_sweep(sweep)
-    if file:
+    if file and status != "KILLED":
         file.touch()
 
 

@@ -1,5 +1,6 @@
 """``python -m unlearning.requests``."""
 
+from ..runtime.program import program
 from .command import main
 
-raise SystemExit(main())
+program(main)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
+import uuid
 from pathlib import Path
 
 from ..errors import UserError
@@ -46,3 +50,23 @@ def files_below(folder: Path, hidden: bool = True) -> tuple[list[Path], dict[Pat
 
     enter(folder)
     return files, again
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write ``data`` so that ``path`` is, at any moment and after any crash, the old file or the whole new one.
+
+    A link is replaced by the file; what it points to stays as it is. Raises ``OSError`` where the file cannot be
+    written, and where something is there that is no file, such as a folder, a device or a pipe.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if os.path.lexists(path) and not (path.is_symlink() or stat.S_ISREG(path.lstat().st_mode)):
+        raise OSError(errno.EEXIST, "there is something that is no file")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -76,6 +76,8 @@ class MalformedError(Exception):
 
 def read_split(path: Path) -> tuple[Split, str]:
     """The split in a file, and the digest of its data. Raises ``MalformedError`` where the file is not as written."""
+    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+        raise MalformedError("it is not a file")
     try:
         with safe_open(path, "pt") as file:
             sets: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
