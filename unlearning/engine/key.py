@@ -47,6 +47,7 @@ OUTSIDE = tuple(  # these modules do not affect results
         "runtime.memory",
         "runtime.processes",
         "runtime.profile",
+        "runtime.program",
         "runtime.progress",
         "runtime.threads",
     )
