@@ -17,10 +17,14 @@ from unlearning.config.space import Dimension, Space
 from unlearning.data import tabular
 from unlearning.data.datasets import Dataset
 from unlearning.errors import UserError
+from unlearning.metrics.directions import VALIDATED
 from unlearning.request import Request
 from unlearning.sweeps import request_of
 from unlearning.tune import command
+from unlearning.tune.judge import Judgement
 from unlearning.tune.plan import Options, Plan, by_method, plans
+from unlearning.tune.run import Chosen
+from unlearning.tune.trials import Trial
 
 WINE = ("dataset=wine", "pretrain.epochs=2", "tracking=none", "method=finetune", "method.epochs=1")
 CLASS = (
@@ -61,6 +65,8 @@ def test_a_study_ends_with_a_row_that_the_next_run_uses(
     assert row["set"] == {"optimizer": {"lr": 0.3}}
     assert row["when"] == {"dataset": "wine", "model": "mlp", "scenario": "class"}
     assert all(word in row["why"] for word in ("rule=gap", "2 trials, 1 failed", "passes"))
+    assert "seed=0 pretrain.epochs=2 method.epochs=1 scenario.classes=[0] table@method=none" in row["why"]
+    assert done.out.rstrip().endswith("method.keep=null seed=1")  # a run by a seed that had no part in the choice
     again = asked(request_of, read(["--config-dir", str(tmp_path / "tuned"), *WINE, "scenario=class"]), tmp_path)[0]
     assert again.config["method"]["optimizer"]["lr"] == 0.3
     assert row["why"] in [applied["why"] for applied in again.rows]
@@ -115,9 +121,35 @@ def test_a_study_is_judged_over_its_draws(tmp_path: Path) -> None:
     (plan,), (left_out,) = plans(read(words), Options(), tmp_path)
     assert "original" in left_out
     assert [request.config["seed"] for request in plan.requests] == [0, 1]
-    assert plan.when == {"dataset": "wine", "model": "mlp", "scenario": "random"}
+    assert plan.when == [{"dataset": "wine", "model": "mlp", "scenario": "random"}]
+    assert plan.circumstances == "seed=0,1"
     assert plan.table == tmp_path / "tuned" / "table" / "ssd.yaml"
     assert {one.key for one in plan.space.dimensions} == {"method.alpha", "method.lam"}
+
+
+def test_a_row_holds_where_it_was_searched_and_nowhere_else(tmp_path: Path) -> None:
+    def when(*words: str) -> list[dict[str, Any]]:
+        (plan,), _ = plans(read(["method=ssd", *words, f"paths.root={tmp_path}"]), Options(), tmp_path)
+        return [dict(one) for one in plan.when]
+
+    both = ["digits", "wine"]
+    (row,) = when("dataset=digits,wine", "model=mlp", "scenario=random")
+    assert row == {"dataset": both, "model": "mlp", "scenario": "random"}
+    models = {"digits": "small_cnn", "wine": "mlp"}  # what each data set chooses
+    apart = when("dataset=digits,wine", "scenario=random")
+    assert apart == [{"dataset": name, "model": models[name], "scenario": "random"} for name in both]
+
+
+def test_no_row_is_written_with_addons_which_are_no_condition(
+    tune: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best = Trial(0, ("method.optimizer.lr=0.3",), Judgement(0.1, 0.1, 0.1, dict.fromkeys(VALIDATED, 0.5), 1.0, 1.0))
+    monkeypatch.setattr("unlearning.tune.run.study", lambda plan, _: Chosen(plan, None, [best]))
+    done = tune(*CLASS, "addon=l1")
+    assert done.code == 0, done.err
+    assert not table(tmp_path).exists()
+    assert "a row would hold for finetune without l1, too, so none is written" in done.out
+    assert done.out.rstrip().endswith("addon=l1 method.optimizer.lr=0.3 seed=1")
 
 
 def test_a_study_is_named_by_everything_but_what_it_searches() -> None:

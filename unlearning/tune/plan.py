@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ from ..config.space import Dimension, Space, nested, parted, space_of
 from ..config.tables import CONDITIONS, merged
 from ..engine.key import canonical
 from ..errors import UserError
-from ..request import Request
+from ..request import Request, deciding
 from ..sweeps import request_of
 from .trials import Trials
 
 FOLDER = "tuned"  # of tables and studies, below paths.root
+When = Mapping[str, str | list[str]]
 
 
 @dataclass(frozen=True)
@@ -115,10 +117,28 @@ class Plan:
         return replace(request, config=merged(request.config, nothing))
 
     @property
-    def when(self) -> dict[str, str]:
-        """The conditions of the row: what all draws have in common."""
-        found = {group: {request.choices[group] for request in self.requests} for group in CONDITIONS}
-        return {group: names.pop() for group, names in found.items() if len(names) == 1}
+    def when(self) -> list[When]:
+        """The conditions of the rows, which hold for what was searched and for nothing else.
+
+        There is one row where each name of a group was searched with each name of the others, and else one for each
+        combination.
+        """
+        points = list(dict.fromkeys(tuple(request.choices[group] for group in CONDITIONS) for request in self.requests))
+        names = [list(dict.fromkeys(column)) for column in zip(*points, strict=True)]
+        if math.prod(map(len, names)) > len(points):
+            return [dict(zip(CONDITIONS, point, strict=True)) for point in points]
+        return [{group: own if len(own) > 1 else own[0] for group, own in zip(CONDITIONS, names, strict=True)}]
+
+    @property
+    def circumstances(self) -> str:
+        """What no condition of a row can say: the seeds and the other settings of all draws, as sweeps write them."""
+        found: dict[str, list[str]] = {"seed": [str(request.config["seed"]) for request in self.requests]}
+        for job in self.jobs:
+            for setting in deciding(job):
+                key, _, value = setting.partition("=")
+                if key not in ("method", "seed", *CONDITIONS):
+                    found.setdefault(key, []).append(value)
+        return " ".join(f"{key}={','.join(dict.fromkeys(values))}" for key, values in found.items())
 
     def trials(self) -> Trials:
         """The trials of the study."""

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..config.arguments import Arguments
+from ..config.groups import addon_names
 from ..config.space import METHOD
 from ..errors import UserError
 from ..metrics.rules import RULES
 from ..records.log import quiet
+from ..request import command_line
 from ..runtime.progress import over_trials
 from .judge import Judged, Judgement, judged
 from .plan import Options, Plan, plans
-from .row import write_row
+from .row import write_rows
 from .screen import SHOWN, cost, failures, say, summary, trials_table
 from .trials import Trial, front
 
@@ -145,15 +146,27 @@ def show(chosen: Chosen) -> None:
         say(f"{plan.label}: every trial failed; nothing is chosen")
     elif chosen.best is None:
         say(f"{plan.label}: no trial is better than the settings as they are; no row is written")
+    elif addons := addon_names(plan.requests[0].choices["addon"]):
+        method, settings = plan.requests[0].choices["method"], chosen.best.settings
+        say(f"{plan.label}: a row would hold for {method} without {' and '.join(addons)}, too, so none is written")
+        say(f"best are {' '.join(settings)}; use them with", f"  {command(plan, settings=settings)}")
     else:
-        write_row(plan.table, plan.name, reason(chosen, chosen.best), plan.when, chosen.best.settings)
-        say(f"{plan.table}: a row with {' '.join(chosen.best.settings)}", "use it with", f"  {command(plan)}")
+        write_rows(plan.table, plan.name, reason(chosen, chosen.best), plan.when, chosen.best.settings)
+        say(f"{plan.table}: a row with {' '.join(chosen.best.settings)}", "use it with")
+        say(f"  {command(plan, ['--config-dir', str(plan.folder)])}")
 
 
-def command(plan: Plan) -> str:
-    """The command line of a run with the row."""
-    run = shlex.split(plan.requests[0].command)
-    return shlex.join([*run[:2], "--config-dir", str(plan.folder), *run[2:]])
+def command(plan: Plan, flags: Sequence[str] = (), settings: Sequence[str] = ()) -> str:
+    """The command line of a run with what was chosen, by a seed that had no part in the choice.
+
+    An own model has learned what the draws say, so its run has their seed.
+    """
+    first = plan.requests[0]
+    if first.config["pretrain"]["checkpoint"]:
+        return command_line([*first.overrides, *settings], *flags)
+    seed = 1 + max(request.config["seed"] for request in plan.requests)
+    given = [setting for setting in first.overrides if not setting.startswith("seed=")]
+    return command_line([*given, *settings, f"seed={seed}"], *flags)
 
 
 def reason(chosen: Chosen, best: Trial) -> str:
@@ -166,8 +179,8 @@ def reason(chosen: Chosen, best: Trial) -> str:
         against = f", against {before.unlearned.score:.3f} with the settings as they were and {original:.3f} for the"
         against += " original model"
     return (
-        f"Searched by python -m unlearning.tune (rule={plan.options.rule}): the score on validation samples is "
-        f"{score(best):.3f}{draws}{against}; the best of {cost(chosen.trials)}."
+        f"Searched by python -m unlearning.tune (rule={plan.options.rule}) with {plan.circumstances}: the score on "
+        f"validation samples is {score(best):.3f}{draws}{against}; the best of {cost(chosen.trials)}."
     )
 
 
