@@ -23,7 +23,7 @@ from unlearning.sweeps import request_of
 from unlearning.tune import command
 from unlearning.tune.judge import Judgement
 from unlearning.tune.plan import Options, Plan, by_method, plans
-from unlearning.tune.run import Chosen
+from unlearning.tune.run import Chosen, reason
 from unlearning.tune.trials import Trial
 
 WINE = ("dataset=wine", "pretrain.epochs=2", "tracking=none", "method=finetune", "method.epochs=1")
@@ -162,6 +162,32 @@ def test_a_study_is_named_by_everything_but_what_it_searches() -> None:
 
     assert name() == name(alpha=7.0) == name(trials=99)
     assert len({name(), name(lam=7.0), name("no_oracle"), name(high=3.0)}) == 4
+    metrics, before = config["evaluation"], name()
+    config["evaluation"] = {**metrics, "more": {"_target_": "unlearning.metrics.relearning.Relearning"}}
+    assert name() == before  # the judge asks no metric
+    config["evaluation"] = {**metrics, "every": 2}
+    assert name() != before
+
+
+def test_a_study_beside_an_older_one_of_its_name_says_so(tmp_path: Path) -> None:
+    words = ["dataset=wine", "scenario=random", "method=ssd", f"paths.root={tmp_path}"]
+    (plan,), _ = plans(read(words), Options(), tmp_path)
+    (other,), _ = plans(read([*words, "seed=1"]), Options(), tmp_path)
+    (rule,), _ = plans(read(words), Options(rule="no_oracle"), tmp_path)
+    for one in (plan, other, rule):
+        file = one.trials().file
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    assert plan.older == [other.trials().file]
+
+
+@pytest.mark.parametrize(("words", "oracle"), [([], False), (["evaluation.best_by=gap", "method.keep=null"], True)])
+def test_the_reason_of_a_row_names_the_oracle(words: list[str], oracle: bool, tmp_path: Path) -> None:
+    (plan,), _ = plans(read(["method=ssd", "dataset=wine", *words, f"paths.root={tmp_path}"]), Options(), tmp_path)
+    best = Trial(0, (), Judgement(0.1, 0.1, 0.1, {}, 1.0, 1.0))
+    for rule, compared in {"no_oracle": oracle, "gap": True}.items():
+        chosen = Chosen(replace(plan, options=Options(rule=rule)), None, [best])
+        assert ("compared with the retrained model" in reason(chosen, best)) == compared
 
 
 def test_the_options_of_the_tuner_are_its_own() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..config.arguments import Arguments
 from ..config.groups import REFERENCE_FREE
+from ..config.imports import read_module
 from ..config.launch import asked
 from ..config.messages import COMPOSITION_ERRORS, explained
 from ..config.paths import CONF
@@ -18,12 +19,15 @@ from ..config.schema import register
 from ..config.space import Dimension, Space, nested, parted, space_of
 from ..config.tables import CONDITIONS, merged
 from ..engine.key import canonical
+from ..engine.watch import BEST_BY, EVERY
 from ..errors import UserError
+from ..metrics.rules import RULES
 from ..request import Request, deciding
 from ..sweeps import request_of
 from .trials import Trials
 
 FOLDER = "tuned"  # of tables and studies, below paths.root
+JUDGES = ("unlearning.tune.judge", "unlearning.metrics.rules")  # modules that decide what a setting is worth
 When = Mapping[str, str | list[str]]
 
 
@@ -104,17 +108,33 @@ class Plan:
         The present values of what is searched are not a part of it: the row of the study may have set them.
         """
         parts = [
-            [self.without_searched(request).key.digest for request in self.requests],
+            [self.what_decides(request).key.digest for request in self.requests],
             [str(one) for one in self.space.dimensions],
             [self.options.rule, self.options.pareto],
+            [module.digest for name in JUDGES if (module := read_module(name))],
         ]
         digest = hashlib.sha256(canonical(parts).encode()).hexdigest()
-        return f"{self.requests[0].choices['dataset']}-{self.label}-{self.options.rule}-{digest[:12]}"
+        return f"{self.stem}-{digest[:12]}"
 
-    def without_searched(self, request: Request) -> Request:
-        """A request with null for every option that is searched."""
+    @property
+    def stem(self) -> str:
+        """The readable part of the name."""
+        return f"{self.requests[0].choices['dataset']}-{self.label}-{self.options.rule}"
+
+    def what_decides(self, request: Request) -> Request:
+        """A request with null for every option that is searched, and without the metrics, which the judge never asks.
+
+        Which epochs are looked at and kept decides what is judged.
+        """
         nothing = nested(f"{one.key}=null" for one in self.space.dimensions)
-        return replace(request, config=merged(request.config, nothing))
+        evaluation = {name: request.config["evaluation"].get(name) for name in (EVERY, BEST_BY)}
+        return replace(request, config=merged(request.config, nothing) | {"evaluation": evaluation})
+
+    @property
+    def older(self) -> list[Path]:
+        """The journals of other studies whose names read alike, the newest last."""
+        files = (self.folder / "studies").glob(f"{self.stem}-{'?' * 12}.journal")
+        return sorted((file for file in files if file.stem != self.name), key=lambda file: file.stat().st_mtime)
 
     @property
     def when(self) -> list[When]:
@@ -128,6 +148,12 @@ class Plan:
         if math.prod(map(len, names)) > len(points):
             return [dict(zip(CONDITIONS, point, strict=True)) for point in points]
         return [{group: own if len(own) > 1 else own[0] for group, own in zip(CONDITIONS, names, strict=True)}]
+
+    @property
+    def oracle(self) -> bool:
+        """Whether what is chosen, settings or epochs, depends on the retrained model."""
+        rules = {self.options.rule, *(request.config["evaluation"].get(BEST_BY) for request in self.requests)}
+        return any(RULES[name].oracle for name in rules if name in RULES)
 
     @property
     def circumstances(self) -> str:

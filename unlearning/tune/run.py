@@ -103,6 +103,8 @@ def study(plan: Plan, root: Path | None) -> Chosen:
             raise
         before = None  # other settings may work
     trials = plan.trials()
+    if not trials.file.exists() and (older := plan.older):
+        say(f"{plan.label}: a new study begins; that of {older[-1]} had other settings, data, code or values to search")
     say(f"{plan.label}: searches {', '.join(map(str, plan.space.dimensions))} ({plan.space.why})")
     with over_trials(f"Tuning {plan.label}", trials.budget, len(trials.done())) as progress:
         while (trial := trials.ask()) is not None:
@@ -173,13 +175,14 @@ def reason(chosen: Chosen, best: Trial) -> str:
     """Why the row is there."""
     plan, before = chosen.plan, chosen.before
     draws = f" over {len(plan.jobs)} draws" if len(plan.jobs) > 1 else ""
+    oracle = ", compared with the retrained model" if plan.oracle else ""
     against = "; the settings as they were diverge"
     if before is not None:
         original = before.references["original"].score
         against = f", against {before.unlearned.score:.3f} with the settings as they were and {original:.3f} for the"
         against += " original model"
     return (
-        f"Searched by python -m unlearning.tune (rule={plan.options.rule}) with {plan.circumstances}: the score on "
+        f"Searched by python -m unlearning.tune (rule={plan.options.rule}{oracle}) with {plan.circumstances}: the score on "
         f"validation samples is {score(best):.3f}{draws}{against}; the best of {cost(chosen.trials)}."
     )
 
