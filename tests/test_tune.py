@@ -21,9 +21,9 @@ from unlearning.metrics.directions import VALIDATED
 from unlearning.request import Request
 from unlearning.sweeps import request_of
 from unlearning.tune import command
-from unlearning.tune.judge import Judgement
+from unlearning.tune.judge import Judged, Judgement
 from unlearning.tune.plan import Options, Plan, by_method, plans
-from unlearning.tune.run import Chosen, reason
+from unlearning.tune.run import Chosen, reason, study
 from unlearning.tune.trials import Trial
 
 WINE = ("dataset=wine", "pretrain.epochs=2", "tracking=none", "method=finetune", "method.epochs=1")
@@ -155,18 +155,18 @@ def test_no_row_is_written_with_addons_which_are_no_condition(
 def test_a_study_is_named_by_everything_but_what_it_searches() -> None:
     config, choices = composed("dataset=wine", "method=ssd")
 
-    def name(rule: str = "gap", trials: int = 30, high: float = 2.0, **method: Any) -> str:
-        request = Request({**config, "method": {**config["method"], **method}}, choices)
+    def name(
+        rule: str = "gap", trials: int = 30, high: float = 2.0, evaluation: dict[str, Any] | None = None, **method: Any
+    ) -> str:
+        changed = {"method": config["method"] | method, "evaluation": config["evaluation"] | (evaluation or {})}
+        request = Request({**config, **changed}, choices)
         space = Space((Dimension("method.alpha", (), 1.0, high),), "why")
         return Plan(read([]), [[]], space, [request], Options(trials, rule)).name
 
     assert name() == name(alpha=7.0) == name(trials=99)
     assert len({name(), name(lam=7.0), name("no_oracle"), name(high=3.0)}) == 4
-    metrics, before = config["evaluation"], name()
-    config["evaluation"] = {**metrics, "more": {"_target_": "unlearning.metrics.relearning.Relearning"}}
-    assert name() == before  # the judge asks no metric
-    config["evaluation"] = {**metrics, "every": 2}
-    assert name() != before
+    assert name(evaluation={"more": {"_target_": "unlearning.metrics.relearning.Relearning"}}) == name()  # not asked
+    assert name(evaluation={"every": 2}) != name()
 
 
 def test_a_study_beside_an_older_one_of_its_name_says_so(tmp_path: Path) -> None:
@@ -179,6 +179,42 @@ def test_a_study_beside_an_older_one_of_its_name_says_so(tmp_path: Path) -> None
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     assert plan.older == [other.trials().file]
+
+
+@pytest.mark.parametrize(
+    ("error", "counts"),
+    [
+        (UserError("the model's predictions are not finite", kind="diverged"), True),
+        (torch.linalg.LinAlgError("the matrix is singular"), True),
+        (UserError("the disk is full", kind="storage"), False),
+        (torch.OutOfMemoryError("too large"), False),
+        (KeyError("ours"), False),
+        (KeyboardInterrupt(), False),
+    ],
+)
+def test_what_a_setting_is_not_to_blame_for_ends_the_search(
+    error: BaseException, counts: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Judgement(0.1, 0.1, 0.1, {}, 1.0, 1.0)
+    outcomes = iter([Judged(one, {}), error, *[Judged(one, {})] * 5])
+
+    def next_one(*_: object) -> Judged:
+        if isinstance(outcome := next(outcomes), BaseException):
+            raise outcome
+        return outcome
+
+    config, choices = composed("dataset=wine", "method=ssd")
+    space = Space((Dimension("method.alpha", (), 1.0, 2.0),), "why")
+    plan = Plan(read([]), [], space, [Request(config, choices)], Options(2, out=tmp_path))
+    monkeypatch.setattr("unlearning.tune.run.judged", next_one)
+    if counts:
+        first, second = study(plan, None).trials
+        assert (first.judgement, first.reason) == (None, str(error))
+        assert second.judgement == one
+        return
+    with pytest.raises(type(error)):
+        study(plan, None)
+    assert [trial.judgement for trial in study(plan, None).trials] == [one, one]  # the same command makes it again
 
 
 @pytest.mark.parametrize(("words", "oracle"), [([], False), (["evaluation.best_by=gap", "method.keep=null"], True)])

@@ -77,6 +77,17 @@ def test_a_trial_whose_process_died_does_not_count(tmp_path: Path) -> None:
     assert [trial.number for trial in study.done()] == [1, 2]
 
 
+def test_a_trial_that_is_given_up_does_not_count(tmp_path: Path) -> None:
+    study = trials(tmp_path, most=2)
+    asked = study.ask()
+    assert asked is not None
+    study.give_up(asked)
+    assert not study.held
+    assert len(made(study)) == len(study.done()) == 2
+    study.give_up(study.done()[0])  # it has an outcome
+    assert len(study.done()) == 2
+
+
 def test_a_failed_trial_counts_and_says_why(tmp_path: Path) -> None:
     study = trials(tmp_path, most=2)
     failed = study.ask()

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from ..config.arguments import Arguments
 from ..config.groups import addon_names
 from ..config.space import METHOD
@@ -108,7 +110,11 @@ def study(plan: Plan, root: Path | None) -> Chosen:
     say(f"{plan.label}: searches {', '.join(map(str, plan.space.dimensions))} ({plan.space.why})")
     with over_trials(f"Tuning {plan.label}", trials.budget, len(trials.done())) as progress:
         while (trial := trials.ask()) is not None:
-            trials.tell(trial, outcome(plan, trial, root))
+            try:
+                trials.tell(trial, outcome(plan, trial, root))
+            except BaseException:  # a mistake of ours, too little memory or an interruption: nothing about the setting
+                trials.give_up(trial)
+                raise
             done = trials.done()
             made = [score(one) for one in done if one.judgement is not None]
             progress(len(done), f"best {min(made):.3f}" if made else "all failed")
@@ -116,14 +122,16 @@ def study(plan: Plan, root: Path | None) -> Chosen:
 
 
 def outcome(plan: Plan, trial: Trial, root: Path | None) -> Judgement | str:
-    """The judgement of a trial, or why it failed: whatever stops a setting is its own fault, and others may work."""
+    """The judgement of a trial, or why it failed: a setting that cannot work, or whose numbers cannot.
+
+    Any other error is raised, since it says nothing about the setting.
+    """
     try:
         return judged(plan.with_settings(trial.settings, root), plan.options.rule).unlearned
-    except Exception as error:
+    except (UserError, torch.linalg.LinAlgError) as error:
         if isinstance(error, UserError) and error.kind == "storage":
             raise
-        text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        return " ".join(text.split())
+        return " ".join(str(error).split())
 
 
 def score(trial: Trial) -> float:
