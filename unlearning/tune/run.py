@@ -128,7 +128,7 @@ def outcome(plan: Plan, trial: Trial, root: Path | None) -> Judgement | str:
     """
     try:
         return judged(plan.with_settings(trial.settings, root), plan.options.rule).unlearned
-    except (UserError, torch.linalg.LinAlgError) as error:
+    except (UserError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
         if isinstance(error, UserError) and error.kind == "storage":
             raise
         return " ".join(str(error).split())
@@ -190,8 +190,8 @@ def reason(chosen: Chosen, best: Trial) -> str:
         against = f", against {before.unlearned.score:.3f} with the settings as they were and {original:.3f} for the"
         against += " original model"
     return (
-        f"Searched by python -m unlearning.tune (rule={plan.options.rule}{oracle}) with {plan.circumstances}: the score on "
-        f"validation samples is {score(best):.3f}{draws}{against}; the best of {cost(chosen.trials)}."
+        f"Searched by python -m unlearning.tune (rule={plan.options.rule}{oracle}) with {plan.circumstances}: the score "
+        f"on validation samples is {score(best):.3f}{draws}{against}; the best of {cost(chosen.trials)}."
     )
 
 
