@@ -190,8 +190,8 @@ def reason(chosen: Chosen, best: Trial) -> str:
         against = f", against {before.unlearned.score:.3f} with the settings as they were and {original:.3f} for the"
         against += " original model"
     return (
-        f"Searched by python -m unlearning.tune (rule={plan.options.rule}{oracle}) with {plan.circumstances}: the score "
-        f"on validation samples is {score(best):.3f}{draws}{against}; the best of {cost(chosen.trials)}."
+        f"Searched by python -m unlearning.tune (rule={plan.options.rule}{oracle}) with {plan.circumstances}: the "
+        f"score on validation samples is {score(best):.3f}{draws}{against}; the best of {cost(chosen.trials)}."
     )
 
 
