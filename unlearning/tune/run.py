@@ -163,7 +163,8 @@ def show(chosen: Chosen) -> None:
     else:
         write_rows(plan.table, plan.name, reason(chosen, chosen.best), plan.when, chosen.best.settings)
         say(f"{plan.table}: a row with {' '.join(chosen.best.settings)}", "use it with")
-        say(f"  {command(plan, ['--config-dir', str(plan.folder)])}")
+        no_table = any(setting.startswith("table@method=") for setting in plan.requests[0].overrides)
+        say(f"  {command(plan, ['--config-dir', str(plan.folder)], chosen.best.settings if no_table else ())}")
 
 
 def command(plan: Plan, flags: Sequence[str] = (), settings: Sequence[str] = ()) -> str:
