@@ -66,9 +66,7 @@ def test_a_study_ends_with_a_row_that_the_next_run_uses(
     assert row["when"] == {"dataset": "wine", "model": "mlp", "scenario": "class"}
     assert all(word in row["why"] for word in ("rule=gap", "2 trials, 1 failed", "passes"))
     assert "seed=0 pretrain.epochs=2 method.epochs=1 scenario.classes=[0] table@method=none" in row["why"]
-    own = (
-        "method.keep=null method.optimizer.lr=0.3 seed=1"  # without a table; a seed with no part in the choice
-    )
+    own = "method.keep=null method.optimizer.lr=0.3 seed=1"  # without a table; a seed with no part in the choice
     assert done.out.rstrip().endswith(own)
     again = asked(request_of, read(["--config-dir", str(tmp_path / "tuned"), *WINE, "scenario=class"]), tmp_path)[0]
     assert again.config["method"]["optimizer"]["lr"] == 0.3
