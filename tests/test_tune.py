@@ -35,6 +35,7 @@ CLASS = (
     "method.keep=null",
     "method.optimizer.lr=0.3,1e30",
 )
+SPACE = Space((Dimension("method.alpha", (), 1.0, 2.0),), "why")
 
 
 @pytest.fixture
@@ -128,17 +129,16 @@ def test_a_study_is_judged_over_its_draws(tmp_path: Path) -> None:
     assert {one.key for one in plan.space.dimensions} == {"method.alpha", "method.lam"}
 
 
-def test_a_row_holds_where_it_was_searched_and_nowhere_else(tmp_path: Path) -> None:
-    def when(*words: str) -> list[dict[str, Any]]:
-        (plan,), _ = plans(read(["method=ssd", *words, f"paths.root={tmp_path}"]), Options(), tmp_path)
-        return [dict(one) for one in plan.when]
+def test_a_row_holds_where_it_was_searched_and_nowhere_else() -> None:
+    def when(*points: str) -> list[dict[str, Any]]:
+        choices = [dict(zip(("dataset", "model", "scenario"), point.split(), strict=True)) for point in points]
+        requests = [Request({}, one) for one in choices]
+        return [dict(one) for one in Plan(read([]), [[]] * len(points), SPACE, requests, Options()).when]
 
     both = ["digits", "wine"]
-    (row,) = when("dataset=digits,wine", "model=mlp", "scenario=random")
-    assert row == {"dataset": both, "model": "mlp", "scenario": "random"}
-    models = {"digits": "small_cnn", "wine": "mlp"}  # what each data set chooses
-    apart = when("dataset=digits,wine", "scenario=random")
-    assert apart == [{"dataset": name, "model": models[name], "scenario": "random"} for name in both]
+    assert when("digits mlp random", "wine mlp random") == [{"dataset": both, "model": "mlp", "scenario": "random"}]
+    apart = when("digits small_cnn random", "wine mlp random", "wine mlp random")  # digits were not searched with mlp
+    assert [(one["dataset"], one["model"]) for one in apart] == [("digits", "small_cnn"), ("wine", "mlp")]
 
 
 def test_no_row_is_written_with_addons_which_are_no_condition(
@@ -171,15 +171,17 @@ def test_a_study_is_named_by_everything_but_what_it_searches() -> None:
 
 
 def test_a_study_beside_an_older_one_of_its_name_says_so(tmp_path: Path) -> None:
-    words = ["dataset=wine", "scenario=random", "method=ssd", f"paths.root={tmp_path}"]
-    (plan,), _ = plans(read(words), Options(), tmp_path)
-    (other,), _ = plans(read([*words, "seed=1"]), Options(), tmp_path)
-    (rule,), _ = plans(read(words), Options(rule="no_oracle"), tmp_path)
-    for one in (plan, other, rule):
+    config, choices = composed("dataset=wine", "method=ssd")
+
+    def plan(seed: int, rule: str = "gap") -> Plan:
+        requests = [Request({**config, "seed": seed}, choices)]
+        return Plan(read([]), [[]], SPACE, requests, Options(rule=rule, out=tmp_path))
+
+    for one in (plan(0), plan(1), plan(0, "no_oracle")):
         file = one.trials().file
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
-    assert plan.older == [other.trials().file]
+    assert plan(0).older == [plan(1).trials().file]
 
 
 @pytest.mark.parametrize(
@@ -205,8 +207,7 @@ def test_what_a_setting_is_not_to_blame_for_ends_the_search(
         return outcome
 
     config, choices = composed("dataset=wine", "method=ssd")
-    space = Space((Dimension("method.alpha", (), 1.0, 2.0),), "why")
-    plan = Plan(read([]), [], space, [Request(config, choices)], Options(2, out=tmp_path))
+    plan = Plan(read([]), [], SPACE, [Request(config, choices)], Options(2, out=tmp_path))
     monkeypatch.setattr("unlearning.tune.run.judged", next_one)
     if counts:
         first, second = study(plan, None).trials
