@@ -170,18 +170,25 @@ def test_a_study_is_named_by_everything_but_what_it_searches() -> None:
     assert name(evaluation={"every": 2}) != name()
 
 
-def test_a_study_beside_an_older_one_of_its_name_says_so(tmp_path: Path) -> None:
+def test_a_study_beside_an_older_one_of_its_name_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     config, choices = composed("dataset=wine", "method=ssd")
 
     def plan(seed: int, rule: str = "gap") -> Plan:
         requests = [Request({**config, "seed": seed}, choices)]
-        return Plan(read([]), [[]], SPACE, requests, Options(rule=rule, out=tmp_path))
+        return Plan(read([]), [], SPACE, requests, Options(1, rule, out=tmp_path))
 
     for one in (plan(0), plan(1), plan(0, "no_oracle")):
         file = one.trials().file
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     assert plan(0).older == [plan(1).trials().file]
+    one_judgement = Judged(Judgement(0.1, 0.1, 0.1, {}, 1.0, 1.0), {})
+    monkeypatch.setattr("unlearning.tune.run.judged", lambda *_: one_judgement)
+    for told in (1, 0):  # the second goes on with what the first began
+        study(plan(2), None)
+        assert capsys.readouterr().out.count("a new study begins") == told
 
 
 @pytest.mark.parametrize(
