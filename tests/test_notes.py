@@ -28,16 +28,19 @@ def told(
     curves: Mapping[str, list[tuple[int, float]]] | None = None,
     method: Mapping[str, Any] = SSD,
     labels: tuple[int, ...] = (0, 0, 1, 2),
+    access: Mapping[str, str] | None = None,
+    evaluation: Mapping[str, Any] | None = None,
     **sizes: int,
 ) -> list[str]:
     """The notes on a run with these rows. Its training set consists of samples 0 to 2."""
-    request: Any = SimpleNamespace(config={"trial": trial, "method": method}, label="ssd")
+    request: Any = SimpleNamespace(config={"trial": trial, "method": method, "evaluation": evaluation}, label="ssd")
     split = SimpleNamespace(train=torch.tensor([0, 1, 2]))
     result: Any = SimpleNamespace(
         unchanged=unchanged,
         same_parameters=same_parameters or unchanged,
         rows={"original": {}, "unlearned": {}} | dict(rows or {}),
         curves=curves or {},
+        access=access or {},
         selected={},
         sizes={"forget": 100, "test_forget": 0, "test": 100, "manipulated": 0} | sizes,
         dataset=SimpleNamespace(labels=torch.tensor(labels)),
@@ -52,6 +55,15 @@ def retain(before: float, after: float) -> dict[str, dict[str, float]]:
 
 def test_a_sound_run_needs_no_note() -> None:
     assert told(rows=retain(0.9, 0.9)) == []
+
+
+@pytest.mark.parametrize("rule", ["gap", "no_oracle"])
+def test_an_epoch_that_was_chosen_by_an_oracle_says_so(rule: str) -> None:
+    access = {"retain": "inputs and labels"} | ({"retrained": "predictions"} if rule == "gap" else {})
+    curves = {"unlearn/kept_epoch": [(0, 2.0)], "unlearn/distance": [(0, 0.5), (5, 0.1)]}
+    (note,) = told(curves=curves, access=access, evaluation={"best_by": rule})
+    assert note.startswith(f"epoch 2 of 5 was kept, the best by the rule {rule}")
+    assert note.endswith("compared with the retrained model") == (rule == "gap")
 
 
 def test_a_trial_is_told() -> None:

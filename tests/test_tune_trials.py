@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from unlearning.config.space import Dimension
-from unlearning.config.tables import rows_for, rows_of
+from unlearning.config.tables import rows_for, rows_of, settings
 from unlearning.errors import UserError
 from unlearning.tune.judge import Judgement
-from unlearning.tune.row import write_row
+from unlearning.tune.row import write_rows
 from unlearning.tune.trials import Trial, Trials, front
 
 RATE = Dimension("method.optimizer.lr", (), 1e-4, 1.0, True)
@@ -77,6 +77,17 @@ def test_a_trial_whose_process_died_does_not_count(tmp_path: Path) -> None:
     assert [trial.number for trial in study.done()] == [1, 2]
 
 
+def test_a_trial_that_is_given_up_does_not_count(tmp_path: Path) -> None:
+    study = trials(tmp_path, most=2)
+    asked = study.ask()
+    assert asked is not None
+    study.give_up(asked)
+    assert not study.held
+    assert len(made(study)) == len(study.done()) == 2
+    study.give_up(study.done()[0])  # it has an outcome
+    assert len(study.done()) == 2
+
+
 def test_a_failed_trial_counts_and_says_why(tmp_path: Path) -> None:
     study = trials(tmp_path, most=2)
     failed = study.ask()
@@ -118,27 +129,38 @@ def test_forgetting_and_retention_can_be_two_objectives(tmp_path: Path) -> None:
 # Rows
 
 
-def test_a_row_is_added_to_a_table_of_the_users_and_replaced_by_the_same_study(tmp_path: Path) -> None:
+def test_a_row_is_appended_to_a_table_of_the_users_and_the_older_one_of_its_study_removed(tmp_path: Path) -> None:
     file = tmp_path / "table" / "ssd.yaml"
     file.parent.mkdir()
     mine = "# My own remarks.\n- why: Mine.\n  when: {dataset: digits}\n  set: {alpha: 1.0, lam: 2.0}\n"
     file.write_text(mine)
     when = {"dataset": "digits", "model": "mlp", "scenario": "class"}
-    write_row(file, "one", "A reason: it's 'best'.", when, ["method.alpha=1.23e-05", "method.optimizer.lr=0.5"])
-    write_row(file, "two", "Another.", {"dataset": "wine"}, ["method.alpha=7"])
-    write_row(file, "one", "A better\nreason.", when, ["method.alpha=3.5", "method.reference=retain"])
+    write_rows(file, "one", "A reason: it's 'best'.", [when], ["method.alpha=1.23e-05", "method.optimizer.lr=0.5"])
+    write_rows(file, "two", "Another.", [{"dataset": ["wine", "digits"]}], ["method.alpha=7"])
+    write_rows(file, "one", "A better\nreason.", [when], ["method.alpha=3.5", "method.reference=retain"])
     rows = rows_of(file)
-    assert [row.why for row in rows] == ["Mine.", "A better\nreason.", "Another."]
-    assert rows[1].set == {"alpha": 3.5, "reference": "retain"}
-    assert rows[1].when == {name: (value,) for name, value in when.items()}
+    assert [row.why for row in rows] == ["Mine.", "Another.", "A better\nreason."]
+    assert rows[1].when == {"dataset": ("wine", "digits")}
+    assert rows[2].set == {"alpha": 3.5, "reference": "retain"}
+    assert rows[2].when == {name: (value,) for name, value in when.items()}
     assert file.read_text().startswith(mine)
-    assert [row.number for row in rows_for("ssd", "digits", "mlp", "class", [tmp_path])] == [1, 2]
+    applied = rows_for("ssd", "digits", "mlp", "class", [tmp_path])
+    assert settings(applied)["alpha"] == 3.5  # what the study has just said to use
+
+
+def test_the_rows_of_a_study_are_replaced_together(tmp_path: Path) -> None:
+    file = tmp_path / "table" / "ssd.yaml"
+    conditions = [{"dataset": "digits", "model": "mlp"}, {"dataset": "wine", "model": "linear"}]
+    write_rows(file, "one", "Why.", conditions, ["method.alpha=1"])
+    write_rows(file, "one", "Better.", conditions, ["method.alpha=2"])
+    assert [(row.why, row.set["alpha"]) for row in rows_of(file)] == [("Better.", 2)] * 2
+    assert not rows_for("ssd", "wine", "mlp", "class", [tmp_path])
 
 
 def test_numbers_of_a_row_are_numbers(tmp_path: Path) -> None:
     file = tmp_path / "table" / "scrub.yaml"
-    settings = ["method.optimizer.lr=1e-05", "method.msteps=3", "method.rewind=true", "method.attack.noise=normal"]
-    write_row(file, "one", "Why.", {}, settings)
+    values = ["method.optimizer.lr=1e-05", "method.msteps=3", "method.rewind=true", "method.attack.noise=normal"]
+    write_rows(file, "one", "Why.", [{}], values)
     (row,) = rows_of(file)
     assert row.set == {"optimizer": {"lr": 1e-5}, "msteps": 3, "rewind": True, "attack": {"noise": "normal"}}
 
@@ -148,6 +170,6 @@ def test_a_file_that_is_not_a_table_is_left_alone(tmp_path: Path) -> None:
     file.parent.mkdir()
     file.write_text("alpha: 1\n")
     with pytest.raises(UserError) as refused:
-        write_row(file, "one", "Why.", {}, ["method.alpha=1"])
+        write_rows(file, "one", "Why.", [{}], ["method.alpha=1"])
     assert refused.value.key == "table"
     assert file.read_text() == "alpha: 1\n"

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from tests.conftest import composed, compute
+from unlearning.config.legend import sights
 from unlearning.data.datasets import Dataset
 from unlearning.engine.fitting import fit, points
 from unlearning.engine.job import Job
@@ -151,4 +152,7 @@ def test_the_choice_of_an_epoch_is_access_to_data() -> None:
     assert job.watch({}) == Watch(2)
     chosen = Job.of(composed(*words, "evaluation.best_by=no_oracle")[0])
     assert chosen.access == dict.fromkeys(("forget", "retain", "validation"), "inputs and labels")
+    oracle = Job.of(composed(*words, "evaluation.best_by=gap")[0]).access
+    assert oracle == {**chosen.access, "retrained": "predictions"}
+    assert sights(oracle).endswith("retrained model (predictions), validation set (inputs, labels)")
     assert metric_nodes({"every": 1, "best_by": None, "accuracy": {}}) == {"accuracy": {}}

@@ -115,8 +115,12 @@ class Request:
 
 def command_line(overrides: Sequence[str], *flags: str) -> str:
     """The command line of some settings, without those that do not decide a result."""
-    kept = [o for o in overrides if not o.lstrip("+~").startswith(("force=", "verbose=", "paths.", "tracking"))]
-    return shlex.join(["python", "run.py", *flags, *kept])
+    return shlex.join(["python", "run.py", *flags, *deciding(overrides)])
+
+
+def deciding(overrides: Sequence[str]) -> list[str]:
+    """The settings of a command line without those that never decide a result."""
+    return [o for o in overrides if not o.lstrip("+~").startswith(("force=", "verbose=", "paths.", "tracking"))]
 
 
 def in_first_process() -> bool:

@@ -88,7 +88,7 @@ def number(metric: str, value: float | None) -> str:
 
 
 def sights(access: Mapping[str, str]) -> str:
-    """What a method and its add-ons may see: ``forget set (inputs, labels), retain set (inputs)``."""
-    sets = {"train": "training set", "classes": "classes to forget"}
+    """What a method, its add-ons and the choice of its epoch may see: ``forget set (inputs, labels)``, and so on."""
+    sets = {"train": "training set", "classes": "classes to forget", "retrained": "retrained model"}
     seen = (f"{sets.get(name, f'{name} set')} ({what.replace(' and ', ', ')})" for name, what in access.items())
     return ", ".join(seen) or "none"

@@ -106,6 +106,8 @@ class Job:
     def access(self) -> dict[str, str]:
         """What the method may see, and the choice of its epoch. Raises ``UserError`` as ``checked`` does."""
         chosen = {} if self.best_by is None else dict.fromkeys(SETS, "inputs and labels")
+        if self.best_by is not None and RULES[self.best_by].oracle:
+            chosen["retrained"] = "predictions"
         return dict(sorted((self.checked().access | chosen).items()))
 
     def watch(self, made: Mapping[str, Trained]) -> Watch | None:

@@ -45,7 +45,10 @@ def notes(request: Request, result: Result) -> list[str]:
         )
     if epochs := result.curves.get("unlearn/kept_epoch"):
         last, rule = result.curves["unlearn/distance"][-1][0], request.config["evaluation"]["best_by"]
-        found.append(f"epoch {epochs[-1][1]:g} of {last} was kept, the best by the rule {rule} (evaluation.best_by)")
+        oracle = ", compared with the retrained model" if "retrained" in result.access else ""
+        found.append(
+            f"epoch {epochs[-1][1]:g} of {last} was kept, the best by the rule {rule} (evaluation.best_by){oracle}"
+        )
     return [*found, *remarks(request, result), *destroyed(request, result), *forgot_too_much(request, result)]
 
 

@@ -43,8 +43,12 @@ distance from that. No rule looks at a test sample.
 
 The result is a row of DIR/table/METHOD.yaml, which says why it is there, unless the settings as they are were best:
 
-  python run.py --config-dir tuned method=ssd dataset=digits    uses it; --explain shows it
+  python run.py --config-dir tuned method=ssd dataset=digits seed=1    uses it; --explain shows it
 
+It holds for the data sets, models and scenarios that were searched; its reason has all other settings. The seeds of the
+search had a part in the choice, so judge it by others. With add-ons, which are no condition of a row, none is written.
+
+What says nothing about a setting, such as too little memory, ends the search, and its trial is made again.
 The same command goes on where it was stopped; with more trials it makes those that are missing. Started several times,
 its processes share the trials. What a trial makes is kept in the store, so runs with its settings are found there.
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..config.arguments import Arguments
 from ..config.groups import REFERENCE_FREE
+from ..config.imports import read_module
 from ..config.launch import asked
 from ..config.messages import COMPOSITION_ERRORS, explained
 from ..config.paths import CONF
@@ -17,12 +19,16 @@ from ..config.schema import register
 from ..config.space import Dimension, Space, nested, parted, space_of
 from ..config.tables import CONDITIONS, merged
 from ..engine.key import canonical
+from ..engine.watch import BEST_BY, EVERY
 from ..errors import UserError
-from ..request import Request
+from ..metrics.rules import RULES
+from ..request import Request, deciding
 from ..sweeps import request_of
 from .trials import Trials
 
 FOLDER = "tuned"  # of tables and studies, below paths.root
+JUDGES = ("unlearning.tune.judge", "unlearning.metrics.rules")  # modules that decide what a setting is worth
+When = Mapping[str, str | list[str]]
 
 
 @dataclass(frozen=True)
@@ -102,23 +108,63 @@ class Plan:
         The present values of what is searched are not a part of it: the row of the study may have set them.
         """
         parts = [
-            [self.without_searched(request).key.digest for request in self.requests],
+            [self.what_decides(request).key.digest for request in self.requests],
             [str(one) for one in self.space.dimensions],
             [self.options.rule, self.options.pareto],
+            [module.digest for name in JUDGES if (module := read_module(name))],
         ]
         digest = hashlib.sha256(canonical(parts).encode()).hexdigest()
-        return f"{self.requests[0].choices['dataset']}-{self.label}-{self.options.rule}-{digest[:12]}"
-
-    def without_searched(self, request: Request) -> Request:
-        """A request with null for every option that is searched."""
-        nothing = nested(f"{one.key}=null" for one in self.space.dimensions)
-        return replace(request, config=merged(request.config, nothing))
+        return f"{self.stem}-{digest[:12]}"
 
     @property
-    def when(self) -> dict[str, str]:
-        """The conditions of the row: what all draws have in common."""
-        found = {group: {request.choices[group] for request in self.requests} for group in CONDITIONS}
-        return {group: names.pop() for group, names in found.items() if len(names) == 1}
+    def stem(self) -> str:
+        """The readable part of the name."""
+        return f"{self.requests[0].choices['dataset']}-{self.label}-{self.options.rule}"
+
+    def what_decides(self, request: Request) -> Request:
+        """A request with null for every option that is searched, and without the metrics, which the judge never asks.
+
+        Which epochs are looked at and kept decides what is judged.
+        """
+        nothing = nested(f"{one.key}=null" for one in self.space.dimensions)
+        evaluation = {name: request.config["evaluation"].get(name) for name in (EVERY, BEST_BY)}
+        return replace(request, config=merged(request.config, nothing) | {"evaluation": evaluation})
+
+    @property
+    def older(self) -> list[Path]:
+        """The journals of other studies whose names read alike, the newest last."""
+        files = (self.folder / "studies").glob(f"{self.stem}-{'?' * 12}.journal")
+        return sorted((file for file in files if file.stem != self.name), key=lambda file: file.stat().st_mtime)
+
+    @property
+    def when(self) -> list[When]:
+        """The conditions of the rows, which hold for what was searched and for nothing else.
+
+        There is one row where each name of a group was searched with each name of the others, and else one for each
+        combination.
+        """
+        points = list(dict.fromkeys(tuple(request.choices[group] for group in CONDITIONS) for request in self.requests))
+        names = [list(dict.fromkeys(column)) for column in zip(*points, strict=True)]
+        if math.prod(map(len, names)) > len(points):
+            return [dict(zip(CONDITIONS, point, strict=True)) for point in points]
+        return [{group: own if len(own) > 1 else own[0] for group, own in zip(CONDITIONS, names, strict=True)}]
+
+    @property
+    def oracle(self) -> bool:
+        """Whether what is chosen, settings or epochs, depends on the retrained model."""
+        rules = {self.options.rule, *(request.config["evaluation"].get(BEST_BY) for request in self.requests)}
+        return any(RULES[name].oracle for name in rules if name in RULES)
+
+    @property
+    def circumstances(self) -> str:
+        """What no condition of a row can say: the seeds and the other settings of all draws, as sweeps write them."""
+        found: dict[str, list[str]] = {"seed": [str(request.config["seed"]) for request in self.requests]}
+        for job in self.jobs:
+            for setting in deciding(job):
+                key, _, value = setting.partition("=")
+                if key not in ("method", "seed", *CONDITIONS):
+                    found.setdefault(key, []).append(value)
+        return " ".join(f"{key}={','.join(dict.fromkeys(values))}" for key, values in found.items())
 
     def trials(self) -> Trials:
         """The trials of the study."""

@@ -1,4 +1,4 @@
-"""Write a chosen setting as a row of the user's own table."""
+"""Write a chosen setting as rows of the user's own table."""
 
 from __future__ import annotations
 
@@ -16,14 +16,19 @@ from ..engine.store import explained, write_atomic
 HEAD = "# Settings of {}. The rows whose conditions hold apply from top to bottom; the command line wins.\n"
 
 
-def write_row(file: Path, study: str, why: str, when: Mapping[str, str], settings: Sequence[str]) -> None:
-    """Add a row to the table ``file``, or replace the one that the same study wrote; all other rows stay as they are.
+def write_rows(
+    file: Path, study: str, why: str, when: Sequence[Mapping[str, str | list[str]]], settings: Sequence[str]
+) -> None:
+    """Append a row to the table ``file`` for each of the conditions ``when``.
+
+    Rows that the same study wrote before are removed, and all others stay as they are. The new ones are the last, so
+    they win against those of other studies.
 
     Args:
         file: ``<folder>/table/<method>.yaml``; made if there is none.
-        study: names the row, in a comment before it.
-        why: its reason.
-        when: its conditions.
+        study: names the rows, in a comment before each.
+        why: their reason.
+        when: the conditions of each.
         settings: such as ``method.optimizer.lr=0.1``.
 
     Raises ``UserError`` for a file that is not a table, or that cannot be written.
@@ -34,14 +39,13 @@ def write_row(file: Path, study: str, why: str, when: Mapping[str, str], setting
             rows_of(file)  # raises for what is not a table
             before = file.read_text() if file.exists() else HEAD.format(file.stem)
             mark = f"# study {study}\n"
-            text = mark + as_text(why, when, settings)
             own = re.compile(re.escape(mark) + r"- .*\n(?:[ \t].*\n|\n)*")  # up to the next line that is not indented
-            replaced = own.sub(lambda _: text, before) if own.search(before) else before.rstrip("\n") + "\n" + text
-            write_atomic(file, replaced.encode(), "out")
+            rows = "".join(mark + as_text(why, one, settings) for one in when)
+            write_atomic(file, (own.sub("", before.rstrip("\n") + "\n") + rows).encode(), "out")
     rows_of(file)
 
 
-def as_text(why: str, when: Mapping[str, str], settings: Sequence[str]) -> str:
+def as_text(why: str, when: Mapping[str, str | list[str]], settings: Sequence[str]) -> str:
     """A row as YAML."""
     values = nested(setting.removeprefix(METHOD) for setting in settings)
     row = [{"why": why, "when": dict(when), "set": values}]

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from ..config.arguments import Arguments
+from ..config.groups import addon_names
 from ..config.space import METHOD
 from ..errors import UserError
 from ..metrics.rules import RULES
 from ..records.log import quiet
+from ..request import command_line
 from ..runtime.progress import over_trials
 from .judge import Judged, Judgement, judged
 from .plan import Options, Plan, plans
-from .row import write_row
+from .row import write_rows
 from .screen import SHOWN, cost, failures, say, summary, trials_table
 from .trials import Trial, front
 
@@ -102,10 +105,16 @@ def study(plan: Plan, root: Path | None) -> Chosen:
             raise
         before = None  # other settings may work
     trials = plan.trials()
+    if not trials.file.exists() and (older := plan.older):
+        say(f"{plan.label}: a new study begins; that of {older[-1]} had other settings, data, code or values to search")
     say(f"{plan.label}: searches {', '.join(map(str, plan.space.dimensions))} ({plan.space.why})")
     with over_trials(f"Tuning {plan.label}", trials.budget, len(trials.done())) as progress:
         while (trial := trials.ask()) is not None:
-            trials.tell(trial, outcome(plan, trial, root))
+            try:
+                trials.tell(trial, outcome(plan, trial, root))
+            except BaseException:  # a mistake of ours, too little memory or an interruption: nothing about the setting
+                trials.give_up(trial)
+                raise
             done = trials.done()
             made = [score(one) for one in done if one.judgement is not None]
             progress(len(done), f"best {min(made):.3f}" if made else "all failed")
@@ -113,14 +122,16 @@ def study(plan: Plan, root: Path | None) -> Chosen:
 
 
 def outcome(plan: Plan, trial: Trial, root: Path | None) -> Judgement | str:
-    """The judgement of a trial, or why it failed: whatever stops a setting is its own fault, and others may work."""
+    """The judgement of a trial, or why it failed: a setting that cannot work, or whose numbers cannot.
+
+    Any other error is raised, since it says nothing about the setting.
+    """
     try:
         return judged(plan.with_settings(trial.settings, root), plan.options.rule).unlearned
-    except Exception as error:
+    except (UserError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
         if isinstance(error, UserError) and error.kind == "storage":
             raise
-        text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        return " ".join(text.split())
+        return " ".join(str(error).split())
 
 
 def score(trial: Trial) -> float:
@@ -145,29 +156,43 @@ def show(chosen: Chosen) -> None:
         say(f"{plan.label}: every trial failed; nothing is chosen")
     elif chosen.best is None:
         say(f"{plan.label}: no trial is better than the settings as they are; no row is written")
+    elif addons := addon_names(plan.requests[0].choices["addon"]):
+        method, settings = plan.requests[0].choices["method"], chosen.best.settings
+        say(f"{plan.label}: a row would hold for {method} without {' and '.join(addons)}, too, so none is written")
+        say(f"best are {' '.join(settings)}; use them with", f"  {command(plan, settings=settings)}")
     else:
-        write_row(plan.table, plan.name, reason(chosen, chosen.best), plan.when, chosen.best.settings)
-        say(f"{plan.table}: a row with {' '.join(chosen.best.settings)}", "use it with", f"  {command(plan)}")
+        write_rows(plan.table, plan.name, reason(chosen, chosen.best), plan.when, chosen.best.settings)
+        say(f"{plan.table}: a row with {' '.join(chosen.best.settings)}", "use it with")
+        no_table = any(setting.startswith("table@method=") for setting in plan.requests[0].overrides)
+        say(f"  {command(plan, ['--config-dir', str(plan.folder)], chosen.best.settings if no_table else ())}")
 
 
-def command(plan: Plan) -> str:
-    """The command line of a run with the row."""
-    run = shlex.split(plan.requests[0].command)
-    return shlex.join([*run[:2], "--config-dir", str(plan.folder), *run[2:]])
+def command(plan: Plan, flags: Sequence[str] = (), settings: Sequence[str] = ()) -> str:
+    """The command line of a run with what was chosen, by a seed that had no part in the choice.
+
+    An own model has learned what the draws say, so its run has their seed.
+    """
+    first = plan.requests[0]
+    if first.config["pretrain"]["checkpoint"]:
+        return command_line([*first.overrides, *settings], *flags)
+    seed = 1 + max(request.config["seed"] for request in plan.requests)
+    given = [setting for setting in first.overrides if not setting.startswith("seed=")]
+    return command_line([*given, *settings, f"seed={seed}"], *flags)
 
 
 def reason(chosen: Chosen, best: Trial) -> str:
     """Why the row is there."""
     plan, before = chosen.plan, chosen.before
     draws = f" over {len(plan.jobs)} draws" if len(plan.jobs) > 1 else ""
+    oracle = ", compared with the retrained model" if plan.oracle else ""
     against = "; the settings as they were diverge"
     if before is not None:
         original = before.references["original"].score
         against = f", against {before.unlearned.score:.3f} with the settings as they were and {original:.3f} for the"
         against += " original model"
     return (
-        f"Searched by python -m unlearning.tune (rule={plan.options.rule}): the score on validation samples is "
-        f"{score(best):.3f}{draws}{against}; the best of {cost(chosen.trials)}."
+        f"Searched by python -m unlearning.tune (rule={plan.options.rule}{oracle}) with {plan.circumstances}: the "
+        f"score on validation samples is {score(best):.3f}{draws}{against}; the best of {cost(chosen.trials)}."
     )
 
 

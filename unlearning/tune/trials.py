@@ -121,6 +121,16 @@ class Trials:
         lock.release()
         Path(lock.lock_file).unlink(missing_ok=True)
 
+    def give_up(self, trial: Trial) -> None:
+        """Give a trial up that did not come to its end: it does not count, and is made again as another one."""
+        asked, lock = self.held.pop(trial.number, (None, None))
+        if asked is None or lock is None:
+            return  # its outcome is recorded
+        with self.lock("study"):
+            self.study.tell(asked, state=TrialState.FAIL)
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
+
     def lock(self, name: str) -> FileLock:
         """A lock beside the journal: of the whole study, or of a trial that is being made."""
         return FileLock(self.file.with_name(f".{self.file.name}.{name}.lock"))
