@@ -17,7 +17,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from tests.fabricated import CLASSES, HOSTILE, runs_of
-from tests.finished import result, write_finished
+from tests.finished import result, whole, write_finished
 from unlearning.report import collect, main
 from unlearning.report.comparison import Ranks, ranked, ranked_by
 from unlearning.report.critical_diagram import as_file, critical_diagram
@@ -239,7 +239,8 @@ def test_the_diagram_has_each_method_at_its_mean_rank() -> None:
 
 def test_ranks_say_which_methods_they_leave_out(tmp_path: Path) -> None:
     def run(method: str, value: float, setting: int, alpha: int = 1) -> dict[str, Any]:
-        return result(value, method=method, config={"scenario.classes": [setting], "method.alpha": alpha})
+        config = {"scenario.classes": [setting], "method.alpha": alpha}
+        return result(value, method=method, config=config, gaps=whole(value))
 
     (root := tmp_path / "runs").mkdir()
     found = [run(m, v, s, alpha=s + 1) for s in (0, 1) for m, v in (("ssd", 0.1), ("jit", 0.2))]
