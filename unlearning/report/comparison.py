@@ -22,8 +22,10 @@ Costs = Mapping[str, Mapping[str, float]]  # how bad each run is, by method and 
 
 @dataclass(frozen=True)
 class Against:
-    """A method beside the best of its setting: the mean difference of cost, p by Holm (None for fewer than two shared
-    seeds, and without any spread), and the seeds both have."""
+    """A method beside the best of its setting: the mean difference of cost, p by Holm, and the seeds both have.
+
+    There is no p with fewer than two of these, and without any spread.
+    """
 
     method: str
     mean: float

@@ -69,8 +69,9 @@ def judged(found: Mapping[str, Sequence[float]], margin: float | None) -> list[J
 
     A metric *differs* by Student's test, with p corrected for the number of metrics (Holm). It is *within* the margin
     by two one-sided tests (TOST). Where all metrics pass these at the level, that holds for all of them together, since
-    each has to be; else their p are corrected, too. Without a margin none is within. Differences without any spread have
-    no p, and fewer than three are too few.
+    each has to be; else their p are corrected, too. Without a margin none is within.
+
+    Differences without any spread have no p, and fewer than three are too few.
     """
     tests = {metric: paired_test(values) for metric, values in found.items()}
     known = [metric for metric, test in tests.items() if test.n >= LEAST and not math.isnan(test.p)]
@@ -99,7 +100,9 @@ def verdict(group: Group, margin: float | None) -> str:
     least = min((one.difference.n for one in found if one.shown != "too few"), default=0)
     if not least:
         learned = "its retrained model has learned manipulated samples; " if aim == "clean" else ""
-        return f"{group.label}: nothing is shown: {learned}three runs with a {aim} model are the least that a test takes"
+        return (
+            f"{group.label}: nothing is shown: {learned}three runs with a {aim} model are the least that a test takes"
+        )
     words: dict[Shown, list[str]] = {"within": [], "differs": [], "not shown": [], "no spread": [], "too few": []}
     for one in found:
         test = one.difference

@@ -53,9 +53,9 @@ def answer(report: Report, setting: str, rows: Sequence[Mapping[str, Any]]) -> d
     if others and not tied and not untested:
         said += "It is told apart from all others (paired over seeds, p by Holm), by the runs that it was chosen by. "
     if len(others) == len(untested) and others:
-        said += "No two methods share two seeds, so nothing is tested."
+        said += "Nothing is tested: that takes two seeds that another method shares, and a spread over them."
     else:
-        said += told("Not tested, with fewer than two shared seeds: ", untested)
+        said += told("Not tested, with fewer than two shared seeds or no spread over them: ", untested)
     return {"setting": setting, "best": best, "words": (said + noise(own, metric) + outside(unranked)).strip()}
 
 
