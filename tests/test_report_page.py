@@ -1,7 +1,9 @@
 """The HTML page: what it says, that it needs nothing from elsewhere, and that names stay names."""
 
+import inspect
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -18,12 +20,14 @@ from sklearn.metrics import roc_auc_score
 
 from tests.fabricated import CLASSES, HOSTILE, runs_of
 from tests.finished import result, whole, write_finished
+from unlearning.records import artefacts
 from unlearning.report import collect, main
 from unlearning.report.comparison import Ranks, ranked, ranked_by
 from unlearning.report.critical_diagram import as_file, critical_diagram
 from unlearning.report.html import outputs
 from unlearning.report.html.curves import curves_of
 from unlearning.report.html.nearness import costs, levels
+from unlearning.report.html.rows import PICTURES
 from unlearning.report.latex import escaped as latex_escaped
 from unlearning.report.latex import latex
 from unlearning.report.markdown import escaped, page
@@ -209,6 +213,24 @@ def test_many_classes_keep_the_most_frequent_and_one_column_for_the_rest() -> No
     assert len(table["rows"]) == outputs.SHOWN
     assert table["columns"][-1] == "others"
     assert sum(map(sum, table["counts"])) == 2 * outputs.SHOWN
+
+
+def test_every_figure_of_a_run_is_linked() -> None:
+    made = set(re.findall(r'"(\w+\.png)"', inspect.getsource(artefacts)))
+    assert made
+    assert made == set(PICTURES)
+
+
+def test_curves_say_what_their_places_count(tmp_path: Path) -> None:
+    (root := tmp_path / "runs").mkdir()
+    (run,) = collect(write_finished(root, result()))
+    names = ("forget_acc", "distance", "loss")
+    (root / "run0" / "curves.json").write_text(json.dumps({f"unlearn/{name}": [[0, 1], [1, 0]] for name in names}))
+    assert {name: curve["by"] for name, curve in curves_of([run]).items()} == {
+        "forget_acc": "epoch",
+        "distance": "epoch",  # of the weights of an epoch
+        "loss": "step",
+    }
 
 
 def test_a_run_without_files_or_with_broken_ones_has_no_figures(tmp_path: Path) -> None:

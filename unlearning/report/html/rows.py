@@ -25,7 +25,10 @@ from .outputs import Outputs
 CLASSES = "class_acc/"
 SHARE = "cost/share of retraining"
 PREDICTED = 120  # rows with figures of predictions; the files of more take too long to read
-PICTURES = ("summary.png", "embeddings.png", "losses.png", "gallery.png", "boundary.png", "epochs.png", "noise.png")
+PICTURES = (
+    *("summary.png", "embeddings.png", "losses.png", "gallery.png", "boundary.png", "epochs.png", "noise.png"),
+    "layers.png",
+)
 FILES = ("MODEL_CARD.md", "results.json", "log.txt", *PICTURES)
 
 
