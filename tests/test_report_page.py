@@ -26,7 +26,7 @@ from unlearning.report.comparison import Ranks, ranked, ranked_by
 from unlearning.report.critical_diagram import as_file, critical_diagram
 from unlearning.report.html import outputs
 from unlearning.report.html.curves import curves_of
-from unlearning.report.html.nearness import costs, levels
+from unlearning.report.html.nearness import levels
 from unlearning.report.html.rows import PICTURES
 from unlearning.report.latex import escaped as latex_escaped
 from unlearning.report.latex import latex
@@ -178,9 +178,6 @@ def test_hostile_names_survive_markdown_and_latex(written: Path) -> None:
 
 
 def test_levels_go_from_the_nearest_to_the_farthest() -> None:
-    assert costs({0: 0.5, 1: 0.2}, {0: -0.1}, "→") == {0: 0.1}
-    assert costs({0: 0.5, 1: 0.2}, {}, "↑") == {0: -0.5, 1: -0.2}
-    assert costs({0: 0.5}, {}, "") == {}
     # roots of the shares of the largest distance: 0, .2, .5, 1; five levels of a fifth each
     assert levels({0: 0.0, 1: 0.04, 2: 0.25, 3: 1.0}, "→") == {0: 0, 1: 1, 2: 2, 3: 4}
     assert set(levels({0: 0.9, 1: 0.901}, "↓").values()) <= {0, 1}  # no colours out of a thousandth

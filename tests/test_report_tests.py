@@ -13,7 +13,9 @@ from scipy import stats
 from tests.finished import result, whole, write_finished
 from unlearning.errors import UserError
 from unlearning.report import collect, main
+from unlearning.report.comparison import mean_cost
 from unlearning.report.groups import group_runs
+from unlearning.report.html.rows import rows_of
 from unlearning.report.latex import escaped, latex
 from unlearning.report.noise_floor import noise_floor, size
 from unlearning.report.tables import report_on
@@ -299,6 +301,28 @@ def test_the_best_of_each_column_is_bold(runs):
     ]
     assert text.count("\\begin{tabular}{lrrrr}") == text.count("\\end{tabular}") == 1
     assert [text.count(f"\\{name}") for name in ("toprule", "midrule", "bottomrule")] == [1, 2, 1]
+
+
+def test_gaps_to_either_side_do_not_cancel_to_the_best(runs):
+    """Of a_1 the mean gap is 0 and the mean absolute gap .3; of b both are .1, and the page, LaTeX and ranks agree."""
+    root = runs(*seeds("a_1", 0.3, -0.3), *seeds("b", 0.1, 0.1))
+    report = report_on(collect(root), "forget/acc,gap/forget/acc", test="forget/acc")
+    bold = [line for line in latex(report).splitlines() if r"\textbf" in line]
+    assert bold == [r"b & \textbf{0.100} $\pm$0.000 & \textbf{0.100} $\pm$0.000 & 2 \\"]
+    assert any(line.endswith("best: b") for line in report.tests)
+    cells = {row["label"]: row["values"] for row in rows_of(report, root)[0] if row["kind"] == "unlearned"}
+    for metric in ("forget/acc", "gap/forget/acc"):
+        assert [(cells[name][metric]["best"], cells[name][metric]["cost"]) for name in ("a_1", "b")] == [
+            (False, pytest.approx(0.3)),
+            (True, pytest.approx(0.1)),
+        ]
+
+
+def test_a_cost_goes_by_the_side_that_is_good(runs):
+    found = {g.label: g for g in group_runs(collect(runs(*seeds("ssd", 0.2, -0.4))))[0] if g.row == "unlearned"}
+    costs = {arrow: mean_cost(found["ssd"], "forget/acc", arrow) for arrow in ("→", "→0", "↑", "↓", "")}
+    assert costs.pop("") is None
+    assert costs == pytest.approx({"→": 0.3, "→0": 0.3, "↑": 0.1, "↓": -0.1})
 
 
 def test_special_characters_are_escaped():

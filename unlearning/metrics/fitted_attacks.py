@@ -36,8 +36,8 @@ class FittedAttacks(Metric):
     loss, the confidence, the entropy, the modified entropy, the margin, and the whole vector of probabilities. The
     attackers are a ``threshold``, which needs no fit, on the loss and the entropies (on confidence and margin, which
     order samples as the loss does, it would be the same, and a vector has no order); a ``logistic`` regression; and a
-    support vector classifier (``svc``, C = 3, RBF kernel). The latter two are fitted to standardised inputs of all folds
-    but one, and judged on that fold; a member and a non-member of its class are in the same fold.
+    support vector classifier (``svc``, C = 3, RBF kernel). The latter two are fitted to standardised inputs of all
+    folds but one, and judged on that fold; a member and a non-member of its class are in the same fold.
 
     The area under the ROC curve is a mean over the folds, for the scores of different fits are not comparable. A value
     of .5 says that an attacker cannot tell the two apart; closer to the retrained model is better. A classifier, unlike

@@ -110,6 +110,15 @@ def costs(runs: Sequence[Run], metric: str, arrow: str) -> dict[str, float]:
     return found
 
 
+def mean_cost(group: Group, metric: str, arrow: str) -> float | None:
+    """How bad a group is, as rankings and tables have it: the mean over its runs, of absolute gaps where those count.
+
+    None without a value, and where no side of the metric is good. Gaps to either side do not cancel.
+    """
+    found = costs(group.runs, metric, arrow) if arrow else {}
+    return fmean(found.values()) if found else None
+
+
 def paired(methods: Costs) -> tuple[str, list[Against]]:
     """The best of several methods, and each of the others against it over the seeds that both have."""
     best = min(methods, key=lambda m: fmean(methods[m].values()))
