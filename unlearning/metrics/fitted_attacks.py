@@ -81,7 +81,7 @@ class FittedAttacks(Metric):
             for attacker in self.attackers:
                 if attacker != "threshold":
                     areas = [self.area(FITTED[attacker](), values, known, *part) for part in parts]
-                elif name in THRESHOLDED:
+                elif name != "probability" and name in THRESHOLDED:  # the former tells mypy the type
                     scores = member_score(name, evidence.logits[ids], labels[ids])
                     areas = [auc(scores[rest][known[rest]], scores[rest][~known[rest]]) for _, rest in parts]
                 else:
