@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from unlearning.metrics.directions import MEAN_OVER, VALIDATED
 from unlearning.report import aggregate, collect
 
 
@@ -50,6 +51,15 @@ def result(
         "directions": {"forget/acc": "to-retrained"},
         "failed": {},
     } | parts
+
+
+def whole(gap: float, validation: float | None = None) -> dict[str, float]:
+    """The gaps of a run with every metric of ``gap/mean``, and of ``gap/mean_val`` where that is given: all alike."""
+    found = {f"gap/{name}": gap for name in MEAN_OVER} | {"gap/mean": abs(gap)}
+    if validation is not None:
+        found |= {f"gap/{name}": validation for name in VALIDATED if name not in MEAN_OVER}
+        found["gap/mean_val"] = abs(validation)
+    return found
 
 
 def write_finished(root: Path, *results: Any) -> Path:

@@ -84,7 +84,7 @@ def test_who_memorised_is_found_and_who_did_not_is_not() -> None:
     found = FittedAttacks()(of_margins(high, low))
     assert found.keys() == {
         *(f"attack/{attacker}_{name}_auc" for attacker in ("logistic", "svc") for name in INPUTS),
-        *(f"attack/threshold_{name}_auc" for name in INPUTS if name != "probability"),
+        *(f"attack/threshold_{name}_auc" for name in ("loss", "entropy", "modified_entropy")),
     }
     by_loss = {name: value for name, value in found.items() if "entropy" not in name and "probability" not in name}
     assert min(by_loss.values()) > 0.99
@@ -95,12 +95,12 @@ def test_who_memorised_is_found_and_who_did_not_is_not() -> None:
 def test_a_classifier_finds_what_looks_less_familiar_too() -> None:
     generator = torch.Generator().manual_seed(1)
     low, high = (torch.randn(80, generator=generator) + shift for shift in (-3, 3))
-    found = FittedAttacks(["margin"])(of_margins(low, high))
-    assert found["attack/threshold_margin_auc"] < 0.01
+    found = FittedAttacks(["loss", "margin"])(of_margins(low, high))
+    assert found["attack/threshold_loss_auc"] < 0.01
     assert found["attack/logistic_margin_auc"] > 0.99
     around = torch.cat([high[:40], low[:40]])  # members on both sides of the others, which no threshold parts
-    both = FittedAttacks(["margin"])(of_margins(around, torch.randn(80, generator=generator) / 9))
-    assert both["attack/svc_margin_auc"] > 0.95 > 0.8 > both["attack/threshold_margin_auc"]
+    both = FittedAttacks(["loss", "margin"])(of_margins(around, torch.randn(80, generator=generator) / 9))
+    assert both["attack/svc_margin_auc"] > 0.95 > 0.8 > both["attack/threshold_loss_auc"]
 
 
 def test_the_class_alone_gives_nothing_away() -> None:

@@ -11,6 +11,7 @@ from tests.conftest import composed, compute, tiny_swin, tiny_vit
 from tests.predictions import ids, ten_samples
 from unlearning.data.datasets import Dataset
 from unlearning.data.digits import digits
+from unlearning.data.transform import Transform
 from unlearning.engine.features import predict_with_features
 from unlearning.engine.job import Job
 from unlearning.metrics.audit import Audit
@@ -119,6 +120,18 @@ def test_features_that_keep_the_pixels_serve_the_digits_and_constant_ones_do_not
     assert metric(none)["transfer/knn"] < 0.25
 
 
+def test_a_models_own_data_are_no_other_data_set() -> None:
+    data = digits(seed=0)
+    transform = Transform(data)
+    split = replace(ten_samples().split, forget=data.train[:40], retain=data.train[40:400])
+    labels = replace(ten_samples(), logits=torch.zeros(len(data.labels), 3), labels=data.labels % 3, split=split)
+    evidence = replace(labels, model=Pixels(64), images=lambda ids: transform(data.inputs[ids], ids=ids))
+    with pytest.raises(ValueError, match=r"400 samples of digits are among .* evaluation\.transfer\.data"):
+        Transfer(data, limit=2000)(evidence)
+    mixed = replace(evidence, images=lambda ids: transform(data.inputs[ids], ids=ids) + 1)
+    assert "transfer/knn" in Transfer(data, limit=2000)(mixed)
+
+
 def test_images_are_brought_to_the_shape_that_a_network_takes() -> None:
     grey, colour = torch.full((2, 1, 4, 4), 3.0), torch.ones(2, 3, 4, 4) * torch.tensor([0.0, 3.0, 6.0]).view(3, 1, 1)
     assert torch.equal(fitted(grey, torch.zeros(1, 3, 8, 8)), torch.full((2, 3, 8, 8), 3.0))
@@ -138,6 +151,8 @@ def test_the_audits_numbers_by_hand() -> None:
     assert found["audit/output"] == pytest.approx((0.9 + 1 + 0.9 + 1) / 4)
     assert found["audit/representation"] == pytest.approx((0.7 + 0.2 + 0.4) / 3)
     assert found["audit/summary"] == pytest.approx(2 / (1 / 0.95 + 3 / 1.3))
+    beyond = Audit().relative(row | {"cka/retrained_forget": -0.2, "cka/retrained_retain": 1.1}, retrained)
+    assert beyond["audit/representation"] == pytest.approx((0.7 + 0 + 1) / 3)
     more = Audit().relative(row | {"transfer/knn": 0.5}, retrained | {"transfer/knn": 0.7})
     assert more["audit/representation"] == pytest.approx((0.7 + 0.8 + 0.2 + 0.4) / 4)
     assert Audit().relative({k: v for k, v in row.items() if k != "cka/retrained_forget"}, retrained) == {}

@@ -86,6 +86,9 @@ def test_every_score_has_its_level_by_chance() -> None:
     assert ks_distance(*control).mean() == pytest.approx(expected["ks/forget"], rel=0.03)
     assert js_divergence(*control).mean() == pytest.approx(expected["js/forget"], rel=0.03)
     assert klom(*control).mean() == pytest.approx(expected["klom/forget_mean"], rel=0.05)
+    back = klom(*control, "retrained||unlearned").mean()  # of fewer models, so with more empty bins of Q
+    assert back == pytest.approx(chance(models, others, "retrained||unlearned")["klom/forget_mean"], rel=0.05)
+    assert abs(back - expected["klom/forget_mean"]) > 0.2 * back
     few = control[0][:, :200], control[1][:, :200]
     assert np.median(epsilons(*few)) == pytest.approx(expected["challenge/epsilon"], rel=0.1)
     assert forgetting_quality(epsilons(*few)) == pytest.approx(expected["challenge/f"], rel=0.3)

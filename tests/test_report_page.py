@@ -1,7 +1,9 @@
 """The HTML page: what it says, that it needs nothing from elsewhere, and that names stay names."""
 
+import inspect
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -17,13 +19,15 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from tests.fabricated import CLASSES, HOSTILE, runs_of
-from tests.finished import result, write_finished
+from tests.finished import result, whole, write_finished
+from unlearning.records import artefacts
 from unlearning.report import collect, main
 from unlearning.report.comparison import Ranks, ranked, ranked_by
 from unlearning.report.critical_diagram import as_file, critical_diagram
 from unlearning.report.html import outputs
 from unlearning.report.html.curves import curves_of
-from unlearning.report.html.nearness import costs, levels
+from unlearning.report.html.nearness import levels
+from unlearning.report.html.rows import PICTURES
 from unlearning.report.latex import escaped as latex_escaped
 from unlearning.report.latex import latex
 from unlearning.report.markdown import escaped, page
@@ -119,7 +123,7 @@ def test_details_have_commands_settings_notes_verdicts_and_costs(tree: Tree) -> 
     assert [run["command"].split()[2] for run in row["runs"]] == ["method=method_02"] * 2
     assert f"method.note={HOSTILE}" in row["config"]
     assert row["notes"] == [f"left {HOSTILE} as it was (2 runs)"]
-    assert row["verdict"].startswith(("differs", "within", "neither"))
+    assert row["verdict"].startswith("nothing is shown: three runs")  # there are two
     share = (0.5 + 10 * 2 / 3) / 9
     assert row["values"][tree.data["share"]]["mean"] == pytest.approx(share, rel=1e-4)
     assert row["sigmas"]["forget/acc"] > 1
@@ -174,9 +178,6 @@ def test_hostile_names_survive_markdown_and_latex(written: Path) -> None:
 
 
 def test_levels_go_from_the_nearest_to_the_farthest() -> None:
-    assert costs({0: 0.5, 1: 0.2}, {0: -0.1}, "→") == {0: 0.1}
-    assert costs({0: 0.5, 1: 0.2}, {}, "↑") == {0: -0.5, 1: -0.2}
-    assert costs({0: 0.5}, {}, "") == {}
     # roots of the shares of the largest distance: 0, .2, .5, 1; five levels of a fifth each
     assert levels({0: 0.0, 1: 0.04, 2: 0.25, 3: 1.0}, "→") == {0: 0, 1: 1, 2: 2, 3: 4}
     assert set(levels({0: 0.9, 1: 0.901}, "↓").values()) <= {0, 1}  # no colours out of a thousandth
@@ -211,6 +212,24 @@ def test_many_classes_keep_the_most_frequent_and_one_column_for_the_rest() -> No
     assert sum(map(sum, table["counts"])) == 2 * outputs.SHOWN
 
 
+def test_every_figure_of_a_run_is_linked() -> None:
+    made = set(re.findall(r'"(\w+\.png)"', inspect.getsource(artefacts)))
+    assert made
+    assert made == set(PICTURES)
+
+
+def test_curves_say_what_their_places_count(tmp_path: Path) -> None:
+    (root := tmp_path / "runs").mkdir()
+    (run,) = collect(write_finished(root, result()))
+    names = ("forget_acc", "distance", "loss")
+    (root / "run0" / "curves.json").write_text(json.dumps({f"unlearn/{name}": [[0, 1], [1, 0]] for name in names}))
+    assert {name: curve["by"] for name, curve in curves_of([run]).items()} == {
+        "forget_acc": "epoch",
+        "distance": "epoch",  # of the weights of an epoch
+        "loss": "step",
+    }
+
+
 def test_a_run_without_files_or_with_broken_ones_has_no_figures(tmp_path: Path) -> None:
     (root := tmp_path / "runs").mkdir()
     (run,) = collect(write_finished(root, result(files={"references-1": ""})))
@@ -239,7 +258,8 @@ def test_the_diagram_has_each_method_at_its_mean_rank() -> None:
 
 def test_ranks_say_which_methods_they_leave_out(tmp_path: Path) -> None:
     def run(method: str, value: float, setting: int, alpha: int = 1) -> dict[str, Any]:
-        return result(value, method=method, config={"scenario.classes": [setting], "method.alpha": alpha})
+        config = {"scenario.classes": [setting], "method.alpha": alpha}
+        return result(value, method=method, config=config, gaps=whole(value))
 
     (root := tmp_path / "runs").mkdir()
     found = [run(m, v, s, alpha=s + 1) for s in (0, 1) for m, v in (("ssd", 0.1), ("jit", 0.2))]

@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from tests.finished import result, write_finished
+from tests.finished import result, whole, write_finished
 from unlearning.errors import UserError
 from unlearning.report import collect, main
+from unlearning.report.comparison import mean_cost
 from unlearning.report.groups import group_runs
+from unlearning.report.html.rows import rows_of
 from unlearning.report.latex import escaped, latex
 from unlearning.report.noise_floor import noise_floor, size
 from unlearning.report.tables import report_on
+from unlearning.report.verdicts import differences, judged
 
 
 @pytest.fixture
@@ -92,13 +95,55 @@ def test_a_verdict_says_what_is_shown_and_what_is_not(runs):
     assert "retain/acc (-0.200, p<.001)" in differs
     half = stats.t.ppf(0.975, 3) * stats.sem(gaps["test/acc"])
     assert f"test/acc (-0.005 ± {half:.3f})" in rest
-    assert "fewer than two gaps in mia/loss_auc" in missing
+    assert "fewer than three gaps in mia/loss_auc" in missing
     assert "n=4 (all seeds), 95% confidence (Holm)" in missing
 
 
-def test_one_run_shows_nothing(runs):
-    (said,) = (note for note in notes(runs(result(0.0)), margin=0.02) if note.startswith("ssd: "))
+@pytest.mark.parametrize("gaps", [(0.0,), (0.001, 0.0011)])
+def test_fewer_than_three_runs_show_nothing(runs, gaps):
+    (said,) = (note for note in notes(runs(*seeds("ssd", *gaps)), margin=0.02) if note.startswith("ssd: "))
     assert "nothing is shown" in said
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.3])
+def test_no_spread_is_no_certainty(runs, gap):
+    root = runs(*seeds("ssd", gap, gap, gap))
+    (said,) = (note for note in notes(root, margin=0.02) if note.startswith("ssd: "))
+    assert f"no test for forget/acc ({gap:+.3f}, no spread, n=3)" in said
+    assert not [word for word in ("within", "differs", "p<", "p=", "confidence") if word in said]
+    shown = {r.metric: (r.shown, r.p) for r in report_on(collect(root)).frame.itertuples() if r.row == "unlearned"}
+    assert shown["gap/forget/acc"] == ("no spread", pytest.approx(math.nan, nan_ok=True))
+    assert any("n=3 shared seeds: no test" in line for line in compare(root, runs, gap))
+
+
+def compare(root: Path, runs: Callable[..., Path], gap: float) -> list[str]:
+    """The comparison with another method that differs as much in every seed."""
+    return report_on(collect(runs(*seeds("jit", *(3 * [gap + 0.1])))), test="gap/forget/acc").tests
+
+
+def test_equal_models_count_once(runs):
+    """Five unlearning seeds of a method that draws nothing, from one original: one model beside one retrained one."""
+
+    def run(seed: int, gap: float, weights: str, retrained: float) -> dict[str, Any]:
+        rows = {"original": {}, "retrained": {"forget/acc": retrained}, "unlearned": {"forget/acc": gap + retrained}}
+        return result(gap, seed, rows=rows, weights=weights)
+
+    (table,) = (
+        judged(differences(group), 0.5)
+        for group in group_runs(
+            collect(runs(*(run(i, 0.1 + (i == 4) * 0.2, "ab"[i == 4], 0.5) for i in range(5)), run(5, 0.4, "a", 0.2)))
+        )[0]
+        if group.row == "unlearned"
+    )
+    (forget,) = (one for one in table if one.metric == "forget/acc")
+    assert forget.difference.n == 3  # a beside one retrained model, b beside it, and a beside another
+    assert forget.difference.mean == pytest.approx((0.1 + 0.3 + 0.4) / 3)
+
+
+def test_the_verdict_says_whether_its_p_are_corrected(runs):
+    root = runs(*seeds("ssd", 0.01, 0.02, 0.015))
+    for margin, said in ((0.05, "each metric by itself"), (0.001, "(Holm)")):
+        assert said in notes(root, margin=margin)[-1]
 
 
 def test_a_wider_margin_shows_more(runs):
@@ -153,7 +198,7 @@ def test_corrective_runs_are_judged_beside_the_clean_model(runs):
 
 def test_corrective_runs_without_a_clean_model_say_why_there_is_no_verdict(runs):
     rows = {"original": {}, "unlearned": {"corrective/acc_seen": 0.5}}
-    found = [result(0.0, seed, rows=rows, sizes={"forget": 10, "manipulated": 100}) for seed in (0, 1)]
+    found = [result(0.0, seed, rows=rows, sizes={"forget": 10, "manipulated": 100}) for seed in (0, 1, 2)]
     (said,) = (note for note in notes(runs(*found), margin=0.02) if note.startswith("ssd: "))
     assert "nothing is shown: its retrained model has learned manipulated samples" in said
 
@@ -182,7 +227,7 @@ def test_what_counts_is_the_distance_to_the_retrained_model(runs):
 
 def test_mean_ranks_are_over_settings(runs):
     found = [
-        result(value, method=method, config={"scenario.classes": [setting]})
+        result(value, method=method, config={"scenario.classes": [setting]}, gaps=whole(value))
         for setting in range(4)
         for method, value in {"ssd": 0.1, "jit": 0.2, "scrub": 0.3 if setting else 0.15}.items()
     ]
@@ -214,7 +259,8 @@ def test_a_table_can_have_bootstrap_intervals_or_deviations(runs):
 
 
 def test_the_command_takes_margin_and_test_and_writes_latex(runs, capsys):
-    root = runs(*seeds("ssd", 0.01, 0.012), *seeds("jit", 0.2, 0.21))
+    values = {"ssd": (0.01, 0.012, 0.011), "jit": (0.2, 0.21, 0.2)}
+    root = runs(*(result(v, i, method=m, gaps=whole(v)) for m, there in values.items() for i, v in enumerate(there)))
     assert main([str(root), "--margin", "0.05", "--test", "gap/mean", "--interval", "sd"]) == 0
     out = capsys.readouterr().out
     page = (root / "report.md").read_text()
@@ -255,6 +301,28 @@ def test_the_best_of_each_column_is_bold(runs):
     ]
     assert text.count("\\begin{tabular}{lrrrr}") == text.count("\\end{tabular}") == 1
     assert [text.count(f"\\{name}") for name in ("toprule", "midrule", "bottomrule")] == [1, 2, 1]
+
+
+def test_gaps_to_either_side_do_not_cancel_to_the_best(runs):
+    """Of a_1 the mean gap is 0 and the mean absolute gap .3; of b both are .1, and the page, LaTeX and ranks agree."""
+    root = runs(*seeds("a_1", 0.3, -0.3), *seeds("b", 0.1, 0.1))
+    report = report_on(collect(root), "forget/acc,gap/forget/acc", test="forget/acc")
+    bold = [line for line in latex(report).splitlines() if r"\textbf" in line]
+    assert bold == [r"b & \textbf{0.100} $\pm$0.000 & \textbf{0.100} $\pm$0.000 & 2 \\"]
+    assert any(line.endswith("best: b") for line in report.tests)
+    cells = {row["label"]: row["values"] for row in rows_of(report, root)[0] if row["kind"] == "unlearned"}
+    for metric in ("forget/acc", "gap/forget/acc"):
+        assert [(cells[name][metric]["best"], cells[name][metric]["cost"]) for name in ("a_1", "b")] == [
+            (False, pytest.approx(0.3)),
+            (True, pytest.approx(0.1)),
+        ]
+
+
+def test_a_cost_goes_by_the_side_that_is_good(runs):
+    found = {g.label: g for g in group_runs(collect(runs(*seeds("ssd", 0.2, -0.4))))[0] if g.row == "unlearned"}
+    costs = {arrow: mean_cost(found["ssd"], "forget/acc", arrow) for arrow in ("→", "→0", "↑", "↓", "")}
+    assert costs.pop("") is None
+    assert costs == pytest.approx({"→": 0.3, "→0": 0.3, "↑": 0.1, "↓": -0.1})
 
 
 def test_special_characters_are_escaped():

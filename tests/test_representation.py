@@ -10,7 +10,7 @@ from torch import Tensor
 from tests.predictions import ids, ten_samples
 from unlearning.metrics.base import evaluate, gaps
 from unlearning.metrics.features import Features
-from unlearning.metrics.representation import OriginalCKA, RetrainedCKA, linear_cka
+from unlearning.metrics.representation import OriginalCKA, RetrainedCKA, linear_cka, unbiased_hsic
 from unlearning.verify.representations import cka, debiased_cka
 
 EITHER = pytest.mark.parametrize("debiased", [False, True])
@@ -87,3 +87,16 @@ def test_what_has_no_similarity_is_told() -> None:
         linear_cka(normal(3, 3), normal(3, 3), debiased=True)
     with pytest.raises(ValueError, match="do not differ"):
         linear_cka(normal(5, 3), torch.ones(5, 2).double())
+    with pytest.raises(ValueError, match="do not differ"):
+        linear_cka(normal(5, 3), torch.ones(5, 2).double(), debiased=True)
+
+
+def test_an_unbiased_estimate_below_zero_is_told_as_that() -> None:
+    """Four points, the corners of a tetrahedron: after the diagonal, K has -1 everywhere, and the estimate is 0.
+
+    (k * k).sum() = 12, the sums of k are -3 each: 12 + 144 / 6 - 2 / 2 * 36 = 0.
+    """
+    corners = torch.eye(4).double() * 2
+    assert unbiased_hsic(*(2 * [-torch.ones(4, 4).double()])) == pytest.approx(0)
+    with pytest.raises(ValueError, match="4 samples are too few"):
+        linear_cka(corners, normal(4, 3), debiased=True)

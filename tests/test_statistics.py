@@ -47,10 +47,17 @@ def test_the_paired_test_is_that_of_scipy() -> None:
     assert found.mean / found.error == pytest.approx(expected.statistic)
 
 
-def test_equal_differences_have_no_spread() -> None:
-    assert paired_test([0.0, 0.0, 0.0]).p == 1
-    assert paired_test([0.1, 0.1]).p == 0
-    assert (equivalence([0.1, 0.1], 0.2), equivalence([0.1, 0.1], 0.05)) == (0, 1)
+@pytest.mark.parametrize("same", [[0.0, 0.0, 0.0], [0.1, 0.1, 0.1], [0.3, 0.1 + 0.2]])
+def test_equal_differences_have_no_p(same: list[float]) -> None:
+    """With a standard error of 0 two of them would be certain."""
+    found = paired_test(same)
+    assert (found.n, found.error) == (len(same), 0)
+    assert found.mean == pytest.approx(same[0])
+    assert math.isnan(found.p)
+    assert math.isnan(equivalence(same, 0.2))
+
+
+def test_one_difference_has_no_p() -> None:
     assert math.isnan(paired_test([0.1]).p)
     assert math.isnan(equivalence([0.1], 0.2))
 

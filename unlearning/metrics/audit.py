@@ -17,7 +17,8 @@ class Audit(Metric):
     * ``audit/output``: the mean of ``1 - |gap|`` over the metrics of ``gap/mean``: forget, retain and test accuracy,
       and the loss-based attack.
     * ``audit/representation``: the mean of ``1 - |gap|`` of the nearest neighbours' accuracy on the forget set (and on
-      another data set, see ``transfer.Transfer``), and of the CKA to the retrained model on forget and retain.
+      another data set, see ``transfer.Transfer``), and of the CKA to the retrained model on forget and retain, debiased
+      in ``evaluation=full`` and clipped to [0, 1], which estimates without bias leave.
     * ``audit/summary``: the harmonic mean of the two, which is low where either is.
 
     The two axes are those of "Are we truly forgetting?" (arXiv:2503.06991). They follow from the other metrics, and are
@@ -33,7 +34,7 @@ class Audit(Metric):
 
     def relative(self, row: Mapping[str, float], retrained: Mapping[str, float]) -> dict[str, float]:
         near = {name: 1 - abs(row[name] - retrained[name]) for name in (*MEAN_OVER, *NEIGHBOURS) if name in row}
-        like = [row[name] for name in SIMILARITIES if name in row]
+        like = [min(max(row[name], 0.0), 1.0) for name in SIMILARITIES if name in row]
         if not {*MEAN_OVER, NEIGHBOURS[0]} <= near.keys() or len(like) < len(SIMILARITIES):
             return {}
         output = sum(near[name] for name in MEAN_OVER) / len(MEAN_OVER)

@@ -20,6 +20,7 @@ from .membership import FEATURES, auc, member_score, non_members
 
 Input = Literal["loss", "confidence", "entropy", "modified_entropy", "margin", "probability"]
 Attacker = Literal["threshold", "logistic", "svc"]
+THRESHOLDED = ("loss", "entropy", "modified_entropy")
 INPUTS: tuple[Input, ...] = (*FEATURES, "probability")
 FITTED: dict[str, Callable[[], Any]] = {
     "logistic": lambda: LogisticRegression(max_iter=1000),
@@ -33,9 +34,10 @@ class FittedAttacks(Metric):
     Members are samples of the forget set, and non-members test samples of its kind (see ``membership.non_members``); of
     every class there are as many of the one as of the other, so that no class gives a sample away. The inputs are the
     loss, the confidence, the entropy, the modified entropy, the margin, and the whole vector of probabilities. The
-    attackers are a ``threshold``, which needs no fit and takes no vector; a ``logistic`` regression; and a support
-    vector classifier (``svc``, C = 3, RBF kernel). The latter two are fitted to standardised inputs of all folds but
-    one, and judged on that fold; a member and a non-member of its class are in the same fold.
+    attackers are a ``threshold``, which needs no fit, on the loss and the entropies (on confidence and margin, which
+    order samples as the loss does, it would be the same, and a vector has no order); a ``logistic`` regression; and a
+    support vector classifier (``svc``, C = 3, RBF kernel). The latter two are fitted to standardised inputs of all
+    folds but one, and judged on that fold; a member and a non-member of its class are in the same fold.
 
     The area under the ROC curve is a mean over the folds, for the scores of different fits are not comparable. A value
     of .5 says that an attacker cannot tell the two apart; closer to the retrained model is better. A classifier, unlike
@@ -79,7 +81,7 @@ class FittedAttacks(Metric):
             for attacker in self.attackers:
                 if attacker != "threshold":
                     areas = [self.area(FITTED[attacker](), values, known, *part) for part in parts]
-                elif name != "probability":
+                elif name != "probability" and name in THRESHOLDED:  # the former tells mypy the type
                     scores = member_score(name, evidence.logits[ids], labels[ids])
                     areas = [auc(scores[rest][known[rest]], scores[rest][~known[rest]]) for _, rest in parts]
                 else:

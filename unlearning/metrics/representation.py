@@ -121,7 +121,8 @@ class RetrainedLayerCKA(OriginalLayerCKA):
 def linear_cka(x: Tensor, y: Tensor, debiased: bool = False) -> float:
     """Linear CKA of features (n, D) and (n, E) of the same samples.
 
-    Raises ``ValueError`` with fewer than two samples, four if ``debiased``, or features that are all the same.
+    Raises ``ValueError`` with fewer than two samples, four if ``debiased``, with features that are all the same, and
+    where an unbiased HSIC that is to be positive is not, which few samples have by chance.
     """
     if len(x) < (least := 4 if debiased else 2):
         raise ValueError(f"CKA needs at least {least} samples, not {len(x)}")
@@ -129,8 +130,10 @@ def linear_cka(x: Tensor, y: Tensor, debiased: bool = False) -> float:
     measure = unbiased_hsic if debiased else inner_product
     mixed = measure(products[0], products[1])
     own = [measure(product, product) for product in products]
-    if min(own) <= 0:
+    if not all(product.any() for product in products):
         raise ValueError("the features do not differ between the samples")
+    if min(own) <= 0:
+        raise ValueError(f"{len(x)} samples are too few: the unbiased HSIC of features with themselves is not above 0")
     return float(mixed / (own[0] * own[1]) ** 0.5)
 
 

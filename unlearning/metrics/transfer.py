@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -31,7 +33,8 @@ class Transfer(Metric):
         neighbours: that vote.
         limit: its training samples, and its test samples, that are looked at, drawn at random.
 
-    Raises ``ValueError`` where the data are not images and the network takes images, or the reverse.
+    Raises ``ValueError`` where the data are not images and the network takes images, or the reverse, and where the
+    forget or the retain set has one of its images: what a model was trained on, or forgot, is no other data set.
     """
 
     directions = {"transfer/*": "to-retrained"}
@@ -44,9 +47,24 @@ class Transfer(Metric):
         network, like = given(evidence.model), given(evidence.images)(evidence.split.forget[:1])
         known, asked = (drawn(ids, self.limit) for ids in (self.data.train, self.data.test))
         ids = torch.cat([known, asked]).sort().values
+        self.require_unseen(evidence, ids)
         features = Features(ids, self.features(network, ids, like))
         found = voted(features, known, self.data.labels[known], asked, self.neighbours)
         return {"transfer/knn": (found == self.data.labels[asked]).double().mean().item()}
+
+    def require_unseen(self, evidence: Evidence, ids: Tensor) -> None:
+        """Raise ``ValueError`` where one of these samples of the other data set is among the model's own."""
+        images, transform = given(evidence.images), Transform(self.data)
+        if images(ids[:0]).shape[1:] != self.data.input_shape:
+            return
+        sets = evidence.split.forget, evidence.split.retain
+        own = torch.cat([drawn(samples, self.limit) for samples in sets]).split(BATCH)
+        theirs = {found for part in ids.split(BATCH) for found in digests(transform(self.data.inputs[part], ids=part))}
+        if shared := theirs & {found for part in own for found in digests(images(part))}:
+            raise ValueError(
+                f"{len(shared)} samples of {self.data.name} are among those that the model was trained on: "
+                "name another data set as evaluation.transfer.data"
+            )
 
     def features(self, network: nn.Module, ids: Tensor, like: Tensor) -> Tensor:
         """(len(ids), D) features of the other data set's samples; ``like`` is an input of the network, (1, ...)."""
@@ -58,6 +76,11 @@ class Transfer(Metric):
             inputs = fitted(transform(self.data.inputs[part], ids=part), like).to(weights)
             rows.append(model(inputs)[:, classes:].float().cpu())
         return torch.cat(rows)
+
+
+def digests(samples: Tensor) -> set[bytes]:
+    """A digest of each sample, equal for equal ones."""
+    return {sha256(sample.tobytes()).digest() for sample in samples.float().cpu().numpy()}
 
 
 def fitted(images: Tensor, like: Tensor) -> Tensor:

@@ -72,15 +72,22 @@ def ks_distance(first: Array, second: Array) -> Array:
     return np.where(cut, difference, 0.0).max(0)
 
 
-def null_floor(models: int, samples: int = 4000, seed: int = 0, others: int | None = None) -> tuple[float, float]:
+def null_floor(
+    models: int,
+    samples: int = 4000,
+    seed: int = 0,
+    others: int | None = None,
+    direction: Direction = "unlearned||retrained",
+) -> tuple[float, float]:
     """Mean and 95th percentile of KLoM between two populations of one normal distribution.
 
     Args:
-        models: in the first population.
+        models: in the first population, the unlearned one.
         samples: simulated ones.
         seed: of the simulation.
         others: models in the second population, as many where it is None.
+        direction: as in ``klom``.
     """
     random = np.random.default_rng(seed)
-    found = klom(random.normal(size=(models, samples)), random.normal(size=(others or models, samples)))
+    found = klom(random.normal(size=(models, samples)), random.normal(size=(others or models, samples)), direction)
     return float(found.mean()), float(np.percentile(found, 95))

@@ -66,7 +66,7 @@ def of_one_request(population: Population, direction: Direction) -> Scores:
         retain, test = ((ours[name], theirs[name]) for name in ACCURACIES)
         values["challenge/score"] = challenge_score(values["challenge/f"], retain, test)
     notes = [f"{models} unlearned and {others} retrained models, {forget.sum()} forgotten samples"]
-    by_chance = chance(models, others)
+    by_chance = chance(models, others, direction)
     if (mean := by_chance["klom/forget_mean"]) > CLEAR_FLOOR:
         notes.append(f"too few models for KLoM: two retrained populations of this size are {mean:.2f} apart")
     return Scores(population, values, {name: by_chance[name] for name in values}, notes)

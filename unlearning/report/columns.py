@@ -20,7 +20,7 @@ def with_what_is_shown(frame: pd.DataFrame, groups: Sequence[Group], margin: flo
     """The records of ``frame_of`` with three more columns.
 
     These are sigmas (root mean square of the gaps, in units of the noise floor; empty without a floor or its spread),
-    shown (within, differs, not shown, too few: see ``verdicts.judged``) and p, which is that of what is shown.
+    shown (within, differs, not shown, no spread, too few: see ``verdicts.judged``) and p, that of what is shown.
     """
     noise = {
         (group.setting, group.label, GAP + name): value

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from statistics import fmean
 
 import numpy as np
 
 from ..metrics.directions import CORRECTED
 from .groups import Group, frozen, partitioned
+from .rivals import Rivals, notes_of, rivals
 from .runs import CONTROLS, Run
 from .statistics import critical_difference, friedman, holm, paired_test, ranks
 from .verdicts import corrective, p
@@ -20,7 +22,10 @@ Costs = Mapping[str, Mapping[str, float]]  # how bad each run is, by method and 
 
 @dataclass(frozen=True)
 class Against:
-    """A method beside the best of its setting: the mean difference of cost, p by Holm, and the seeds both have."""
+    """A method beside the best of its setting: the mean difference of cost, p by Holm, and the seeds both have.
+
+    There is no p with fewer than two of these, and without any spread.
+    """
 
     method: str
     mean: float
@@ -60,16 +65,18 @@ def compared(groups: Sequence[Group], metric: str, arrows: Mapping[str, str]) ->
         arrows: by metric, as in a report.
     """
     lines = [f"paired tests of {metric} over seeds (Student t, p by Holm); the best was chosen by the same runs"]
+    said = {name: notes_of(found) for name, found in rivals_of(groups, metric).items()}
     for name, there in by_setting(groups, metric, arrows).items():
         if len(there) < 2:
-            lines.append(f"  {name}: one method")
+            lines += [f"  {name}: {'one method' if there else 'no method'}", *(f"    {note}" for note in said[name])]
             continue
         best, others = paired(there)
         lines.append(f"  {name}: best: {best}")
         for other in others:
             shared = f"n={other.shared} shared seeds"
-            said = f"{shared}: no test" if other.p is None else f"{other.mean:+.3f}, {p(other.p)}, {shared}"
-            lines.append(f"    {other.method}: {said}")
+            words = f"{shared}: no test" if other.p is None else f"{other.mean:+.3f}, {p(other.p)}, {shared}"
+            lines.append(f"    {other.method}: {words}")
+        lines += [f"    {note}" for note in said[name]]
     return [*lines, *lines_of(ranked(groups, metric, arrows))]
 
 
@@ -78,11 +85,17 @@ def competes(group: Group) -> bool:
     return group.row == "unlearned" and group.runs[0].method not in CONTROLS
 
 
+def rivals_of(groups: Sequence[Group], metric: str) -> dict[str, Rivals]:
+    """What is ranked by a metric in each setting."""
+    parts = partitioned((group for group in groups if competes(group)), lambda g: g.setting)
+    return {there[0].setting: rivals(there, metric) for there in parts}
+
+
 def by_setting(groups: Sequence[Group], metric: str, arrows: Mapping[str, str]) -> dict[str, Costs]:
-    """The costs of the competing methods of each setting, by their labels."""
+    """The costs of the ranked methods of each setting, by their labels."""
     settings = {
-        there[0].setting: {group.label: costs(group.runs, metric, arrows.get(metric, "")) for group in there}
-        for there in partitioned((group for group in groups if competes(group)), lambda g: g.setting)
+        name: {group.label: costs(group.runs, metric, arrows.get(metric, "")) for group in found.ranked}
+        for name, found in rivals_of(groups, metric).items()
     }
     return {name: {m: found for m, found in there.items() if found} for name, there in settings.items()}
 
@@ -97,6 +110,15 @@ def costs(runs: Sequence[Run], metric: str, arrow: str) -> dict[str, float]:
     return found
 
 
+def mean_cost(group: Group, metric: str, arrow: str) -> float | None:
+    """How bad a group is, as rankings and tables have it: the mean over its runs, of absolute gaps where those count.
+
+    None without a value, and where no side of the metric is good. Gaps to either side do not cancel.
+    """
+    found = costs(group.runs, metric, arrow) if arrow else {}
+    return fmean(found.values()) if found else None
+
+
 def paired(methods: Costs) -> tuple[str, list[Against]]:
     """The best of several methods, and each of the others against it over the seeds that both have."""
     best = min(methods, key=lambda m: fmean(methods[m].values()))
@@ -104,7 +126,7 @@ def paired(methods: Costs) -> tuple[str, list[Against]]:
     for method, theirs in methods.items():
         if method != best:
             tests[method] = paired_test([theirs[seed] - own[seed] for seed in theirs if seed in own])
-    known = [method for method, found in tests.items() if found.n > 1]
+    known = [method for method, found in tests.items() if not isnan(found.p)]
     corrected = dict(zip(known, holm([tests[method].p for method in known]), strict=True))
     return best, [Against(method, found.mean, corrected.get(method), found.n) for method, found in tests.items()]
 
@@ -123,11 +145,11 @@ def ranked_by(groups: Sequence[Group], metric: str, arrows: Mapping[str, str]) -
 def ranked(groups: Sequence[Group], metric: str, arrows: Mapping[str, str]) -> Ranks | None:
     """Mean ranks over settings of the methods that all of them have; None unless that is two methods in two settings.
 
-    A method is the same in two settings whatever its options there, if there is one group of it in each. Where there
-    are several, their labels tell them apart.
+    A method is the same in two settings whatever its options there, if one group of it is ranked in each (see
+    ``rivals``). Where there are several, their labels tell them apart.
     """
     settings = []
-    for there in partitioned((group for group in groups if competes(group)), lambda g: g.setting):
+    for there in (found.ranked for found in rivals_of(groups, metric).values()):
         count = Counter(group.runs[0].method for group in there)
         named = {g.runs[0].method if count[g.runs[0].method] == 1 else g.label: g for g in there}
         found = {name: costs(group.runs, metric, arrows.get(metric, "")) for name, group in named.items()}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 
-from .runs import CONTROLS
-from .tables import Line, Report, Table
+from .comparison import competes, mean_cost
+from .groups import Group
+from .tables import Line, Report, Table, style_of
 
 SPECIAL = {char: f"\\{char}" for char in "&%$#_{}"}
 SPECIAL |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -18,15 +19,17 @@ LATIN = 0x24F  # the last letter that every LaTeX knows
 
 def latex(report: Report) -> str:
     """All tables, as ``tabular`` of the package booktabs, each with its setting and its notes as comments."""
-    tables = [section(table, report.arrows) for table in report.tables]
+    tables = [section(table, report) for table in report.tables]
     other = any(ord(char) > LATIN for text in tables for line in text.splitlines() if line[:1] != "%" for char in line)
     script = ["% needs XeLaTeX or LuaLaTeX, and a font with all of the characters in the names below"] if other else []
     return "\n".join(["% needs \\usepackage{booktabs}", *script, *tables])
 
 
-def section(table: Table, arrows: Mapping[str, str]) -> str:
+def section(table: Table, report: Report) -> str:
     """One setting's table: the references, a rule, and the methods."""
-    best = {name: best_in(table, name, arrows.get(name, "")) for name in table.columns}
+    arrows = report.arrows
+    groups = [group for group in report.groups if group.setting == table.setting and competes(group)]
+    best = {name: best_in(table, groups, name, arrows.get(name, "")) for name in table.columns}
     heads = ["method", *(f"{escaped(c)} {escaped(arrows.get(c, ''))}".strip() for c in table.columns), "n"]
     text = [
         f"% {' '.join(table.setting.split())}",
@@ -52,29 +55,19 @@ def row(*cells: str) -> str:
 def cell(line: Line, column: str, best: set[str]) -> str:
     """Mean and interval, the mean in bold where it is the best."""
     mean, interval = (escaped(part) for part in line.cells[column])
-    bold = competes(line) and line.cells[column][0] in best
+    bold = not line.reference and line.label in best
     return " ".join(filter(None, [f"\\textbf{{{mean}}}" if bold else mean, interval]))
 
 
-def competes(line: Line) -> bool:
-    """Whether a row is of a method that unlearns: no reference model, and no control."""
-    return not line.reference and line.label.partition(" ")[0] not in CONTROLS
-
-
-def best_in(table: Table, column: str, arrow: str) -> set[str]:
-    """The best mean among the methods, as the table shows it, in each of its spellings.
+def best_in(table: Table, groups: Sequence[Group], column: str, arrow: str) -> set[str]:
+    """The labels of the best of the competing groups, by ``mean_cost`` with the digits of a cell.
 
     Empty where no side is good, where there is one method, and where the retrained model has no value to come near to.
     """
-    means = {line.label: line.cells[column][0] for line in table.lines if line.reference}
-    aim = number(means.get("retrained", "")) if arrow == "→" else 0.0
-    costs: dict[str, Callable[[float], float]] = {"↑": lambda v: -v, "↓": lambda v: v}
-    if aim is None or not arrow:
-        return set()
-    cost = costs.get(arrow, lambda v: abs(v - aim))
-    shown = [line.cells[column][0] for line in table.lines if competes(line)]
-    known = [(cost(value), text) for text in shown if (value := number(text)) is not None]
-    return {text for value, text in known if value == min(known)[0]} if len(known) > 1 else set()
+    whole = {line.label for line in table.lines if not line.reference and number(line.cells[column][0]) is not None}
+    found = {group.label: mean_cost(group, column, arrow) for group in groups if group.label in whole}
+    known = {label: float(f"{cost:{style_of(cost).lstrip(',')}}") for label, cost in found.items() if cost is not None}
+    return {label for label, cost in known.items() if cost == min(known.values())} if len(known) > 1 else set()
 
 
 def number(text: str) -> float | None:

@@ -4,7 +4,9 @@ Writes leaderboard.md, with a ranked table for each setting and the runs behind 
 each run: its folder, the digest of its weights, whether ``python -m unlearning.verify`` recomputes its numbers, and its
 command. The order is that of settings, ranks and names, so that whoever adds run folders and repeats the command
 changes few lines. Methods are ranked by gap/mean, or by corrective/acc_seen where manipulated samples are left in the
-retain set; reference models are not listed, and controls have no rank.
+retain set; reference models are not listed, and controls have no rank. Nor has a method without one of the metrics of
+gap/mean, and of several settings of a method only the one with the lowest gap/mean_val has a rank. Where there is no
+gap/mean_val, all have, and a note says that the best was then chosen on test data.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from ..verify.command import verdict
 from .comparison import competes
 from .groups import Group, group_runs, partitioned, spread
 from .markdown import escaped, row
+from .rivals import Rivals, notes_of, rivals
 from .runs import Run, collect
 from .verdicts import corrective
 
@@ -35,18 +38,22 @@ EXAMPLES = """examples:
   make leaderboard ARGS=contributed              after a run's folder was copied to contributed/
 
 exit code: 0 where all runs verify, 1 where one does not or there is none, 2 for wrong usage"""
-FIELDS = ("setting", "rank", "method", "metric", "value", "run", "weights", "verified", "command")
+FIELDS = ("setting", "rank", "method", "metric", "value", "run", "weights", "verified", "command", "unranked")
 SHOWN = 12  # digits of a digest in the Markdown table
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A method in a setting: its rank (None for a control, and without a value) and its runs, each with a verdict."""
+    """A method in a setting: its rank (None where it is not ranked) and its runs, each with a verdict.
+
+    ``rivals`` are those of the setting, with the reasons why others are not ranked.
+    """
 
     group: Group
     metric: str
     rank: int | None
     runs: list[tuple[Run, str]]
+    rivals: Rivals
 
     @property
     def values(self) -> list[float]:
@@ -87,12 +94,13 @@ def entries_of(runs: Iterable[Run]) -> list[Entry]:
         healing = any(corrective(group) for group in there)
         metric = CORRECTED[0] if healing else "gap/mean"
         costs = {id(group): cost(group, metric, -1 if healing else 1) for group in there}
-        rivals = [costs[id(group)] for group in there if competes(group) and costs[id(group)] < math.inf]
+        found = rivals([group for group in there if competes(group) and costs[id(group)] < math.inf], metric)
+        ranked = [id(group) for group in found.ranked]
         for group in sorted(there, key=lambda group: (costs[id(group)], group.label)):
             own = costs[id(group)]
-            rank = 1 + sum(other < own for other in rivals) if competes(group) and own < math.inf else None
+            rank = 1 + sum(costs[other] < own for other in ranked) if id(group) in ranked else None
             each = [(run, verified(run)) for run in sorted(group.runs, key=lambda run: run.name)]
-            entries.append(Entry(group, metric, rank, each))
+            entries.append(Entry(group, metric, rank, each, found))
     return entries
 
 
@@ -145,6 +153,7 @@ def lines(entry: Entry) -> list[list[Any]]:
             run.result.get("weights"),
             said,
             run.result.get("command"),
+            entry.rivals.why_not(entry.group),
         ]
         for run, said in entry.runs
     ]
@@ -165,6 +174,7 @@ def page(entries: Sequence[Entry]) -> str:
             parts.append(
                 row(rank, escaped(entry.group.label), value, str(len(entry.values)), f"{good}/{len(entry.runs)}")
             )
+        parts += ["", *(f"- {escaped(note)}" for note in notes_of(there[0].rivals))]
         parts += ["", row("run", "weights (SHA-256)", "verified", "command"), row(*["---"] * 4)]
         for run, said in ((run, said) for entry in there for run, said in entry.runs):
             digest, command = str(run.result.get("weights", ""))[:SHOWN], str(run.result.get("command", ""))

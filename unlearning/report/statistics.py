@@ -13,6 +13,7 @@ from scipy.special import chdtrc, ndtr, stdtr, stdtrit
 
 Array = np.ndarray[Any, Any]
 RESAMPLES = 10_000
+ROUNDING = 1e-12  # differences that are as near to each other as this are equal
 
 
 @dataclass(frozen=True)
@@ -48,34 +49,29 @@ def resamples(n: int) -> Array:
 
 
 def paired_test(differences: Sequence[float]) -> Difference:
-    """Student's test of paired differences; the p is NaN for fewer than two.
+    """Student's test of paired differences; the p is NaN for fewer than two, and where they have no spread.
 
-    Without any spread, p is 1 where the mean is 0, and 0 elsewhere.
+    Equal differences tell nothing of the spread that others would have: it is not shown to be 0.
     """
     n = len(differences)
     mean = math.fsum(differences) / n if n else math.nan
     if n < 2:
         return Difference(n, mean, math.nan, math.nan)
+    if max(differences) - min(differences) <= ROUNDING:
+        return Difference(n, mean, 0.0, math.nan)
     error = float(np.std(differences, ddof=1)) / math.sqrt(n)
-    return Difference(n, mean, error, float(2 * stdtr(n - 1, -abs(statistic(mean, error)))))
-
-
-def statistic(distance: float, error: float) -> float:
-    """Student's t; infinite where there is a distance and no spread."""
-    if error > 0:
-        return distance / error
-    return 0.0 if math.isclose(distance, 0, abs_tol=1e-12) else math.copysign(math.inf, distance)
+    return Difference(n, mean, error, float(2 * stdtr(n - 1, -abs(mean / error))))
 
 
 def equivalence(differences: Sequence[float], margin: float) -> float:
     """The p of two one-sided tests (TOST; Schuirmann, 1987): small where the mean is between -margin and margin.
 
-    NaN for fewer than two differences.
+    NaN where ``paired_test`` has none.
     """
     found = paired_test(differences)
-    if found.n < 2:
+    if math.isnan(found.p):
         return math.nan
-    above, below = (statistic(margin + sign * found.mean, found.error) for sign in (1, -1))
+    above, below = ((margin + sign * found.mean) / found.error for sign in (1, -1))
     return float(stdtr(found.n - 1, -min(above, below)))
 
 

@@ -140,14 +140,19 @@ def cell(record: Any, n: int, interval: Interval = "student") -> tuple[str, str]
     """Mean and interval (or deviation): three decimals for rates, fewer for large numbers, none lost for tiny ones."""
     if not record.n:
         return "failed", ""
-    size = abs(record.mean)
-    style = ".1e" if 0 < size < 0.001 else ".3f" if size < 10 else ",.1f" if size < 1000 else ",.0f"
+    style = style_of(record.mean)
     mean = format(record.mean, style) + ("*" if record.n < n else "")
     if math.isnan(record.ci95):
         return mean, ""
     if interval == "bootstrap":
         return mean, f"[{record.low:{style}}, {record.high:{style}}]"
     return mean, f"±{record.std if interval == 'sd' else record.ci95:{style}}"
+
+
+def style_of(number: float) -> str:
+    """The format of a number in a cell."""
+    size = abs(number)
+    return ".1e" if 0 < size < 0.001 else ".3f" if size < 10 else ",.1f" if size < 1000 else ",.0f"
 
 
 def arrows_of(runs: Iterable[Run]) -> dict[str, str]:

@@ -94,7 +94,7 @@ def fitted_attacks(
     for name in inputs:
         values = feature(name, view.logits[ids], labels[ids]).reshape(2 * count, -1)
         for attacker in attackers:
-            if attacker == "threshold" and name == "probability":
+            if attacker == "threshold" and name not in ("loss", "entropy", "modified_entropy"):
                 continue
             areas = []
             for number in range(folds):

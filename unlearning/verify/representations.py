@@ -133,7 +133,7 @@ def audit(row: Numbers, retrained: Numbers) -> Numbers:
         return {}
     near = {name: 1 - abs(row[name] - retrained[name]) for name in (*said, *shown)}
     output = float(np.mean([near[name] for name in said]))
-    representation = float(np.mean([near[name] for name in shown] + [row[name] for name in like]))
+    representation = float(np.mean([near[name] for name in shown] + [np.clip(row[name], 0, 1) for name in like]))
     summary = 0.0 if output + representation <= 0 else 2 / (1 / output + 1 / representation)
     return {"audit/output": output, "audit/representation": representation, "audit/summary": summary}
 

@@ -7,8 +7,9 @@ from statistics import fmean
 from typing import Any
 
 from ...metrics.directions import CORRECTED
-from ..comparison import Ranks, by_setting, paired
+from ..comparison import Ranks, by_setting, paired, rivals_of
 from ..groups import Group, varied
+from ..rivals import Rivals, notes_of
 from ..tables import Report
 from ..verdicts import LEVEL, corrective
 from .rows import SHARE
@@ -32,9 +33,10 @@ def answer(report: Report, setting: str, rows: Sequence[Mapping[str, Any]]) -> d
     healing = any(corrective(group) for group in own)
     metric = CORRECTED[0] if healing else "gap/mean"
     found = {name: costs for name, costs in by_setting(own, metric, report.arrows).get(setting, {}).items() if costs}
+    unranked = rivals_of(own, metric).get(setting, Rivals())
     if not found:
-        why = "No run has a retrained model to compare with: read the metrics below." if not healing else ""
-        return {"setting": setting, "best": "", "words": why or f"No method has {metric}."}
+        why = f"No method has {metric}." if healing else no_gap(unranked)
+        return {"setting": setting, "best": "", "words": why}
     best, others = paired(found)
     row = next(row for row in rows if row["label"] == best and row["competes"])
     value = row["values"][metric]
@@ -51,10 +53,24 @@ def answer(report: Report, setting: str, rows: Sequence[Mapping[str, Any]]) -> d
     if others and not tied and not untested:
         said += "It is told apart from all others (paired over seeds, p by Holm), by the runs that it was chosen by. "
     if len(others) == len(untested) and others:
-        said += "No two methods share two seeds, so nothing is tested."
+        said += "Nothing is tested: that takes two seeds that another method shares, and a spread over them."
     else:
-        said += told("Not tested, with fewer than two shared seeds: ", untested)
-    return {"setting": setting, "best": best, "words": (said + noise(own, metric)).strip()}
+        said += told("Not tested, with fewer than two shared seeds or no spread over them: ", untested)
+    return {"setting": setting, "best": best, "words": (said + noise(own, metric) + outside(unranked)).strip()}
+
+
+def no_gap(found: Rivals) -> str:
+    """Why no method has a mean gap that is ranked."""
+    if found.unranked:
+        return f"Nothing is ranked.{outside(found)}"
+    return "No run has a retrained model to compare with: read the metrics below."
+
+
+def outside(found: Rivals) -> str:
+    """Which groups are not ranked, and what was chosen on test data, in sentences."""
+    notes = notes_of(found)
+    more = f" And {len(notes) - NAMED} more." if len(notes) > NAMED else ""
+    return "".join(f" {note[0].upper()}{note[1:]}." for note in notes[:NAMED]) + more
 
 
 def told(head: str, names: Sequence[str]) -> str:

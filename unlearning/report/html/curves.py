@@ -15,9 +15,10 @@ POINTS, CURVES_SHOWN = 60, 12
 
 
 def curves_of(runs: Sequence[Run]) -> dict[str, Any]:
-    """By name without ``unlearn/``: the places, and the mean, the least and the largest value there.
+    """By name without ``unlearn/``: the places, what they count, and the mean, least and largest value there.
 
-    Each place is an epoch for accuracies, which methods measure from epoch 0, and a step for all else. Curves of fewer
+    Each place is an epoch for accuracies, which methods measure from epoch 0, and for the distance by which an epoch is
+    chosen, and a step for all else. Curves of fewer
     than two points are none. A place counts where all runs with the curve have it.
     """
     found: dict[str, list[dict[float, float]]] = defaultdict(list)
@@ -33,6 +34,7 @@ def curves_of(runs: Sequence[Run]) -> dict[str, Any]:
             values = [[curve[x] for curve in each] for x in places]
             texts[name] = {
                 "x": places,
+                "by": "epoch" if "acc" in name or name == "distance" else "step",
                 "mean": [fmean(there) for there in values],
                 "low": [min(there) for there in values],
                 "high": [max(there) for there in values],

@@ -9,21 +9,6 @@ LEVELS = 5
 LEAST = 0.02  # of a rate: a smaller spread is not stretched over all levels
 
 
-def costs(values: Mapping[int, float], gaps: Mapping[int, float], arrow: str) -> dict[int, float]:
-    """How bad each row is in a metric; empty where no side is good.
-
-    Args:
-        values: means by row.
-        gaps: of the same metric to the retrained model, by row; those are what counts where the arrow says so.
-        arrow: as in a report.
-    """
-    if arrow == "→":
-        return {row: abs(gaps[row]) for row in values if row in gaps}
-    if arrow == "→0":
-        return {row: abs(value) for row, value in values.items()}
-    return {row: value if arrow == "↓" else -value for row, value in values.items()} if arrow else {}
-
-
 def levels(found: Mapping[int, float], arrow: str, relative: bool = False) -> dict[int, int]:
     """A level for each row from 0, the nearest or best, to 4, the farthest or worst.
 

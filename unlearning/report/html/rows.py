@@ -12,20 +12,23 @@ from typing import Any
 from urllib.parse import quote
 
 from ...config.groups import REFERENCE_FREE
-from ..comparison import competes
+from ..comparison import competes, mean_cost
 from ..groups import Group
 from ..noise_floor import sigmas
 from ..runs import REFERENCES, Run, group_of, text_of
 from ..tables import Report, cell, count
 from ..verdicts import verdict
 from .curves import curves_of
-from .nearness import costs, levels
+from .nearness import levels
 from .outputs import Outputs
 
 CLASSES = "class_acc/"
 SHARE = "cost/share of retraining"
 PREDICTED = 120  # rows with figures of predictions; the files of more take too long to read
-PICTURES = ("summary.png", "embeddings.png", "losses.png", "gallery.png", "boundary.png", "epochs.png", "noise.png")
+PICTURES = (
+    *("summary.png", "embeddings.png", "losses.png", "gallery.png", "boundary.png", "epochs.png", "noise.png"),
+    "layers.png",
+)
 FILES = ("MODEL_CARD.md", "results.json", "log.txt", *PICTURES)
 
 
@@ -61,7 +64,7 @@ def rows_of(report: Report, folder: Path) -> tuple[list[dict[str, Any]], dict[st
             row |= {"outputs": seen, "curves": curves_of(group.runs)}
             add_share(row, group, report)
         rows.append(row)
-    colour(rows, report.arrows)
+    colour(rows, report)
     return rows, outputs.references
 
 
@@ -156,16 +159,20 @@ def files(run: Run, folder: Path) -> list[dict[str, str]]:
     return [{"name": name, "href": quote(f"{where}/{name}".replace(os.sep, "/"))} for name in FILES if name in there]
 
 
-def colour(rows: Sequence[dict[str, Any]], arrows: Mapping[str, str]) -> None:
-    """Give each value of a method its level, and mark the best of those that compete."""
+def colour(rows: Sequence[dict[str, Any]], report: Report) -> None:
+    """Give each value of a method its cost and its level, and mark the best of those that compete."""
     for place in dict.fromkeys(row["setting"] for row in rows):
         own = {i: row for i, row in enumerate(rows) if row["setting"] == place and row["kind"] not in REFERENCES}
         for metric in dict.fromkeys(name for row in own.values() for name in row["values"]):
-            numbers = numbers_of(own, metric)
-            arrow = "↓" if metric == SHARE else arrows.get(metric, "")
-            found = costs(numbers, numbers_of(own, f"gap/{metric}"), arrow)
+            arrow = "↓" if metric == SHARE else report.arrows.get(metric, "")
+            found = numbers_of(own, metric)
+            if metric != SHARE:
+                each = {i: mean_cost(report.groups[i], metric, arrow) for i in found}
+                found = {i: cost for i, cost in each.items() if cost is not None}
             for i, level in levels(found, arrow, metric.startswith("cost/")).items():
                 own[i]["values"][metric]["level"] = level
+            for i, cost in found.items():
+                own[i]["values"][metric]["cost"] = cost
             rivals = {i: cost for i, cost in found.items() if own[i]["competes"]}
             best = min(rivals.values(), default=math.inf)
             for i, cost in rivals.items():

@@ -13,11 +13,10 @@ function bounds(values) {
   return { low: rates ? Math.max(low - room, -0.02) : low - room, high: rates ? Math.min(high + room, 1.02) : high + room };
 }
 
-// How bad a method is in a metric: the distance to the retrained model where that is what counts.
+// How bad a method is in a metric, as the tables and rankings have it.
 function cost(row, metric) {
-  const arrow = DATA.arrows[metric], gap = meanOf(row, `gap/${metric}`), value = meanOf(row, metric);
-  if (arrow === "→") return gap === null ? Infinity : Math.abs(gap);
-  return arrow === "↑" ? -value : arrow === "→0" ? Math.abs(value) : value;
+  const value = row.values[metric];
+  return value && typeof value.cost === "number" ? value.cost : Infinity;
 }
 
 // The methods that are among the nearest or best 70 % in both metrics, and the retrained model.

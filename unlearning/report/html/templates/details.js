@@ -127,6 +127,6 @@ function curvePanels(row) {
   return Object.entries(row.curves || {}).map(([name, curve]) => {
     const rate = name.includes("acc");
     const drawn = [{ row, curve, hue: colour("unlearned"), dash: "" }];
-    return panel(name, curvePlot(drawn, 330, name, rate ? "epoch" : "step", row.models, rate));
+    return panel(name, curvePlot(drawn, 330, name, curve.by, row.models, rate));
   });
 }
