@@ -17,7 +17,7 @@ from .entries import KEY, Entry
 
 FILE, ID = "file", "id"
 BY = "scenario.by"
-WILD = re.compile(r"(\*\*/?|\*|\?|\[!?[^\]]+\])")
+WILD = re.compile(r"(\*\*/?|\*|\?)")  # brackets stand in names of files: "photo[2].png"
 
 Matcher = Callable[[Entry], Sequence[int]]  # the ids of the samples that an entry means; none where it is unknown
 
@@ -120,8 +120,5 @@ def below(folder: Path, path: str) -> Iterator[str]:
 def pattern(glob: str, anywhere: bool) -> str:
     """The regular expression of a path with wildcards, for whole paths; ``anywhere`` for any end of them, too."""
     said = {"*": "[^/]*", "?": "[^/]", "**": ".*", "**/": "(?:.*/)?"}
-    parts = [
-        said.get(part) or (part.replace("[!", "[^", 1) if number % 2 else re.escape(part))
-        for number, part in enumerate(WILD.split(glob))
-    ]
+    parts = (said.get(part) or re.escape(part) for part in WILD.split(glob))
     return ("(?:.*/)?" if anywhere else "") + "".join(parts)
