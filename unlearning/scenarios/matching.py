@@ -9,6 +9,9 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
 
 from ..data.datasets import Dataset
 from ..data.metadata import NONE, SEVERAL, Metadata, positions
@@ -66,6 +69,14 @@ def by_column(values: np.ndarray) -> Matcher:
             return []
 
     return find
+
+
+def empty(data: Dataset, by: str | None) -> Tensor:
+    """(N,) bool: the samples whose cell in the column ``by`` is empty, so that no entry can name them."""
+    columns = data.metadata.columns if data.metadata else {}
+    if by is None or by not in columns:
+        return torch.zeros(len(data.labels), dtype=torch.bool)
+    return torch.from_numpy(pd.isna(columns[by]))
 
 
 def by_file(facts: Metadata, folder: Path, samples: int, strict: bool) -> Matcher:
