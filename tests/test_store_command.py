@@ -130,6 +130,38 @@ def test_what_is_in_use_stays_and_is_said(store: Path, tmp_path: Path, capsys: p
     assert there(store) == {"yours": 3, "?": 1}
 
 
+def test_names_are_known_until_nothing_is_left_that_was_made_of_them(store: Path, tmp_path: Path) -> None:
+    (array,) = (item for item in items(store) if item.kind == "images" and "mine" in item.folders[0])
+    for file in array.files:
+        os.utime(file, (0, 0))
+    (tmp_path / "delete.txt").write_text("mine/cat/1.png")
+    purge = ("purge", "--list", str(tmp_path / "delete.txt"))
+    assert call(store, "gc", "--older-than", "5") == 0
+    assert there(store) == {"mine": 2, "yours": 3, "?": 1}
+    model = next(item.path for item in items(store) if item.kind == "models" and "mine" in str(item.folders))
+    with FileLock(model.with_name(f".{model.name}.lock")):
+        assert call(store, *purge) == 1
+    assert there(store) == {"mine": 1, "yours": 3, "?": 1}
+    assert call(store, *purge) == 0
+    assert there(store) == {"yours": 3, "?": 1}
+    assert not [file for file in store.rglob("*.json") if b"mine" in file.read_bytes()]
+
+
+def test_what_a_run_makes_after_a_purge_is_found_by_the_next(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    data = image_folder(
+        "mine", str(folder(tmp_path, "mine", 0)), str(root / "images"), 0, 4, [0.5] * 3, [0.5] * 3, 0.0, 0.5
+    )
+    (tmp_path / "delete.txt").write_text("cat/1.png")
+    for _ in range(2):
+        Store(root).note(data)
+        keep(root, "models", data.digest)
+        assert there(root)["mine"] > 0
+        assert call(root, "purge", "--list", str(tmp_path / "delete.txt")) == 0
+        assert there(root) == {}
+        assert not list(root.rglob("*.json"))
+
+
 def test_old_entries_and_the_surplus_are_trimmed(store: Path) -> None:
     found = sorted(items(store), key=lambda item: (item.kind, item.path))
     for age, item in enumerate(found):  # the images are the newest
