@@ -24,7 +24,7 @@ def model_card(results: Mapping[str, Any]) -> str:
         "",
         f"**{results['verdict']}**",
         "",
-        f"* Forgotten: {sizes['forget']:,} of {sizes['train']:,} training samples",
+        f"* Asked to be forgotten: {sizes['forget']:,} of {sizes['train']:,} training samples",
         *(f"* {line}" for line in honoured(results)),
         f"* Scenario `{choices['scenario']}`: "
         + ", ".join(f"`scenario.{name}={text(value)}`" for name, value in scenario.items()),
