@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..runtime.digests import file_digest
 from . import tracked
 from .card import model_card
 from .names import CARD, CURVES, DONE, FAILED, LOG, PROVENANCE, REFERENCES, RESULTS, TRACKED
@@ -86,6 +87,7 @@ def finish(request: Request, result: Result, tracker: Tracker, started: float) -
     results |= {"verdict": verdict(results)}
     write(folder, CARD, model_card(results))
     write(folder, CURVES, json.dumps(result.curves))
+    files |= {name: file_digest(folder / name) for name in (CARD, CURVES, PROVENANCE)}  # what a signature covers
     write(folder, RESULTS, json.dumps(results, indent=1, default=dict))
     log.info("written: %s", folder)
     try:
