@@ -87,6 +87,25 @@ def test_every_form_is_read_and_comes_out_under_its_own_names(form: str, tmp_pat
     assert naming.about["sha256"] == content_digest(tmp_path / "own.pt")
 
 
+@pytest.mark.parametrize(("others", "said"), [(("model_ema", "net"), 1), ((), 0)])
+def test_other_copies_beside_the_one_that_is_read_are_told(
+    others: tuple[str, ...], said: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state, copy = network().state_dict(), network(3).state_dict()
+    torch.save({"model": state, "optimizer": {"state": {}}} | dict.fromkeys(others, copy), tmp_path / "own.pt")
+    check(tmp_path / "own.pt", state)
+    assert len(caplog.messages) == said
+    assert all(other in message for other in others for message in caplog.messages)
+
+
+def test_tensors_that_are_not_the_networks_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    state = network().state_dict()
+    torch.save({f"encoder.{name}": t for name, t in state.items()} | {"queue": torch.ones(9, 4)}, tmp_path / "own.pt")
+    check(tmp_path / "own.pt", state)
+    (message,) = caplog.messages
+    assert message.endswith("not unlearned: queue")
+
+
 @pytest.mark.parametrize("prefix", ["", "module.", "model._orig_mod."])
 def test_safetensors_whole_and_in_shards(prefix: str, tmp_path: Path) -> None:
     state = network().state_dict()

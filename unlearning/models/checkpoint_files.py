@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ from ..errors import UserError
 from ..runtime.digests import INDEX
 
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "params")
+
+log = logging.getLogger("unlearning")
 
 State = dict[str, Tensor]
 
@@ -82,6 +85,8 @@ def unwrapped(content: Any, inside: tuple[str, ...] = ()) -> Stored | None:
     found = dict(nested(content, inside))
     for name in WRAPPERS:
         if name in found:
+            if others := [str(other) for other in found if other != name]:
+                log.warning("The checkpoint also holds %s, not read and not unlearned", ", ".join(others))
             return found[name]
     return next(iter(found.values())) if len(found) == 1 else None
 

@@ -71,6 +71,8 @@ def load_checkpoint(network: nn.Module, path: str, key: str = KEY) -> Naming:
             raise UserError(f"{key}={path} contains NaN or infinite weights, in {named}", key=key, kind="diverged")
     for kind in reduced({name: state[name] for name in naming.names.values()}):
         log.warning("%s=%s holds weights of %s: they are converted to float32", key, path, str(kind).partition(".")[2])
+    if naming.rest:
+        log.warning("%s=%s: kept as they came, not unlearned: %s", key, path, ", ".join(sorted(naming.rest)))
     network.load_state_dict(own | {name: state[named] for name, named in naming.names.items()})
     return replace(naming, inside=inside, digest=content_digest(file))
 

@@ -72,6 +72,7 @@ def own_model(checkpoint: Mapping[str, Any] | None) -> list[str]:
         f"* Your checkpoint: SHA-256 `{checkpoint['sha256']}`, {checkpoint['tensors']} tensors of the network"
         + where
         + before,
+        *(f"* Kept as they came, not unlearned: `{name}`" for name in checkpoint["besides"]),
         f"* To load it where yours is loaded, from this folder: `{LOADS}`",
     ]
 
