@@ -107,9 +107,22 @@ def test_data_sets_with_listed_files_are_purged_though_the_files_are_gone(
     for file in tmp_path.glob("mine/*/*.png"):
         file.unlink()
     (tmp_path / "delete.txt").write_text(entry.format(top=tmp_path))
-    assert call(store, "purge", "--list", str(tmp_path / "delete.txt")) == 0
+    assert call(store, "purge", "--list", str(tmp_path / "delete.txt")) == (entry == "cat/7.png")
     assert there(store) == left
     assert ("in no data set of the store: 1" in capsys.readouterr().out) == (entry == "cat/7.png")
+
+
+@pytest.mark.parametrize("name", ["", "mine/..", "mne", "min"])
+def test_a_folder_that_the_store_does_not_know_or_one_around_it_is_refused(
+    name: str, store: Path, tmp_path: Path
+) -> None:
+    assert call(store, "purge", "--dataset", str(tmp_path / name)) == 1
+    assert there(store) == {"mine": 3, "yours": 3, "?": 1}
+
+
+def test_ids_are_said_not_to_be_found(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "ids.json").write_text("[7, 8]")
+    assert call(store, "purge", "--list", str(tmp_path / "ids.json")) == 1
 
 
 def test_what_a_killed_process_left_of_the_pixels_is_purged(store: Path, tmp_path: Path) -> None:

@@ -19,14 +19,9 @@ from .contents import IMAGES, Item, arrays_of, read_note, samples
 
 
 def of_dataset(found: Iterable[Item], folder: Path) -> list[Item]:
-    """The entries that were made of the images in ``folder``, or in a folder below or around it."""
+    """The entries that were made of the images in ``folder``, or in a folder around it, of which it is a part."""
     wanted = os.path.realpath(folder.expanduser())
-    return [item for item in found if any(related(wanted, known) for known in item.folders)]
-
-
-def related(one: str, other: str) -> bool:
-    """Whether two folders are the same, or one is below the other."""
-    return os.path.commonpath([one, other]) in (one, other)
+    return [item for item in found if any(os.path.commonpath([wanted, known]) == known for known in item.folders)]
 
 
 def with_files(found: Sequence[Item], entries: Sequence[Entry], root: Path) -> tuple[list[Item], list[Entry]]:
