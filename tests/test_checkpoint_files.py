@@ -1,5 +1,6 @@
 """Files of weights as users have them: every form is read, names are matched, and what cannot be right is refused."""
 
+import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +51,7 @@ FORMS: dict[str, Callable[[State], Any]] = {
     "compiled below": lambda state: {f"net._orig_mod.{name}": tensor for name, tensor in state.items()},
     "DataParallel": lambda state: nn.DataParallel(loaded(state)).state_dict(),
     "with a loss": lambda state: {**prefixed("model.")(state), "criterion.weight": torch.tensor([1.0, 2.0, 3.0])},
+    "of a training script": lambda state: {"model": state, "args": argparse.Namespace(lr=0.1, name="x"), "epoch": 3},
     "without counters": lambda state: {n: t for n, t in state.items() if not n.endswith("num_batches_tracked")},
     "kept variables": lambda state: {name: nn.Parameter(t, False) for name, t in state.items()},
 }
@@ -122,6 +124,9 @@ def test_safetensors_whole_and_in_shards(prefix: str, tmp_path: Path) -> None:
     before = content_digest(index)
     save_file({"x": torch.ones(1)}, tmp_path / "model-0.safetensors")
     assert content_digest(index) != before  # so that the key of a run follows the shards
+    (tmp_path / "model-1.safetensors").unlink()
+    with pytest.raises(UserError, match=r"no model-1\.safetensors"):
+        read_state(index, "pretrain.checkpoint")
     index.write_text(json.dumps({"weight_map": {"x": "../own.safetensors"}}))
     with pytest.raises(UserError):
         read_state(index, "pretrain.checkpoint")

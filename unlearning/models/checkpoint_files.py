@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,12 +48,14 @@ def read_state(path: Path, key: str) -> Stored:
     """
     if not path.is_file():
         raise UserError(f"{key}={path}: there is no such file", key=key, kind="file")
+    if missing := absent(path):
+        raise UserError(f"{key}={path}: there is no {missing}, which the index names", key=key, kind="file")
     try:
         if path.name.endswith(INDEX):
             return Stored({name: tensor for shard in shards(path) for name, tensor in load_file(shard).items()})
         if path.suffix == ".safetensors":
             return Stored(load_file(path))
-        with warnings.catch_warnings():
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch comments on the pickle; the message below says what to do
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # the readers raise anything on a file that is not a checkpoint
@@ -66,6 +70,14 @@ def read_state(path: Path, key: str) -> Stored:
             kind="file",
         )
     return found
+
+
+def absent(path: Path) -> str:
+    """The names of the files that an index names and that are not beside it; empty where there are none."""
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # it is no index
+        if path.name.endswith(INDEX):
+            return ", ".join(shard.name for shard in shards(path) if not shard.is_file())
+    return ""
 
 
 def shards(index: Path) -> list[Path]:

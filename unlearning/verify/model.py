@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 from collections.abc import Mapping
@@ -44,7 +45,8 @@ def read(file: Path, inside: list[str]) -> Mapping[str, Tensor]:
         return {name: tensor for shard in shards(file) for name, tensor in load_file(shard).items()}
     if file.suffix == ".safetensors":
         return load_file(file)
-    content: Any = torch.load(file, map_location="cpu", weights_only=True)
+    with torch.serialization.safe_globals([argparse.Namespace]):  # as training scripts save their settings
+        content: Any = torch.load(file, map_location="cpu", weights_only=True)
     for name in inside:
         content = content[name]
     found: Mapping[str, Tensor] = content
