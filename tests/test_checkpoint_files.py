@@ -286,3 +286,10 @@ def test_what_torchvision_does_not_have_is_refused(make: Callable[[], nn.Module]
     with pytest.raises(UserError) as caught:
         make()
     assert (caught.value.key, caught.value.kind) == (key, kind)
+
+
+def test_a_file_that_lacks_nothing_is_not_said_to_lack_nothing(tmp_path: Path) -> None:
+    torch.save(network().state_dict() | {"features.extra": torch.ones(2)}, tmp_path / "own.pt")
+    with pytest.raises(UserError, match=r"features\.extra") as caught:
+        load_checkpoint(network(), str(tmp_path / "own.pt"))
+    assert "the file lacks" not in str(caught.value)

@@ -11,11 +11,11 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from ..data.metadata import Metadata
-from ..engine.store import DATASETS
+from ..engine.store import DATASETS, IMAGES
 from ..errors import UserError
 from ..scenarios.entries import Entry
 from ..scenarios.matching import by_file
-from .contents import IMAGES, Item, arrays_of, read_note, samples
+from .contents import Item, arrays_of, read_note, samples
 
 
 def of_dataset(found: Iterable[Item], folder: Path) -> list[Item]:
