@@ -1,5 +1,6 @@
 """Files of weights as users have them: every form is read, names are matched, and what cannot be right is refused."""
 
+import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +51,7 @@ FORMS: dict[str, Callable[[State], Any]] = {
     "compiled below": lambda state: {f"net._orig_mod.{name}": tensor for name, tensor in state.items()},
     "DataParallel": lambda state: nn.DataParallel(loaded(state)).state_dict(),
     "with a loss": lambda state: {**prefixed("model.")(state), "criterion.weight": torch.tensor([1.0, 2.0, 3.0])},
+    "of a training script": lambda state: {"model": state, "args": argparse.Namespace(lr=0.1, name="x"), "epoch": 3},
     "without counters": lambda state: {n: t for n, t in state.items() if not n.endswith("num_batches_tracked")},
     "kept variables": lambda state: {name: nn.Parameter(t, False) for name, t in state.items()},
 }
@@ -87,6 +89,25 @@ def test_every_form_is_read_and_comes_out_under_its_own_names(form: str, tmp_pat
     assert naming.about["sha256"] == content_digest(tmp_path / "own.pt")
 
 
+@pytest.mark.parametrize(("others", "said"), [(("model_ema", "net"), 1), ((), 0)])
+def test_other_copies_beside_the_one_that_is_read_are_told(
+    others: tuple[str, ...], said: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state, copy = network().state_dict(), network(3).state_dict()
+    torch.save({"model": state, "optimizer": {"state": {}}} | dict.fromkeys(others, copy), tmp_path / "own.pt")
+    check(tmp_path / "own.pt", state)
+    assert len(caplog.messages) == said
+    assert all(other in message for other in others for message in caplog.messages)
+
+
+def test_tensors_that_are_not_the_networks_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    state = network().state_dict()
+    torch.save({f"encoder.{name}": t for name, t in state.items()} | {"queue": torch.ones(9, 4)}, tmp_path / "own.pt")
+    check(tmp_path / "own.pt", state)
+    (message,) = caplog.messages
+    assert message.endswith("not unlearned: queue")
+
+
 @pytest.mark.parametrize("prefix", ["", "module.", "model._orig_mod."])
 def test_safetensors_whole_and_in_shards(prefix: str, tmp_path: Path) -> None:
     state = network().state_dict()
@@ -103,6 +124,9 @@ def test_safetensors_whole_and_in_shards(prefix: str, tmp_path: Path) -> None:
     before = content_digest(index)
     save_file({"x": torch.ones(1)}, tmp_path / "model-0.safetensors")
     assert content_digest(index) != before  # so that the key of a run follows the shards
+    (tmp_path / "model-1.safetensors").unlink()
+    with pytest.raises(UserError, match=r"no model-1\.safetensors"):
+        read_state(index, "pretrain.checkpoint")
     index.write_text(json.dumps({"weight_map": {"x": "../own.safetensors"}}))
     with pytest.raises(UserError):
         read_state(index, "pretrain.checkpoint")
@@ -272,3 +296,10 @@ def test_what_torchvision_does_not_have_is_refused(make: Callable[[], nn.Module]
     with pytest.raises(UserError) as caught:
         make()
     assert (caught.value.key, caught.value.kind) == (key, kind)
+
+
+def test_a_file_that_lacks_nothing_is_not_said_to_lack_nothing(tmp_path: Path) -> None:
+    torch.save(network().state_dict() | {"features.extra": torch.ones(2)}, tmp_path / "own.pt")
+    with pytest.raises(UserError, match=r"features\.extra") as caught:
+        load_checkpoint(network(), str(tmp_path / "own.pt"))
+    assert "the file lacks" not in str(caught.value)

@@ -1,6 +1,7 @@
 """Requests that list samples: what entries mean in every form of file, what is refused, and that all are forgotten."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from unlearning.data.tabular import csv
 from unlearning.engine.job import Job
 from unlearning.errors import UserError
 from unlearning.records.notes import left_out
+from unlearning.scenarios.copies import copies
 from unlearning.scenarios.deletion_list import ListForgetting
 
 EACH = 6  # images of each class, in each part; the ids of cats come first
@@ -28,11 +30,12 @@ def pets(tmp_path: Path) -> Callable[..., Dataset]:
     """A function that makes a folder with cats 0-5 and dogs 10-15, in each part, and loads it."""
 
     def made(*parts: str, **options: Any) -> Dataset:
-        for part in parts or [""]:
+        for shade, part in enumerate(parts or [""]):
             for first, name in ((0, "cat"), (10, "dog")):
                 (tmp_path / "pets" / part / name).mkdir(parents=True)
                 for number in range(EACH):
-                    Image.new("RGB", (4, 4)).save(tmp_path / "pets" / part / name / f"{first + number}.png")
+                    image = Image.new("RGB", (4, 4), (first + number, shade, 0))
+                    image.save(tmp_path / "pets" / part / name / f"{first + number}.png")
         given = {"size": 4, "mean": [0.5] * 3, "std": [0.5] * 3, "validation": 0.0, "test": 0.0}
         return image_folder("pets", str(tmp_path / "pets"), str(tmp_path / "cache"), 0, **given | options)
 
@@ -74,7 +77,7 @@ def refused(data: Dataset, file: str, **options: Any) -> UserError:
         ("pets/cat/3.png", [3]),  # through the folder's own name
         ("cat/*", [0, 1, 2, 3, 4, 5]),
         ("1?.png", [6, 7, 8, 9, 10, 11]),
-        ("pets/*/[!1]*.png", [0, 2, 3, 4, 5]),  # every dog begins with 1
+        ("pets/*/1?.png", [6, 7, 8, 9, 10, 11]),
         ("**/*5.png", [5, 11]),
         ("*", None),  # the whole training set
     ],
@@ -91,6 +94,16 @@ def test_an_entry_is_a_path_a_name_or_a_pattern(
 
 def test_a_star_stays_in_its_folder(pets: Callable, listing: Callable) -> None:
     assert refused(pets(), listing("pets/*.png")).kind == "choice"
+
+
+@pytest.mark.parametrize("entry", ["cat/[2].png", "[12].png", "[!x]*", "[z-a]", "[!]x"])
+def test_brackets_stand_for_themselves(entry: str, pets: Callable, listing: Callable, tmp_path: Path) -> None:
+    assert refused(pets(), listing(entry)).kind == "choice"  # rather than any other image, or a traceback
+    image = tmp_path / "pets" / "cat" / "0[2].png"
+    (tmp_path / "pets" / "cat" / "0.png").rename(image)
+    data = image_folder("again", str(tmp_path / "pets"), str(tmp_path / "cache"), 0, 4, [0.5] * 3, [0.5] * 3, 0.0, 0.0)
+    assert forgotten(data, listing("cat/0[2].png")) == [0]
+    assert forgotten(data, listing("cat/?[2]*")) == [0]
 
 
 def test_an_absolute_path_leads_through_the_folder_and_through_links_to_it(
@@ -217,7 +230,7 @@ def test_what_validation_and_test_would_have_drawn_is_forgotten_too(pets: Callab
 
 
 def test_what_is_in_a_part_of_its_own_is_refused_by_name(pets: Callable, listing: Callable) -> None:
-    error = refused(pets("train", "test"), listing("train/cat/*\ntest/dog/1[12].png"))
+    error = refused(pets("train", "test"), listing("train/cat/*\ntest/dog/11.png\ntest/dog/12.png"))
     assert (error.key, error.kind) == ("scenario.file", "conflict")
     assert "test/dog/11.png, test/dog/12.png" in str(error)
     assert "2 of 8" in str(error)
@@ -233,6 +246,67 @@ def test_of_a_model_of_ones_own_all_that_is_listed_is_forgotten(
     request = ["scenario=list", f"scenario.file={listing('cat/*')}", "pretrain.checkpoint=own.safetensors"]
     job = Job.of(composed(*data, *request, *words)[0])
     assert (len(job.problem.split.forget), job.requested) == (EACH, EACH)
+
+
+# What would silently not be forgotten
+
+
+def test_a_hash_begins_a_comment_only_before_a_space(pets: Callable, listing: Callable, tmp_path: Path) -> None:
+    pets()
+    (tmp_path / "pets" / "cat" / "0.png").rename(tmp_path / "pets" / "cat" / "#0.png")
+    data = image_folder("again", str(tmp_path / "pets"), str(tmp_path / "cache"), 0, 4, [0.5] * 3, [0.5] * 3, 0.0, 0.0)
+    assert forgotten(data, listing("# of May\n#\n #\tand of June\n#0.png\ndog/10.png")) == [0, 6]
+    assert "#x" in str(refused(data, listing("#x\ndog/10.png")))
+
+
+@pytest.mark.parametrize(
+    ("text", "name"), [("user,file\na,cat/1.png\nb,\n", "a.csv"), ('["cat/1.png", " "]', "a.json")]
+)
+def test_an_empty_cell_is_an_unknown_entry(text: str, name: str, pets: Callable, listing: Callable) -> None:
+    data, file = pets(), listing(text, name)
+    error = refused(data, file)
+    assert (error.key, error.kind) == ("scenario.file", "choice")
+    assert "entry 2 is empty" in str(error)
+    problem = ListForgetting(0, file, unknown="ignore").prepare(data)
+    assert (problem.split.forget.tolist(), problem.selected["unknown_entries"]) == ([1], 1)
+
+
+def test_samples_of_an_unknown_patient_are_counted(tmp_path: Path, listing: Callable) -> None:
+    rows = [f"{'' if i < 3 else f'p{i // 5}'},{'' if i < 2 else i},{i},{'yes' if i % 2 else 'no'}" for i in range(30)]
+    (tmp_path / "table.csv").write_text("\n".join(["patient,size,x,late", *rows]))
+    data = csv(str(tmp_path / "table.csv"), "late", 0, drop=["patient", "size"], validation=0.0, test=0.0)
+    for by, entry, ids, unknown in (("patient", "p0", [3, 4], 3), ("size", "7", [7], 2), (None, "0", [0], 0)):
+        problem = ListForgetting(0, listing(entry), by=by).prepare(data)
+        assert (problem.split.forget.tolist(), problem.selected["unknown"]) == (ids, unknown)
+
+
+def test_copies_of_what_is_listed_are_counted(pets: Callable, listing: Callable, tmp_path: Path) -> None:
+    pets("train", "test")
+    for name in ("train/cat/copy", "train/dog/copy", "test/cat/copy"):
+        shutil.copyfile(tmp_path / "pets" / "train" / "cat" / "1.png", tmp_path / "pets" / f"{name}.png")
+    data = image_folder("again", str(tmp_path / "pets"), str(tmp_path / "cache"), 0, 4, [0.5] * 3, [0.5] * 3)
+    found = ListForgetting(0, listing("train/cat/1.png\ntrain/cat/2.png\ntrain/dog/copy.png")).prepare(data).selected
+    assert found["copies"] == 2
+    assert len(list(left_out(found))) == 1
+
+
+def test_copies_differ_in_no_value() -> None:
+    inputs = torch.zeros(5, 3, 8, 8, dtype=torch.uint8)
+    inputs[3, 2, 7, 7] = 1  # the last value, far from the middle
+    inputs[4, 1, 4, 0] = 1
+    assert copies(inputs, torch.tensor([True, False, False, False, False])) == 2
+    assert copies(inputs, torch.tensor([False, False, False, True, True])) == 0
+
+
+def test_a_limit_would_leave_listed_images_out(
+    pets: Callable, listing: Callable, tmp_path: Path, places: list[str]
+) -> None:
+    pets()
+    data = ["dataset=image_folder", f"dataset.root={tmp_path}/pets", "dataset.size=8", "dataset.crop=0", *places]
+    request = ["scenario=list", f"scenario.file={listing('cat/*')}", "pretrain.checkpoint=own.safetensors"]
+    with pytest.raises(UserError) as caught:
+        Job.of(composed(*data, *request, "dataset.limit=5")[0])
+    assert (caught.value.key, caught.value.kind) == ("dataset.limit", "conflict")
 
 
 @pytest.mark.slow

@@ -103,7 +103,7 @@ def test_samples_of_any_kind_are_whole_beside_what_is_held_out(pets: Callable, j
 def test_the_screen_and_the_card_say_how_many_were_forgotten(pets: Callable, command: Callable[..., Done]) -> None:
     done = command(*pets("train", "test"), CATS, "retrained=false")
     assert (done.code, done.err) == (0, "")
-    line = f"forgotten: {EACH} of {EACH} requested"
+    line = f"given to the method: {EACH} of {EACH} requested"
     assert line in done.out.splitlines()
     assert f"* {line}" in (done.folder / "MODEL_CARD.md").read_text().splitlines()
     assert done.results["requested"] == EACH

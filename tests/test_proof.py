@@ -86,6 +86,16 @@ def test_a_checkpoint_is_verified_in_the_form_that_it_came_in(form: str, tmp_pat
 def test_a_run_without_a_checkpoint_and_a_file_that_is_none_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.pt").write_text("weights")
     about = {"sha256": "", "inside": [], "besides": []}
-    for stated in ({"checkpoint": None}, {"checkpoint": about, "original_weights": ""}):
+    for stated, name in (({"checkpoint": None}, "text.pt"), ({"checkpoint": about}, "none.pt")):
         with pytest.raises(UserError):
-            checks(stated, tmp_path / "text.pt")
+            checks(stated, tmp_path / name)
+
+
+def test_another_file_than_that_of_the_run_disagrees(tmp_path: Path) -> None:
+    torch.save({"model": {}}, tmp_path / "other.pt")
+    about = {"sha256": "0", "inside": ["state_dict"], "besides": []}
+    found = checks({"checkpoint": about, "original_weights": "0"}, tmp_path / "other.pt")
+    assert [(check.name, check.agrees) for check in found] == [
+        ("checkpoint/sha256", False),
+        ("original_weights", False),
+    ]

@@ -107,9 +107,22 @@ def test_data_sets_with_listed_files_are_purged_though_the_files_are_gone(
     for file in tmp_path.glob("mine/*/*.png"):
         file.unlink()
     (tmp_path / "delete.txt").write_text(entry.format(top=tmp_path))
-    assert call(store, "purge", "--list", str(tmp_path / "delete.txt")) == 0
+    assert call(store, "purge", "--list", str(tmp_path / "delete.txt")) == (entry == "cat/7.png")
     assert there(store) == left
     assert ("in no data set of the store: 1" in capsys.readouterr().out) == (entry == "cat/7.png")
+
+
+@pytest.mark.parametrize("name", ["", "mine/..", "mne", "min"])
+def test_a_folder_that_the_store_does_not_know_or_one_around_it_is_refused(
+    name: str, store: Path, tmp_path: Path
+) -> None:
+    assert call(store, "purge", "--dataset", str(tmp_path / name)) == 1
+    assert there(store) == {"mine": 3, "yours": 3, "?": 1}
+
+
+def test_ids_are_said_not_to_be_found(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "ids.json").write_text("[7, 8]")
+    assert call(store, "purge", "--list", str(tmp_path / "ids.json")) == 1
 
 
 def test_what_a_killed_process_left_of_the_pixels_is_purged(store: Path, tmp_path: Path) -> None:
@@ -128,6 +141,38 @@ def test_what_is_in_use_stays_and_is_said(store: Path, tmp_path: Path, capsys: p
     assert there(store) == {"mine": 1, "yours": 3, "?": 1}
     assert call(store, "purge", "--dataset", str(tmp_path / "mine")) == 0
     assert there(store) == {"yours": 3, "?": 1}
+
+
+def test_names_are_known_until_nothing_is_left_that_was_made_of_them(store: Path, tmp_path: Path) -> None:
+    (array,) = (item for item in items(store) if item.kind == "images" and "mine" in item.folders[0])
+    for file in array.files:
+        os.utime(file, (0, 0))
+    (tmp_path / "delete.txt").write_text("mine/cat/1.png")
+    purge = ("purge", "--list", str(tmp_path / "delete.txt"))
+    assert call(store, "gc", "--older-than", "5") == 0
+    assert there(store) == {"mine": 2, "yours": 3, "?": 1}
+    model = next(item.path for item in items(store) if item.kind == "models" and "mine" in str(item.folders))
+    with FileLock(model.with_name(f".{model.name}.lock")):
+        assert call(store, *purge) == 1
+    assert there(store) == {"mine": 1, "yours": 3, "?": 1}
+    assert call(store, *purge) == 0
+    assert there(store) == {"yours": 3, "?": 1}
+    assert not [file for file in store.rglob("*.json") if b"mine" in file.read_bytes()]
+
+
+def test_what_a_run_makes_after_a_purge_is_found_by_the_next(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    data = image_folder(
+        "mine", str(folder(tmp_path, "mine", 0)), str(root / "images"), 0, 4, [0.5] * 3, [0.5] * 3, 0.0, 0.5
+    )
+    (tmp_path / "delete.txt").write_text("cat/1.png")
+    for _ in range(2):
+        Store(root).note(data)
+        keep(root, "models", data.digest)
+        assert there(root)["mine"] > 0
+        assert call(root, "purge", "--list", str(tmp_path / "delete.txt")) == 0
+        assert there(root) == {}
+        assert not list(root.rglob("*.json"))
 
 
 def test_old_entries_and_the_surplus_are_trimmed(store: Path) -> None:

@@ -5,6 +5,7 @@ The folders are written by the code that writes those of runs; their models' pre
 
 import copy
 import functools
+import hashlib
 import json
 import re
 import shutil
@@ -23,6 +24,7 @@ from unlearning.config.build import specs
 from unlearning.data.datasets import Dataset
 from unlearning.data.trigger import Attack
 from unlearning.engine.evaluation import Model, Result, evaluate
+from unlearning.errors import UserError
 from unlearning.metrics.features import Features, looked_at
 from unlearning.records import artefacts
 from unlearning.records import folder as records
@@ -34,6 +36,7 @@ from unlearning.types import Split
 from unlearning.verify.command import main
 from unlearning.verify.comparison import Verdict, compared
 from unlearning.verify.files import read
+from unlearning.verify.proof import checks as proof
 
 N, CLASSES = 240, 4
 MODELS = ("original", "retrained", "clean", "unlearned")
@@ -170,6 +173,39 @@ def test_all_numbers_of_a_run_are_recomputed_and_agree(
     assert "cannot be recomputed: cost/..." in out
     assert ("cannot be recomputed: noise/..." in out) == (kind != "few")
     assert re.search(r"all \d+ numbers agree\n$", out)
+
+
+@pytest.mark.parametrize("name", ["MODEL_CARD.md", "curves.json", "provenance.json"])
+def test_what_a_signature_covers_is_in_the_digests(name: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / name).write_text((run / name).read_text() + "\n")
+    assert main([str(run)]) == 1
+    assert f"  {name} " in next(line for line in capsys.readouterr().out.splitlines() if "DISAGREES" in line)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"verdict": "All is well."}, "verdict as on the card"),
+        ({"notes": ["all is well"]}, "notes as on the card"),
+        ({"command": "another"}, "facts as in provenance.json"),
+        ({"selected": {"entries": 3}}, "list as on the card"),
+    ],
+)
+def test_results_that_were_edited_differ_from_the_card(change: dict[str, Any], name: str, run: Path) -> None:
+    results = json.loads((run / "results.json").read_text())
+    assert all(check.agrees for check in proof(results, run, None))
+    assert [check.name for check in proof(results | change, run, None) if not check.agrees] == [name]
+
+
+def test_the_list_of_a_run(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "delete.txt").write_text("cat/1.png")
+    results = json.loads((run / "results.json").read_text())
+    with pytest.raises(UserError):
+        list(proof(results, run, tmp_path / "delete.txt"))
+    digest = hashlib.sha256(b"cat/1.png").hexdigest()
+    for stated, agrees in ((digest, True), ("0", False)):
+        *_, last = proof(results | {"inputs": {"scenario.file": stated}}, run, tmp_path / "delete.txt")
+        assert (last.name, last.agrees) == ("list/sha256", agrees)
 
 
 def test_the_made_up_runs_have_every_metric_and_every_average(finished: Callable[[str], Path]) -> None:

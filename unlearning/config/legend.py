@@ -34,9 +34,11 @@ def trial_mark(config: Mapping[str, Any]) -> str:
 
 
 def honoured(results: Mapping[str, Any]) -> list[str]:
-    """A line on how much of what the user of an own model asked to forget was forgotten; none for other runs."""
+    """A line on how much of what the user of an own model asked to forget the method was given; none for other runs."""
     requested = results.get("requested")
-    return [] if requested is None else [f"forgotten: {results['sizes']['forget']:,} of {requested:,} requested"]
+    return (
+        [] if requested is None else [f"given to the method: {results['sizes']['forget']:,} of {requested:,} requested"]
+    )
 
 
 def assumed(config: Mapping[str, Any]) -> list[str]:

@@ -58,6 +58,13 @@ class Job:
                 key="split.imbalance",
                 kind="conflict",
             )
+        if own and config["dataset"].get("limit") is not None:
+            raise UserError(
+                f"dataset.limit={config['dataset']['limit']} leaves images out that the model of pretrain.checkpoint "
+                "may have learned, also listed ones: set one of the two to null",
+                key="dataset.limit",
+                kind="conflict",
+            )
         raw = long_tailed(Spec("dataset", config["dataset"]).build(), imbalance, config["split"]["seed"])
         earlier = None
         if config["after"] is None:

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from ..data.datasets import Dataset
+from ..data.decoding import note as note_names
 from ..data.decoding import places
 from ..errors import UserError
 from ..runtime.distributed import lead, leads
@@ -32,6 +33,7 @@ Facts = dict[str, Any]  # what JSON can hold
 Contents = tuple[dict[str, Tensor], Facts]
 
 DATASETS = "datasets"  # the folder of the notes about data sets, by the digest of their samples
+IMAGES = "images"  # decoded pixels, each array with files of the same name beside it
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -86,6 +88,10 @@ class Store:
             known = json.loads(file.read_text())
         except (OSError, ValueError):
             known = {}
+        if facts.array and not (names := self.root / IMAGES / f"{facts.array}.json").exists():  # purged meanwhile
+            with explained(names, "paths.store"):
+                names.parent.mkdir(parents=True, exist_ok=True)
+                note_names(names, [facts.folder / str(name) for name in facts.columns["file"]], facts.folder)
         merged = {name: list(dict.fromkeys([*known.get(name, []), *values])) for name, values in own.items()}
         if merged != known:
             write_atomic(file, canonical(merged).encode(), "paths.store")

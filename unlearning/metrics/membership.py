@@ -88,7 +88,8 @@ def require_two(members: Tensor, others: Tensor) -> None:
     """Raise ``ValueError`` unless there are at least two members and two non-members."""
     if len(members) < 2 or len(others) < 2:
         raise ValueError(
-            f"membership inference needs at least 2 members and 2 non-members, not {len(members)} and {len(others)}"
+            f"membership inference needs at least 2 members and 2 non-members, not {len(members)} and {len(others)}: "
+            "hold out samples that the model has not learned, such as images in folders test/ and validation/"
         )
 
 

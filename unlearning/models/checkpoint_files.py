@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import logging
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +19,8 @@ from ..errors import UserError
 from ..runtime.digests import INDEX
 
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "params")
+
+log = logging.getLogger("unlearning")
 
 State = dict[str, Tensor]
 
@@ -43,12 +48,14 @@ def read_state(path: Path, key: str) -> Stored:
     """
     if not path.is_file():
         raise UserError(f"{key}={path}: there is no such file", key=key, kind="file")
+    if missing := absent(path):
+        raise UserError(f"{key}={path}: there is no {missing}, which the index names", key=key, kind="file")
     try:
         if path.name.endswith(INDEX):
             return Stored({name: tensor for shard in shards(path) for name, tensor in load_file(shard).items()})
         if path.suffix == ".safetensors":
             return Stored(load_file(path))
-        with warnings.catch_warnings():
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch comments on the pickle; the message below says what to do
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # the readers raise anything on a file that is not a checkpoint
@@ -72,6 +79,14 @@ def read_state(path: Path, key: str) -> Stored:
     return found
 
 
+def absent(path: Path) -> str:
+    """The names of the files that an index names and that are not beside it; empty where there are none."""
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # it is no index
+        if path.name.endswith(INDEX):
+            return ", ".join(shard.name for shard in shards(path) if not shard.is_file())
+    return ""
+
+
 def shards(index: Path) -> list[Path]:
     """The files that an index names, all of them beside it. Raises ``ValueError`` for an index of another kind."""
     names = sorted({str(name) for name in json.loads(index.read_text())["weight_map"].values()})
@@ -89,6 +104,8 @@ def unwrapped(content: Any, inside: tuple[str, ...] = ()) -> Stored | None:
     found = dict(nested(content, inside))
     for name in WRAPPERS:
         if name in found:
+            if others := [str(other) for other in found if other != name]:
+                log.warning("The checkpoint also holds %s, not read and not unlearned", ", ".join(others))
             return found[name]
     return next(iter(found.values())) if len(found) == 1 else None
 

@@ -48,8 +48,11 @@ def load_checkpoint(network: nn.Module, path: str, key: str = KEY) -> Naming:
     if naming is None or naming.names is None:
         (theirs, many), (ours, more), (library, name) = lacking(state, own), lacking(own, state), guessed(state)
         raise UserError(
-            f"{key}={path} does not fit the model: the file has {theirs or 'nothing'} ({many} in all) that the model "
-            f"lacks, and the model has {ours or 'nothing'} ({more} in all) that the file lacks: "
+            f"{key}={path} does not fit the model: "
+            + (f"the file has {theirs} ({many} in all) that the model lacks" if many else "")
+            + (", and " if many and more else "")
+            + (f"the model has {ours} ({more} in all) that the file lacks" if more else "")
+            + ": "
             + (
                 f"it looks like {name} of {library}: try model={library} model.name={name}"
                 if name
@@ -71,6 +74,8 @@ def load_checkpoint(network: nn.Module, path: str, key: str = KEY) -> Naming:
             raise UserError(f"{key}={path} contains NaN or infinite weights, in {named}", key=key, kind="diverged")
     for kind in reduced({name: state[name] for name in naming.names.values()}):
         log.warning("%s=%s holds weights of %s: they are converted to float32", key, path, str(kind).partition(".")[2])
+    if naming.rest:
+        log.warning("%s=%s: kept as they came, not unlearned: %s", key, path, ", ".join(sorted(naming.rest)))
     network.load_state_dict(own | {name: state[named] for name, named in naming.names.items()})
     return replace(naming, inside=inside, digest=content_digest(file))
 

@@ -26,7 +26,7 @@ def model_card(results: Mapping[str, Any]) -> str:
         *([f"**Warning: {results['warning']}**", ""] if results.get("warning") else []),
         f"**{results['verdict']}**",
         "",
-        f"* Forgotten: {sizes['forget']:,} of {sizes['train']:,} training samples",
+        f"* Asked to be forgotten: {sizes['forget']:,} of {sizes['train']:,} training samples",
         *(f"* {line}" for line in honoured(results)),
         f"* Scenario `{choices['scenario']}`: "
         + ", ".join(f"`scenario.{name}={text(value)}`" for name, value in scenario.items()),
@@ -85,6 +85,7 @@ def own_model(checkpoint: Mapping[str, Any] | None, after: Mapping[str, Any] | N
     whose = "Your checkpoint" if after is None else "That run's file of your model"
     return [
         f"* {whose}: SHA-256 `{checkpoint['sha256']}`, {checkpoint['tensors']} tensors of the network" + where + before,
+        *(f"* Kept as they came, not unlearned: `{name}`" for name in checkpoint["besides"]),
         f"* To load it where yours is loaded, from this folder: `{LOADS}`",
     ]
 

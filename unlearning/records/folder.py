@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..runtime.digests import file_digest
 from ..runtime.interrupts import held, interrupted
 from ..runtime.secrets import redacted
 from . import tracked
@@ -88,6 +89,7 @@ def finish(request: Request, result: Result, tracker: Tracker, started: float) -
     results |= {"verdict": verdict(results)}
     write(folder, CARD, model_card(results))
     write(folder, CURVES, json.dumps(result.curves))
+    files |= {name: file_digest(folder / name) for name in (CARD, CURVES, PROVENANCE)}  # what a signature covers
     write(folder, RESULTS, json.dumps(results, indent=1, default=dict))
     log.info("written: %s", folder)
     try:

@@ -86,6 +86,11 @@ def left_out(selected: Mapping[str, int]) -> Iterator[str]:
             f"{of['unknown_entries']} of the {of['entries']} entries of the list name no sample (scenario.unknown="
             "ignore): nothing was forgotten for them"
         )
+    if selected.get("copies"):
+        yield (
+            f"{of['copies']} samples that are not listed are equal to listed ones: what the copies teach is not "
+            "forgotten; list them, too"
+        )
     if selected.get("moved"):
         yield (
             f"{of['moved']} listed samples were moved to the training set, since validation or test would have drawn "

@@ -13,8 +13,9 @@ from torch import Tensor
 from ..data.datasets import Dataset
 from ..errors import UserError
 from .base import Problem
+from .copies import copies
 from .entries import KEY, read_entries
-from .matching import FILE, matcher
+from .matching import FILE, empty, matcher
 from .selection import Selected, Selection
 
 
@@ -27,7 +28,8 @@ class ListForgetting(Selection):
 
     * ``entries`` of the list, and ``unknown_entries`` of them, which name no sample;
     * ``duplicates``: entries of which all samples were named before;
-    * ``moved``: samples that validation or test would have drawn.
+    * ``moved``: samples that validation or test would have drawn;
+    * ``copies``: samples that are not listed, and are equal to one that is.
 
     Args:
         seed: not used, because nothing is drawn; every scenario has one.
@@ -62,7 +64,8 @@ class ListForgetting(Selection):
         data = self.learning(raw, selected.samples)
         problem = self.problem(data, selected)
         moved = len(data.train) - len(raw.train)
-        return replace(problem, selected=dict(problem.selected) | counts | {"moved": moved})
+        counts |= {"moved": moved, "copies": copies(raw.inputs, selected.samples)}
+        return replace(problem, selected=dict(problem.selected) | counts)
 
     def found(self, raw: Dataset) -> tuple[Selected, dict[str, int]]:
         """The samples of the list, and the counts of its entries."""
@@ -70,10 +73,10 @@ class ListForgetting(Selection):
         entries = [entry for file in files for entry in read_entries(Path(file).expanduser(), self.column)]
         find = matcher(raw, self.by)
         samples, unknown, duplicates = torch.zeros(len(raw.labels), dtype=torch.bool), [], 0
-        for entry in entries:
+        for number, entry in enumerate(entries, 1):
             rows = torch.tensor(find(entry), dtype=torch.int64)
             if not len(rows):
-                unknown.append(entry)
+                unknown.append(f"entry {number} is empty" if entry == "" else entry)
             duplicates += bool(len(rows) and samples[rows].all())
             samples[rows] = True
         if unknown and (self.unknown == "refuse" or len(unknown) == len(entries)):
@@ -85,7 +88,7 @@ class ListForgetting(Selection):
                 kind="choice",
             )
         counts = {"entries": len(entries), "duplicates": duplicates, "unknown_entries": len(unknown)}
-        return Selected(samples, torch.zeros_like(samples)), counts
+        return Selected(samples, ~samples & empty(raw, self.by)), counts
 
     def learning(self, raw: Dataset, samples: Tensor) -> Dataset:
         """The data set with those of the samples in training that validation and test have drawn.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..errors import UserError, listed
 
 KEY, COLUMN = "scenario.file", "scenario.column"
 USUAL = "file"  # the column of a CSV file that has several
+COMMENT = re.compile(r"\s*#(\s|$)")  # "#1.png" is the name of a file
 
 Entry = str | int
 
@@ -23,9 +25,10 @@ def read_entries(path: Path, column: str | None = None) -> list[Entry]:
     * ``.csv``: the cells of ``column``; without it of the only column, or of the one called ``file``.
     * ``.json``: a list of words or whole numbers, or of objects whose ``column`` has one.
     * ``.npy``: an array of words or whole numbers.
-    * any other: text in UTF-8, one entry on each line; lines that begin with ``#`` are comments.
+    * any other: text in UTF-8, one entry on each line; empty lines, and those that begin with ``#`` and a space, are
+      passed over.
 
-    Spaces around an entry do not count, and empty ones are passed over.
+    Spaces around an entry do not count. An empty cell or word is an entry, which names no sample.
 
     Raises ``UserError`` where the file cannot be read as what its suffix says, and where it has no entries.
     """
@@ -35,20 +38,19 @@ def read_entries(path: Path, column: str | None = None) -> list[Entry]:
     reader = readers.get(path.suffix.lower(), from_text)
     if column is not None and reader not in (from_csv, from_json):
         raise UserError(f"{COLUMN}={column} is of CSV and JSON, and {path} is neither", key=COLUMN, kind="conflict")
-    found = [word.strip() if isinstance(word, str) else word for word in reader(path, column)]
-    entries = [entry for entry in found if entry != ""]
-    if not entries:
+    entries = [word.strip() if isinstance(word, str) else word for word in reader(path, column)]
+    if all(entry == "" for entry in entries):
         raise UserError(f"{KEY}={path} has no entries: list what is to be forgotten", key=KEY, kind="file")
     return entries
 
 
 def from_text(path: Path, column: str | None) -> list[Entry]:
-    """The lines of a text file."""
+    """The lines of a text file that are neither empty nor comments."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{KEY}={path} cannot be read as text in UTF-8 ({error})", key=KEY, kind="file") from None
-    return [line for line in lines if not line.lstrip().startswith("#")]
+    return [line for line in lines if line.strip() and not COMMENT.match(line)]
 
 
 def from_csv(path: Path, column: str | None) -> list[Entry]:

@@ -9,6 +9,9 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
 
 from ..data.datasets import Dataset
 from ..data.metadata import NONE, SEVERAL, Metadata, positions
@@ -17,7 +20,7 @@ from .entries import KEY, Entry
 
 FILE, ID = "file", "id"
 BY = "scenario.by"
-WILD = re.compile(r"(\*\*/?|\*|\?|\[!?[^\]]+\])")
+WILD = re.compile(r"(\*\*/?|\*|\?)")  # brackets stand in names of files: "photo[2].png"
 
 Matcher = Callable[[Entry], Sequence[int]]  # the ids of the samples that an entry means; none where it is unknown
 
@@ -66,6 +69,14 @@ def by_column(values: np.ndarray) -> Matcher:
             return []
 
     return find
+
+
+def empty(data: Dataset, by: str | None) -> Tensor:
+    """(N,) bool: the samples whose cell in the column ``by`` is empty, so that no entry can name them."""
+    columns = data.metadata.columns if data.metadata else {}
+    if by is None or by not in columns:
+        return torch.zeros(len(data.labels), dtype=torch.bool)
+    return torch.from_numpy(pd.isna(columns[by]))
 
 
 def by_file(facts: Metadata, folder: Path, samples: int, strict: bool) -> Matcher:
@@ -120,8 +131,5 @@ def below(folder: Path, path: str) -> Iterator[str]:
 def pattern(glob: str, anywhere: bool) -> str:
     """The regular expression of a path with wildcards, for whole paths; ``anywhere`` for any end of them, too."""
     said = {"*": "[^/]*", "?": "[^/]", "**": ".*", "**/": "(?:.*/)?"}
-    parts = [
-        said.get(part) or (part.replace("[!", "[^", 1) if number % 2 else re.escape(part))
-        for number, part in enumerate(WILD.split(glob))
-    ]
+    parts = (said.get(part) or re.escape(part) for part in WILD.split(glob))
     return ("(?:.*/)?" if anywhere else "") + "".join(parts)

@@ -29,7 +29,7 @@ EXAMPLES = """examples:
   python -m unlearning.store purge --dataset photos
   python -m unlearning.store purge --list delete.txt
 
-exit code: 0 where all was done, 1 where something is in use or cannot be read, 2 for wrong usage"""
+exit code: 0 where all was done, 1 where something is in use, not found or cannot be read, 2 for wrong usage"""
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 UNKNOWN = "unknown, or no folder"
 
@@ -86,6 +86,12 @@ def act(args: argparse.Namespace) -> int:
         chosen |= {item.path: item for item in surplus(found, args.larger_than)}
     if args.dataset is not None:
         chosen |= {item.path: item for item in of_dataset(found, args.dataset)}
+        if not chosen:
+            raise UserError(
+                f"the store has nothing that was made of {args.dataset}: ls shows the folders that it knows; each is "
+                "named by itself, not by one around it",
+                kind="choice",
+            )
     if args.list is not None:
         holding, unknown = with_files(found, read_entries(args.list, args.column), args.store)
         chosen |= {item.path: item for item in holding}
@@ -95,11 +101,12 @@ def act(args: argparse.Namespace) -> int:
     print(f"{'would remove' if args.dry_run else 'removed'} {len(done)} entries of {written(total(done))}")
     if unknown:
         print(f"in no data set of the store: {len(unknown)} entries of {args.list}")
+        print("ids, values of a column, and paths of a folder that was moved are not found: purge --dataset FOLDER")
     if args.action == "purge" and (blind := [i for i in found if not i.folders and i.path not in chosen]):
         print(f"left: {len(blind)} entries whose folder is not known; gc --older-than 0 removes all entries")
     for item in busy:
         print(f"store: {item.path} is in use: repeat this when no run is making it", file=sys.stderr)
-    return 1 if busy else 0
+    return 1 if busy or unknown else 0
 
 
 def show(found: Iterable[Item]) -> None:

@@ -11,9 +11,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from ..engine.store import DATASETS
+from ..engine.store import DATASETS, IMAGES
 
-IMAGES = "images"  # decoded pixels, each array with files of the same name beside it
 PIXELS = ".npy"
 
 
@@ -28,7 +27,6 @@ class Item:
         size: of these, in bytes.
         used: when it was written or last used as far as is known, in seconds since the epoch.
         folders: those of the data set that it was made of, as they were named at the time; none where that is unknown.
-        names: the files below them, of decoded pixels.
         data: the digest of the samples, of what was made of them; empty for pixels.
     """
 
@@ -38,7 +36,6 @@ class Item:
     size: int
     used: float
     folders: tuple[str, ...]
-    names: tuple[str, ...] = ()
     data: str = ""
 
 
@@ -52,13 +49,11 @@ def pixels(folder: Path) -> Iterator[Item]:
     """The arrays of decoded pixels, whole or begun."""
     found: dict[str, list[Path]] = {}
     for file in sorted(folder.glob("*")) + sorted(folder.glob(".*.tmp")):
-        if file.suffix in (PIXELS, ".sha256", ".json", ".tmp"):
+        if file.suffix in (PIXELS, ".sha256", ".tmp"):  # the names stay as long as anything that was made of them
             found.setdefault(file.name.lstrip(".").partition(".")[0], []).append(file)
     for key, files in found.items():
         note = read_note(folder / f"{key}.json")
-        yield item(
-            IMAGES, folder / f"{key}{PIXELS}", files, tuple(note.get("folders", ())), tuple(note.get("files", ()))
-        )
+        yield item(IMAGES, folder / f"{key}{PIXELS}", files, tuple(note.get("folders", ())))
 
 
 def made(root: Path, notes: dict[str, dict[str, Any]]) -> Iterator[Item]:
@@ -66,21 +61,17 @@ def made(root: Path, notes: dict[str, dict[str, Any]]) -> Iterator[Item]:
     for file in sorted(root.glob("*/*.safetensors")):
         digest = samples(file)
         folders = tuple(notes.get(digest, {}).get("folders", ()))
-        yield item(
-            file.parent.name, file, [file, *sorted(file.parent.glob(f".{file.name}.*.tmp"))], folders, (), digest
-        )
+        yield item(file.parent.name, file, [file, *sorted(file.parent.glob(f".{file.name}.*.tmp"))], folders, digest)
 
 
-def item(
-    kind: str, path: Path, files: list[Path], folders: tuple[str, ...], names: tuple[str, ...] = (), data: str = ""
-) -> Item:
+def item(kind: str, path: Path, files: list[Path], folders: tuple[str, ...], data: str = "") -> Item:
     """An entry with the size and the age of its files."""
     stats = []
     for file in files:
         with suppress(FileNotFoundError):  # another process has just removed it
             stats.append(file.stat())
     used = max((stat.st_mtime for stat in stats), default=0.0)
-    return Item(kind, path, tuple(files), sum(stat.st_size for stat in stats), used, folders, names, data)
+    return Item(kind, path, tuple(files), sum(stat.st_size for stat in stats), used, folders, data)
 
 
 def samples(file: Path) -> str:

@@ -11,22 +11,17 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from ..data.metadata import Metadata
-from ..engine.store import DATASETS
+from ..engine.store import DATASETS, IMAGES
 from ..errors import UserError
 from ..scenarios.entries import Entry
 from ..scenarios.matching import by_file
-from .contents import IMAGES, Item, arrays_of
+from .contents import Item, arrays_of, read_note, samples
 
 
 def of_dataset(found: Iterable[Item], folder: Path) -> list[Item]:
-    """The entries that were made of the images in ``folder``, or in a folder below or around it."""
+    """The entries that were made of the images in ``folder``, or in a folder around it, of which it is a part."""
     wanted = os.path.realpath(folder.expanduser())
-    return [item for item in found if any(related(wanted, known) for known in item.folders)]
-
-
-def related(one: str, other: str) -> bool:
-    """Whether two folders are the same, or one is below the other."""
-    return os.path.commonpath([one, other]) in (one, other)
+    return [item for item in found if any(os.path.commonpath([wanted, known]) == known for known in item.folders)]
 
 
 def with_files(found: Sequence[Item], entries: Sequence[Entry], root: Path) -> tuple[list[Item], list[Entry]]:
@@ -36,12 +31,12 @@ def with_files(found: Sequence[Item], entries: Sequence[Entry], root: Path) -> t
     its samples. Entries of a list are matched as by ``scenario=list``; one that several images could be meant by counts
     for all of them.
     """
-    arrays = [item for item in found if item.kind == IMAGES and item.names]
-    held: set[Path] = set()
+    held: set[str] = set()
     unknown = set(entries)
-    for item in arrays:
-        facts = Metadata({"file": np.array(item.names, object)})
-        for folder in item.folders:
+    for file in sorted((root / IMAGES).glob("*.json")):  # which outlive the pixels
+        note = read_note(file)
+        facts = Metadata({"file": np.array(note.get("files", ()), object)})
+        for folder in note.get("folders", ()):
             find = by_file(facts, Path(folder), 0, strict=True)
             for entry in entries:
                 try:
@@ -49,12 +44,14 @@ def with_files(found: Sequence[Item], entries: Sequence[Entry], root: Path) -> t
                 except UserError:  # of several images
                     there = True
                 if there:
-                    held.add(item.path)
+                    held.add(file.stem)
                     unknown.discard(entry)
-    names = {path.stem for path in held}
-    made = [item for item in found if item.data and names.intersection(arrays_of(root, item.data))]
-    kept = [entry for entry in entries if entry in unknown]
-    return [*(item for item in arrays if item.path in held), *made], kept
+    chosen = [
+        item
+        for item in found
+        if (item.path.stem in held if item.kind == IMAGES else held.intersection(arrays_of(root, item.data)))
+    ]
+    return chosen, [entry for entry in entries if entry in unknown]
 
 
 def older(found: Iterable[Item], days: float, now: float) -> list[Item]:
@@ -73,19 +70,41 @@ def surplus(found: Iterable[Item], size: float) -> list[Item]:
 
 
 def remove(chosen: Iterable[Item], root: Path) -> list[Item]:
-    """Remove entries, and the notes about data sets of which nothing is left; returns those that are in use."""
+    """Remove entries, and the notes about data sets of which nothing is left; returns those that are in use.
+
+    The names of a data set's files stay until all that was made of it is gone: without them the rest is not found.
+    """
     busy = []
     for item in chosen:
         lock = item.path.with_suffix(".lock") if item.kind == IMAGES else item.path.with_name(f".{item.path.name}.lock")
         try:
             with FileLock(lock, timeout=0):
-                for file in sorted(item.files, key=lambda file: file.suffix == ".json"):  # the note about them last
+                for file in item.files:
                     file.unlink(missing_ok=True)
         except Timeout:
             busy.append(item)
-    left = {file.stem for file in (root / IMAGES).glob("*.json")}
+    forget(root)
+    return busy
+
+
+def forget(root: Path) -> None:
+    """Remove the notes about data sets of which the store has nothing, and about pixels that nothing is left of."""
+    left = {samples(file) for file in root.glob("*/*.safetensors")}
+    arrays = {file.stem for file in (root / IMAGES).glob("*.npy")}
+    arrays |= {file.stem.lstrip(".") for file in (root / IMAGES).glob(".*.tmp")}
+    needed = set(arrays)
     for note in sorted((root / DATASETS).glob("*.json")):
-        if not left.intersection(arrays_of(root, note.stem)):
+        own = arrays_of(root, note.stem)
+        if note.stem in left or arrays.intersection(own):
+            needed.update(own)
+        else:
             with suppress(OSError):
                 note.unlink()
-    return busy
+    for file in sorted((root / IMAGES).glob("*.json")):
+        if file.stem not in needed:
+            with (
+                suppress(OSError),
+                FileLock(file.with_suffix(".lock"), timeout=0),
+            ):  # unless a run decodes now
+                if not file.with_suffix(".npy").exists():
+                    file.unlink()

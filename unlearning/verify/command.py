@@ -17,10 +17,11 @@ from ..errors import UserError
 from .comparison import TOLERANCE, Value, Verdict, compared
 from .files import read
 from .model import checks
+from .proof import checks as proof
 
 EXAMPLES = f"""examples:
   python -m unlearning.verify multirun/digits-class-scrub-s0-1e36ae1a9e53
-  python -m unlearning.verify RUN_FOLDER --model their_model.safetensors
+  python -m unlearning.verify RUN_FOLDER --model their_model.safetensors --list delete.txt
   python -m unlearning.verify multirun/*/ | grep -e DISAGREES -e agree
 
 numbers that differ by at most {TOLERANCE:g} agree
@@ -35,14 +36,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("runs", metavar="RUN_FOLDER", nargs="+", type=Path, help="folder of a finished run")
     about = "the checkpoint that the run was given, to compare with the digests of its results"
     parser.add_argument("--model", metavar="FILE", type=Path, help=about)
+    about = "the list that the run was given by scenario=list, likewise"
+    parser.add_argument("--list", metavar="FILE", type=Path, help=about)
     args = parser.parse_args(argv)
-    return max([verify(folder, args.model) for folder in args.runs])
+    return max([verify(folder, args.model, args.list) for folder in args.runs])
 
 
-def verify(folder: Path, model: Path | None = None) -> int:
-    """Print what is found about a run, and its original ``model``; returns 0 where all agrees, else 1."""
+def verify(folder: Path, model: Path | None = None, listing: Path | None = None) -> int:
+    """Print what is found about a run, its original ``model`` and its list; returns 0 where all agrees, else 1."""
     try:
-        found = verdict(folder, model)
+        found = verdict(folder, model, listing)
     except UserError as error:
         print(f"verify: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
@@ -51,14 +54,15 @@ def verify(folder: Path, model: Path | None = None) -> int:
     return 0 if found.agrees else 1
 
 
-def verdict(folder: Path, model: Path | None = None) -> Verdict:
-    """What is found about the run in a folder, and about its original model if the file of that is given.
+def verdict(folder: Path, model: Path | None = None, listing: Path | None = None) -> Verdict:
+    """What is found about the run in a folder, and about its original model and its list if their files are given.
 
     Raises ``UserError`` where files cannot be read or do not fit.
     """
     try:
         files = read(folder)
         found = compared(files)
+        found = Verdict([*found.checks, *proof(files.results, folder, listing)], found.beyond)
         if model is None:
             return found
         beyond = {name: why for name, why in found.beyond.items() if name != "original_weights"}

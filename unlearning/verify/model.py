@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 from collections.abc import Mapping
@@ -22,20 +23,22 @@ INDEX = ".safetensors.index.json"
 def checks(results: Mapping[str, Any], file: Path) -> list[Check]:
     """The digest of the file and that of the original's tensors, as stated and as they are.
 
+    A file that cannot be read as that of the run is another one, unless it has its digest.
+
     Raises ``UserError`` where the run had no checkpoint of a user's, and where the file cannot be read.
     """
     about = results.get("checkpoint")
     if about is None:
         raise UserError("the run made its original model itself: leave --model out", kind="conflict")
+    digest = Check("checkpoint/sha256", about["sha256"], whole_digest(file))
     try:
         tensors = read(file, about["inside"])
         found = tensors_digest(tensors, about["besides"])
     except Exception as error:  # the readers raise anything on a file that is not a checkpoint
+        if not digest.agrees:
+            return [digest, Check("original_weights", results["original_weights"], None)]
         raise UserError(f"{file} cannot be read as the checkpoint of the run: {error}", kind="file") from None
-    return [
-        Check("checkpoint/sha256", about["sha256"], whole_digest(file)),
-        Check("original_weights", results["original_weights"], found),
-    ]
+    return [digest, Check("original_weights", results["original_weights"], found)]
 
 
 def read(file: Path, inside: list[str]) -> Mapping[str, Tensor]:
@@ -44,7 +47,8 @@ def read(file: Path, inside: list[str]) -> Mapping[str, Tensor]:
         return {name: tensor for shard in shards(file) for name, tensor in load_file(shard).items()}
     if file.suffix == ".safetensors":
         return load_file(file)
-    content: Any = torch.load(file, map_location="cpu", weights_only=True)
+    with torch.serialization.safe_globals([argparse.Namespace]):  # as training scripts save their settings
+        content: Any = torch.load(file, map_location="cpu", weights_only=True)
     for name in inside:
         content = content[name]
     found: Mapping[str, Tensor] = content
