@@ -309,7 +309,7 @@ def refusal(tracking: Tracking) -> str:
 def test_what_cannot_work_is_noticed_at_the_start(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     assert f"{tmp_path / 'file'} is not a folder" in refusal(tracker(tmp_path / "file"))
-    assert "unable to open" in refusal(Tracking(f"sqlite:///{tmp_path}", "unlearning", None))  # a folder
+    assert "is no regular file" in refusal(Tracking(f"sqlite:///{tmp_path}", "unlearning", None))  # a folder
     (tmp_path / "mlflow.db").write_bytes(b"garbage" * 1000)
     assert "file is not a database" in refusal(tracker(tmp_path))
     monkeypatch.setattr(sqlite_database, "PATIENCE", 0.1)
