@@ -266,7 +266,7 @@ def test_an_empty_cell_is_an_unknown_entry(text: str, name: str, pets: Callable,
     data, file = pets(), listing(text, name)
     error = refused(data, file)
     assert (error.key, error.kind) == ("scenario.file", "choice")
-    assert "entry 2 without content" in str(error)
+    assert '"" (entry 2)' in str(error)
     problem = ListForgetting(0, file, unknown="ignore").prepare(data)
     assert (problem.split.forget.tolist(), problem.selected["unknown_entries"]) == ([1], 1)
 

@@ -76,7 +76,7 @@ class ListForgetting(Selection):
         for number, entry in enumerate(entries, 1):
             rows = torch.tensor(find(entry), dtype=torch.int64)
             if not len(rows):
-                unknown.append(f"entry {number} without content" if entry == "" else entry)
+                unknown.append(f'"" (entry {number})' if entry == "" else entry)
             duplicates += bool(len(rows) and samples[rows].all())
             samples[rows] = True
         if unknown and (self.unknown == "refuse" or len(unknown) == len(entries)):
