@@ -39,6 +39,13 @@ def group(modules: Iterable[nn.Module]) -> list[nn.Module]:
     return blocks
 
 
+def library_blocks(network: nn.Module) -> list[nn.Module]:
+    """The blocks of a library's network; its loose parameters, such as tokens and positions, belong to the first."""
+    first, *rest = group(network.children())
+    loose = nn.ParameterList(network.parameters(recurse=False))
+    return [nn.ModuleList([loose, first]) if len(loose) else first, *rest]
+
+
 def blocks_of(network: nn.Module) -> list[nn.Module]:
     """The blocks of any network, from input to head.
 

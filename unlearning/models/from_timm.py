@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError, nearest
 from ..types import Count
-from .base import group, image_shape
+from .base import image_shape, library_blocks
 
 
 class TimmModel(nn.Module):
@@ -89,9 +89,7 @@ class TimmModel(nn.Module):
     @property
     def blocks(self) -> list[nn.Module]:
         """The blocks (see :class:`~unlearning.models.base.Chain`); tokens and positions belong to the first."""
-        first, *rest = group(self.network.children())
-        loose = nn.ParameterList(self.network.parameters(recurse=False))
-        return [nn.ModuleList([loose, first]) if len(loose) else first, *rest]
+        return library_blocks(self.network)
 
 
 def similar(name: str) -> list[str]:

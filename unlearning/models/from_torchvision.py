@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError, nearest
 from ..types import Count
-from .base import group, image_shape
+from .base import image_shape, library_blocks
 
 CHANNELS = 3  # which the library's classifiers take
 SQUARE = "image_size"  # the option of those that are built for one size
@@ -86,6 +86,4 @@ class TorchvisionModel(nn.Module):
     @property
     def blocks(self) -> list[nn.Module]:
         """The blocks (see :class:`~unlearning.models.base.Chain`); tokens and positions belong to the first."""
-        first, *rest = group(self.network.children())
-        loose = nn.ParameterList(self.network.parameters(recurse=False))
-        return [nn.ModuleList([loose, first]) if len(loose) else first, *rest]
+        return library_blocks(self.network)
