@@ -37,8 +37,14 @@ lint: install  ## Check style and common mistakes with ruff, and types with mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m mypy
 
-docs: install  ## Run the notebooks and the examples in docstrings
-	$(BIN)/python -m pytest --doctest-modules tests/test_docs.py $$(grep -rl --include='*.py' '>>> ' unlearning) $(ARGS)
+docs: .venv/docs  ## Build the pages of docs/ as a site; broken links are errors
+	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+.venv/docs: .venv/installed
+	UV=$$(command -v uv || echo $(BIN)/uv); $$UV pip install --quiet --python $(BIN)/python \
+		$(if $(CONSTRAINTS),--constraints $(CONSTRAINTS)) --editable '.[dev,docs]'
+	touch $@
 
 bench: install  ## Speed against the floors, as a table of ratios
 	$(BIN)/python -m experiments.speed.bench $(ARGS)

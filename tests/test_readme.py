@@ -1,4 +1,4 @@
-"""The commands and examples that the README, the help text and the notes for contributors give."""
+"""The commands, examples and links of the README, the help text, the pages and the notes for contributors."""
 
 import re
 import shlex
@@ -15,12 +15,12 @@ from unlearning.config.schema import register
 from unlearning.engine.job import Job
 from unlearning.types import Batch
 
-TEXTS = ("README.md", "CONTRIBUTING.md", "docs/deletion_requests.md")
-README, CONTRIBUTING, DELETION = ((ROOT / name).read_text().replace("\\\n", " ") for name in TEXTS)
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+README, *_ = TEXTS = [page.read_text().replace("\\\n", " ") for page in PAGES]
 WRITTEN = re.compile(r"^ *(?:python run\.py|unlearn|make run ARGS=)( .*=.*)$", re.MULTILINE)
 HELP = re.sub(r"(=\S+)  +\w.*", r"\1", guide())  # without the remark behind each command
-COMMANDS = sorted({line for text in (README, CONTRIBUTING, DELETION, HELP) for line in WRITTEN.findall(text)})
-FOR_READERS = ("my_method", "--config-dir")  # what a reader is to write first
+COMMANDS = sorted({line for text in (*TEXTS, HELP) for line in WRITTEN.findall(text)})
+FOR_READERS = ("my_method", "--config-dir", "launcher=joblib")  # what a reader is to write, or install, first
 
 
 def words(command: str) -> list[str]:
@@ -65,3 +65,22 @@ def test_the_example_of_a_method_works(tmp_path: Path, monkeypatch: pytest.Monke
     batch = Batch(images, None, torch.arange(5), torch.ones(5, dtype=torch.bool))
     expected = -method.model(images).softmax(-1).log().mean()
     assert method.forget_loss(batch).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]+))?\)")
+
+
+@pytest.mark.parametrize("page", [*PAGES, *sorted((ROOT / "experiments").glob("*/*.md"))], ids=str)
+def test_links_lead_somewhere(page: Path) -> None:
+    """The pages in docs/reference are built; ``make docs`` checks the links to them."""
+    for name, anchor in LINK.findall(page.read_text()):
+        target = page.parent / name if name else page
+        assert name.startswith("reference/") or target.exists(), name
+        if anchor:
+            assert anchor in anchors(target), (name, anchor)
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that a page's headings have in links."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

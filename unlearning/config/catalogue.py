@@ -168,17 +168,27 @@ def listing(group: str, conf: Path = CONF) -> list[tuple[str, str]]:
 
 def metrics(conf: Path = CONF) -> list[tuple[str, str, str, str]]:
     """The key of every metric, the evaluations that include it, its names with their directions, and its summary."""
+    found = []
+    for (key, target), evaluations in evaluated(conf).items():
+        arrows = "\n".join(names_of(target))
+        found.append((key, ", ".join(evaluations), arrows or "-", summary(target) or f"({target})"))
+    return found
+
+
+def evaluated(conf: Path = CONF) -> dict[tuple[str, str], list[str]]:
+    """The evaluations that include each metric, by its key and ``_target_``."""
     keys: dict[tuple[str, str], list[str]] = {}
     for file in files_of("evaluation", conf):
         for key_and_target in targets_of(file, conf):
             keys.setdefault(key_and_target, []).append(file.stem)
-    found = []
-    for (key, target), evaluations in keys.items():
-        source = find(target)
-        names = (attribute(source, "directions") or {}) if source else {}
-        arrows = "\n".join(f"{name} {ARROWS.get(direction, '')}" for name, direction in names.items())
-        found.append((key, ", ".join(evaluations), arrows or "-", summary(target) or f"({target})"))
-    return found
+    return keys
+
+
+def names_of(target: str) -> list[str]:
+    """The names that a metric returns, each with the arrow that says how it is read."""
+    source = find(target)
+    names = (attribute(source, "directions") or {}) if source else {}
+    return [f"{name} {ARROWS.get(direction, '')}" for name, direction in names.items()]
 
 
 def addons(conf: Path = CONF) -> list[tuple[str, str, str]]:
