@@ -93,7 +93,7 @@ def finish(request: Request, result: Result, tracker: Tracker, started: float) -
     write(folder, RESULTS, json.dumps(results, indent=1, default=dict))
     log.info("written: %s", folder)
     try:
-        track(request, results, result.curves, tracker, started)
+        track(folder, results, result.curves, tracker, request.config["tracking"], started, request.sweep)
     finally:  # the results are whole, whether or not the tracker took them
         write(folder, DONE, "")
 
@@ -114,29 +114,44 @@ def fail(request: Request, error: BaseException, tracker: Tracker, started: floa
                 path.unlink()
         if not stopped:
             write(folder, FAILED, reason + "\n")
-            tracker.log_run(tracked.failed(request, read(folder, PROVENANCE), reason, started))
+            tracker.log_run(tracked.failed(folder, read(folder, PROVENANCE), reason, started, request.sweep))
     except (UserError, OSError) as second:  # the first error is the one to be told
         log.warning("the failure could not be recorded: %s", second)
 
 
 def catch_up(request: Request, tracker: Tracker) -> None:
     """Log a finished run to a destination that lacks it: the run was made without tracking, or for another server."""
-    if not is_tracked(request):
-        folder = request.folder
-        started = datetime.fromisoformat(read(folder, PROVENANCE)["started"]).timestamp()
-        track(request, read(folder, RESULTS), read(folder, CURVES), tracker, started)
+    log_finished(request.folder, tracker, request.config["tracking"], request.sweep)
+
+
+def log_finished(folder: Path, tracker: Tracker, tracking: Mapping[str, Any], sweep: str | None = None) -> bool:
+    """Log the finished run of a folder where ``tracking`` says, and return whether it was not logged there before.
+
+    The caller keeps other processes out.
+    """
+    if destination(tracking) in {"", *logged(folder)}:
+        return False
+    started = datetime.fromisoformat(read(folder, PROVENANCE)["started"]).timestamp()
+    track(folder, read(folder, RESULTS), read(folder, CURVES), tracker, tracking, started, sweep)
+    return True
 
 
 def track(
-    request: Request, results: Mapping[str, Any], curves: tracked.Curves, tracker: Tracker, started: float
+    folder: Path,
+    results: Mapping[str, Any],
+    curves: tracked.Curves,
+    tracker: Tracker,
+    tracking: Mapping[str, Any],
+    started: float,
+    sweep: str | None,
 ) -> None:
     """Log a whole run, and note where; an interrupt waits until both is done."""
     with held():
-        made = tracker.log_run(tracked.finished(request, results, curves, started))
-        if where := destination(request.config["tracking"]):
-            file = request.folder / TRACKED
+        made = tracker.log_run(tracked.finished(folder, results, curves, started, sweep))
+        if where := destination(tracking):
+            file = folder / TRACKED
             before = file.read_text() if file.exists() else ""
-            write(request.folder, TRACKED, f"{before}{where} {made}\n")
+            write(folder, TRACKED, f"{before}{where} {made}\n")
 
 
 def is_finished(request: Request) -> bool:

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from ..config.groups import GROUPS, NODES
+from ..config.groups import GROUPS, NODES, label
 from ..config.legend import trial_mark
 from ..engine.key import flat
 from .names import CARD, FAILED, LOG, PROVENANCE, RESULTS, SPLIT, WEIGHTS
-
-if TYPE_CHECKING:
-    from ..request import Request
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]  # killed: interrupted by the user
 Curves = Mapping[str, Sequence[tuple[int, float]]]
@@ -77,45 +74,47 @@ class TrackedSweep:
     means: Sequence[TrackedRun]
 
 
-def finished(request: Request, results: Mapping[str, Any], curves: Curves, started: float) -> TrackedRun:
-    """A run that has ``results``, as they stand in ``results.json``."""
+def finished(folder: Path, results: Mapping[str, Any], curves: Curves, started: float, sweep: str | None) -> TrackedRun:
+    """The run of a folder that has ``results``, as they stand in ``results.json``."""
     finals = results["rows"]["unlearned"] | results["gaps"] | results["cost"]
     others = {row: values for row, values in results["rows"].items() if row != "unlearned"}
     finals |= {f"{row}/{name}": value for row, values in others.items() for name, value in values.items()}
     metrics = {name: value for name, value in finals.items() if MANY not in name}
-    files = files_of(request.folder, FINISHED_FILES)
-    return described(request, results, metrics, curves, files, "FINISHED", started)
+    files = files_of(folder, FINISHED_FILES)
+    return described(results, metrics, curves, files, "FINISHED", started, sweep)
 
 
-def failed(request: Request, provenance: Mapping[str, Any], reason: str, started: float) -> TrackedRun:
-    """A run that failed for a ``reason``."""
+def failed(folder: Path, provenance: Mapping[str, Any], reason: str, started: float, sweep: str | None) -> TrackedRun:
+    """The run of a folder, which failed for a ``reason``."""
     facts = {**provenance, "reason": reason}
-    return described(request, facts, {}, {}, files_of(request.folder, FAILED_FILES), "FAILED", started)
+    return described(facts, {}, {}, files_of(folder, FAILED_FILES), "FAILED", started, sweep)
 
 
 def described(
-    request: Request,
     facts: Mapping[str, Any],
     metrics: Mapping[str, float],
     curves: Curves,
     files: Sequence[Path],
     status: Status,
     started: float,
+    sweep: str | None,
 ) -> TrackedRun:
-    """A run with its name, its settings and the tags that lead back to it."""
-    tags = {"run_key": request.key.digest, "command": request.command, "git": facts.get("git") or "none"}
-    if request.config["trial"] is not None:
-        tags["trial"] = f"on {request.config['trial']} samples of each set"
+    """A run with its name, its settings and the tags that lead back to it; ``facts`` are those of its provenance."""
+    config = facts["config"]
+    choices = config["choices"]
+    tags = {"run_key": facts["run_key"], "command": facts["command"], "git": facts.get("git") or "none"}
+    if config["trial"] is not None:
+        tags["trial"] = f"on {config['trial']} samples of each set"
     return TrackedRun(
-        name=f"{trial_mark(request.config)}{request.label} {request.choices['dataset']} s{request.config['seed']}",
-        params=comparable(request.choices, request.config),
+        name=f"{trial_mark(config)}{label(choices)} {choices['dataset']} s{config['seed']}",
+        params=comparable(choices, config),
         tags=tags | ({"reason": facts["reason"]} if "reason" in facts else {}),
         metrics=metrics,
         curves=curves,
         artifacts=files,
         dataset_digest=facts.get("data", {}).get("split", ""),
         status=status,
-        sweep=request.sweep,
+        sweep=sweep,
         started=started,
     )
 
