@@ -168,11 +168,10 @@ def listing(group: str, conf: Path = CONF) -> list[tuple[str, str]]:
 
 def metrics(conf: Path = CONF) -> list[tuple[str, str, str, str]]:
     """The key of every metric, the evaluations that include it, its names with their directions, and its summary."""
-    found = []
-    for (key, target), evaluations in evaluated(conf).items():
-        arrows = "\n".join(names_of(target))
-        found.append((key, ", ".join(evaluations), arrows or "-", summary(target) or f"({target})"))
-    return found
+    return [
+        (key, ", ".join(evaluations), "\n".join(names_of(target)) or "-", summary(target) or f"({target})")
+        for (key, target), evaluations in evaluated(conf).items()
+    ]
 
 
 def evaluated(conf: Path = CONF) -> dict[tuple[str, str], list[str]]:
