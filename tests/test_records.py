@@ -13,12 +13,14 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
 from unlearning import pipeline
 from unlearning.config.compose import composed
 from unlearning.engine.evaluation import Result
 from unlearning.engine.job import Job
 from unlearning.errors import UserError
+from unlearning.records import card as cards
 from unlearning.records import folder as records
 from unlearning.records import provenance
 from unlearning.records.log import writing
@@ -135,6 +137,15 @@ def test_the_card_tells_which_row_set_what_and_why(run: tuple[Request, Result]) 
     assert result.data["split"] in card
     (access,) = [line for line in card.splitlines() if line.startswith("* Data access of the method: ")]
     assert "set" not in access  # the method original looks at no data
+
+
+def test_the_card_shows_classes_by_their_names() -> None:
+    name = "class_acc/<b>$x_1$ *y*|z"
+    lines = cards.metrics({"rows": {"unlearned": {name: 0.5}}, "gaps": {}, "failed": {name: "<i>no"}})
+    shown = MarkdownIt("commonmark", {"html": True}).enable("table").parse("\n".join(lines))
+    texts = [part.content for block in shown if block.children for part in block.children if part.type == "text"]
+    assert {name, "failed: <i>no"} <= {*texts}
+    assert "html_inline" not in {part.type for block in shown if block.children for part in block.children}
 
 
 def test_runs_share_the_file_of_their_references_and_each_of_them_keeps_it(run: tuple[Request, Result]) -> None:

@@ -30,8 +30,9 @@ from unlearning.report.html.nearness import levels
 from unlearning.report.html.rows import PICTURES
 from unlearning.report.latex import escaped as latex_escaped
 from unlearning.report.latex import latex
-from unlearning.report.markdown import escaped, page
+from unlearning.report.markdown import page
 from unlearning.report.tables import report_on
+from unlearning.runtime.markdown import escaped
 
 VOID = {"meta", "input", "wbr", "br", "link", "img"}
 

@@ -7,12 +7,13 @@ from itertools import pairwise
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cbook import is_math_text
 from matplotlib.figure import Figure
 
 from tests.predictions import synthetic
 from unlearning.metrics.accuracy import Accuracy
 from unlearning.metrics.membership import MembershipInference
-from unlearning.records.drawing import shortened
+from unlearning.records.drawing import canvas, shortened
 from unlearning.records.epochs_figure import epochs_figure
 from unlearning.records.summary_figure import draw_sets, listed, noise_figure, rate, summary_figure
 
@@ -75,6 +76,16 @@ def test_accuracy_by_epoch_is_drawn_beside_the_other_models_where_a_method_follo
     assert forget.lines[2].get_xydata().tolist() == [[0, 0.5], [1, 0.25]]
     assert [text.get_text() for text in retain.texts] == ["75.0", "100"]
     assert epochs_figure({"unlearn/forget_loss": [(0, 1.0)]}, rows) is None
+
+
+@pytest.mark.parametrize("name", ["$x$", "$\\frac$", "a$", "_x"])
+def test_a_class_is_called_in_figures_what_it_is_called(name: str) -> None:
+    figure, ((axes,),) = canvas(1, 1, 2, 2)
+    axes.plot([0, 1], label=shortened(name))
+    drawn = axes.legend().get_texts()
+    figure.canvas.draw()  # as mathematics it could not be
+    assert [text.get_text().replace("\\$", "$").strip("\N{ZERO WIDTH SPACE}") for text in drawn] == [name]
+    assert not is_math_text(drawn[0].get_text())
 
 
 def test_names_and_numbers_that_stand_beside_each_other_are_short() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from ..config.groups import label
 from ..config.legend import assumed, honoured, mean_gap, number, reading, sights, trial_mark
 from ..engine.key import flat
+from ..runtime.markdown import escaped
 from .names import WEIGHTS
 
 LOADS = f'import safetensors.torch; model.load_state_dict(safetensors.torch.load_file("{WEIGHTS}"))'
@@ -110,9 +111,9 @@ def metrics(results: Mapping[str, Any]) -> list[str]:
     for name in rows["unlearned"]:
         gap = gaps.get(f"gap/{name}")
         cells = [number(name, row.get(name)) for row in rows.values()]
-        lines.append(table_row(name, *cells, *["" if gap is None else f"{gap:+.3f}" for _ in last]))
+        lines.append(table_row(escaped(name), *cells, *["" if gap is None else f"{gap:+.3f}" for _ in last]))
     lines += [
-        table_row(name, f"failed: {why}", *[""] * (len(rows) - 1 + len(last)))
+        table_row(escaped(name), f"failed: {escaped(why)}", *[""] * (len(rows) - 1 + len(last)))
         for name, why in results["failed"].items()
     ]
     if "gap/mean" in gaps:

@@ -22,8 +22,12 @@ def canvas(rows: int, columns: int, width: float, height: float) -> tuple[Figure
 
 
 def shortened(name: str, letters: int = 11) -> str:
-    """A class's name without its middle where it is longer: names of many classes begin alike."""
-    if len(name) <= letters:
-        return name
-    end = (letters - 1) * 2 // 5
-    return f"{name[: letters - 1 - end]}\N{HORIZONTAL ELLIPSIS}{name[len(name) - end :]}"
+    """A class's name as figures show it: without its middle where it is longer, as names of many classes begin alike.
+
+    Matplotlib takes what is between dollar signs for mathematics, and leaves what begins with _ out of legends.
+    """
+    if len(name) > letters:
+        end = (letters - 1) * 2 // 5
+        name = f"{name[: letters - 1 - end]}\N{HORIZONTAL ELLIPSIS}{name[len(name) - end :]}"
+    escaped = name.replace("$", r"\$")
+    return f"\N{ZERO WIDTH SPACE}{escaped}" if name.startswith("_") else escaped

@@ -24,11 +24,12 @@ from typing import Any
 from ..errors import UserError
 from ..metrics.directions import CORRECTED
 from ..runtime.files import write_whole
+from ..runtime.markdown import escaped
 from ..runtime.program import program
 from ..verify.command import verdict
 from .comparison import competes
 from .groups import Group, group_runs, partitioned, spread
-from .markdown import escaped, row
+from .markdown import row
 from .rivals import Rivals, notes_of, rivals
 from .runs import Run, collect
 from .verdicts import corrective

@@ -5,17 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from ..runtime.markdown import escaped
 from .tables import Report, Table
-
-SPECIAL = re.compile(
-    r"""[\\`*$<]        # code, emphasis, formulas and HTML
-    | &(?=[\w#]+;)      # a name such as &lt;
-    | (?<!\w)_ | _(?!\w)  # emphasis; not in small_cnn
-    | ~(?=~) | (?<=~)~
-    | \](?=[(\[:])      # links
-    | ^(?:[#+=>-] | \d+(?=[.)]))  # headings, quotations and lists""",
-    re.VERBOSE,
-)
 
 
 def page(report: Report) -> str:
@@ -45,11 +36,6 @@ def section(table: Table, arrows: Mapping[str, str]) -> str:
 def row(*cells: str) -> str:
     """A row of a Markdown table."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def escaped(text: str) -> str:
-    """Text in one line that Markdown shows as it is: names of classes and folders may hold anything."""
-    return SPECIAL.sub(lambda found: found[0] + "\\" if found[0].isdigit() else "\\" + found[0], " ".join(text.split()))
 
 
 def verbatim(lines: Sequence[str]) -> list[str]:
