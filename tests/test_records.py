@@ -141,10 +141,10 @@ def test_the_card_tells_which_row_set_what_and_why(run: tuple[Request, Result]) 
 
 def test_the_card_shows_classes_by_their_names() -> None:
     name = "class_acc/<b>$x_1$ *y*|z"
-    lines = cards.metrics({"rows": {"unlearned": {name: 0.5}}, "gaps": {}, "failed": {name: "<i>no"}})
+    lines = cards.metrics({"rows": {"unlearned": {name: 0.5}}, "gaps": {}, "failed": {f"unlearned: {name}": "<i>no"}})
     shown = MarkdownIt("commonmark", {"html": True}).enable("table").parse("\n".join(lines))
     texts = [part.content for block in shown if block.children for part in block.children if part.type == "text"]
-    assert {name, "failed: <i>no"} <= {*texts}
+    assert {name, f"unlearned: {name}", "failed: <i>no"} <= {*texts}
     assert "html_inline" not in {part.type for block in shown if block.children for part in block.children}
 
 

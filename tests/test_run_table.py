@@ -66,6 +66,11 @@ def test_a_destroyed_model_is_the_first_line_and_no_second_note() -> None:
     assert one_line(results(warning="destroyed")).startswith("warning, see its note: forget/acc")
 
 
+def test_a_metric_that_failed_alike_for_several_models_is_said_once() -> None:
+    lines = shown(results(failed={"original: zrf": "why", "unlearned: zrf": "why", "unlearned: cka": "other"}))
+    assert lines[-2:] == ["failed: original, unlearned: zrf: why", "failed: unlearned: cka: other"]
+
+
 def test_failures_and_notes_stand_below() -> None:
     lines = shown(results(failed={"unlearned: zrf": "ValueError: why"}, notes=["[no-op] nothing was changed"]))
     assert lines[-2:] == ["failed: unlearned: zrf: ValueError: why", "note: [no-op] nothing was changed"]

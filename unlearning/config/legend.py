@@ -28,6 +28,15 @@ def reading(rows: Mapping[str, Any]) -> list[str]:
     return [LEGEND] if "retrained" in rows else [DESCRIBED, UNKNOWN_TARGET]
 
 
+def failures(failed: Mapping[str, str]) -> list[tuple[str, str]]:
+    """What failed and why, a pair for all models in which a metric failed alike; ``failed`` is that of the results."""
+    models: dict[tuple[str, str], list[str]] = {}
+    for name, why in failed.items():
+        model, _, metric = name.partition(": ")
+        models.setdefault((metric, why), []).append(model)
+    return [(f"{', '.join(names)}: {metric}", why) for (metric, why), names in models.items()]
+
+
 def trial_mark(config: Mapping[str, Any]) -> str:
     """What stands before the title of a run that is a trial, wherever its numbers are shown; else nothing."""
     return "" if config.get("trial") is None else "trial: "

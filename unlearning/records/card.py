@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..config.groups import label
-from ..config.legend import assumed, honoured, mean_gap, number, reading, sights, trial_mark
+from ..config.legend import assumed, failures, honoured, mean_gap, number, reading, sights, trial_mark
 from ..engine.key import flat
 from ..runtime.markdown import escaped
 from .names import WEIGHTS
@@ -114,7 +114,7 @@ def metrics(results: Mapping[str, Any]) -> list[str]:
         lines.append(table_row(escaped(name), *cells, *["" if gap is None else f"{gap:+.3f}" for _ in last]))
     lines += [
         table_row(escaped(name), f"failed: {escaped(why)}", *[""] * (len(rows) - 1 + len(last)))
-        for name, why in results["failed"].items()
+        for name, why in failures(results["failed"])
     ]
     if "gap/mean" in gaps:
         over = mean_gap(name.removeprefix("gap/") for name in gaps)

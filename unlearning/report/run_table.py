@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..config.groups import label
-from ..config.legend import ARROWS, TAUGHT, honoured, mean_gap, number, reading, sights, trial_mark
+from ..config.legend import ARROWS, TAUGHT, failures, honoured, mean_gap, number, reading, sights, trial_mark
 from ..metrics.directions import CORRECTED, taught_wrong
 
 HIDDEN = ("class_acc/", "layer_cka/")  # too many for the screen; they are in results.json and the figures
@@ -47,7 +47,7 @@ def run_table(results: Mapping[str, Any], console: Console | None = None) -> Non
         console.print(line, markup=False, highlight=False)
     for line in explanations(results):
         console.print(line, style="dim", markup=False, highlight=False)
-    for name, why in results["failed"].items():
+    for name, why in failures(results["failed"]):
         console.print(f"failed: {name}: {why}", style="red", markup=False)
     for note in (note for note in results["notes"] if note != warning):
         console.print(f"note: {note}", style="yellow", markup=False)
