@@ -135,6 +135,8 @@ TWO_CLASSES = ["dataset=wine", "dataset.name=breast_cancer", "scenario=random"] 
     [
         ["method=finetune", *STEPS],
         ["method=neggrad_plus", "addon=[prune_imp]", "addon.prune_imp.epochs=1", *STEPS],
+        ["method=neggrad_plus", *STEPS],
+        ["method=scrub", "method.forget_batch_size=5000", *STEPS],
         ["method=scrub_joint", *STEPS],
         ["method=msg", *STEPS],
         ["method=conv_transpose", *STEPS],
@@ -142,6 +144,9 @@ TWO_CLASSES = ["dataset=wine", "dataset.name=breast_cancer", "scenario=random"] 
         ["method=rl_proximal", *STEPS, *TWO_CLASSES],
         ["method=cf_k", "method.k=2", *STEPS],
         ["method=boundary_shrink", "method.retain_weight=0.5", "method.attack.radius=0.3", *STEPS],
+        ["method=langevin", "method.attack.random_start=true", "method.retain_weight=0.5", *STEPS],
+        ["method=langevin", "method.attack.noise=cauchy", "method.targets=soft", *STEPS],
+        ["method=enhanced_shrink", *STEPS],
         ["method=boundary_expand", *STEPS],
         [
             "method=compose",
