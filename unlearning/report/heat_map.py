@@ -52,7 +52,7 @@ def heat_map(runs: Sequence[Run], keys: Sequence[str], metrics: Sequence[str]) -
             axes.set_axis_off()
         for axes, (metric, title) in zip(row, line, strict=False):
             values = [value for cells in maps[metric].values() for value in cells.values()]
-            draw(axes, maps[metric][title], keys, (min(values), max(values)))  # colours mean the same in all of its maps
+            draw(axes, maps[metric][title], keys, (min(values), max(values)))  # the same in all maps of a metric
             axes.set_title("\n".join(part for part in (metric, title) if part), fontsize=10)
     return figure
 
