@@ -1,5 +1,6 @@
 """Langevin unlearning and Boundary Shrink: their targets and steps by hand; see ``by_hand``."""
 
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +11,9 @@ from torch import nn
 from tests.by_hand import FORGET, LR, RETAIN, SGD, STILL, W, close, gradient, gradient_to, probabilities
 from tests.conftest import Tiny, tiny_vit
 from tests.digits import rows
-from unlearning.gradients.sign_attack import SignAttack
-from unlearning.methods.langevin import Langevin
+from unlearning.gradients.sign_attack import Box, SignAttack
+from unlearning.methods.langevin import Attacked, Langevin
+from unlearning.types import Batch
 
 # The original takes both forget samples, x = .2 of class 0 and x = 1 of class 1, for class 0. Their slopes are
 # sum_c (p_c - y_c) w_c: -1.5 p_1 < 0 and 1.5 p_0 > 0, so that FGSM moves to x = .1 and to 1, the end of the box.
@@ -85,6 +87,30 @@ def test_points_are_remembered_unless_noise_draws_them_anew(tiny: Tiny) -> None:
         tiny.fit(method)
         passes[name] = method.meter.forward, method.meter.backward
     assert passes == {"still": (4 + 6, 2 + 6), "noise": (3 * 4 + 6, 3 * 2 + 6)}
+
+
+def test_noise_and_random_starts_go_by_the_ids_of_the_samples(tiny: Tiny) -> None:
+    """The start within .1, and the noise of the one step, are the first draws of the generator, a row for each id."""
+    attack = SignAttack(radius=0.1, step_size=0.02, gamma=2.0, random_start=True, noise="laplace")
+    moved = Attacked(nn.Flatten(), attack)
+    moved.box = Box(torch.zeros(1, 1, 1), torch.ones(1, 1, 1))
+    pixels = torch.tensor([0.5, 0.3, 0.8, 0.2, 0.6, 0.4]).view(3, 2, 1, 1)
+    batch = Batch(pixels, torch.tensor([0, 1, 0]), torch.tensor([30, 10, 20]), torch.ones(3, dtype=torch.bool))
+    torch.manual_seed(3)
+    found = moved.answer(batch)
+
+    generator = torch.Generator().manual_seed(3 + zlib.crc32(b"langevin"))
+    rows = torch.tensor([2, 0, 1])  # of the ids among 10, 20, 30
+
+    def drawn() -> torch.Tensor:
+        return torch.empty(3, 2).exponential_(generator=generator)
+
+    u = pixels.flatten(1)
+    start = u + 0.1 * (2 * torch.rand(3, 2, generator=generator) - 1)[rows]
+    noise = drawn() - drawn()
+    slope = start.softmax(1) - torch.tensor([[1, 0], [0, 1], [1, 0]])  # of a network that returns its pixels
+    step = 0.02 * (slope + 2 * noise[rows]).sign()
+    torch.testing.assert_close(found, u + (start + step - u).clamp(-0.1, 0.1))
 
 
 class Normed(nn.Sequential):

@@ -245,3 +245,18 @@ def test_keys_that_do_not_make_a_map_are_refused(keys: str, tmp_path: Path, caps
     assert main([str(tmp_path), "--heat", keys]) == 1
     assert capsys.readouterr().err.count("\n") == 1
     assert main([str(tmp_path), "--heat", "method.alpha,dataset.name"]) == 1  # one value in all
+
+
+def test_maps_of_a_metric_share_a_line_and_the_ends_of_its_colours(tmp_path: Path) -> None:
+    found = [
+        result(0.1 * (a + b) + where, method=method, config={"method.alpha": a, "method.lam": b})
+        for where, method in ((0.0, "ssd"), (0.2, "jit"))
+        for a in (1, 2)
+        for b in (1, 2)
+    ]
+    runs = collect(write_finished(tmp_path, *found))
+    figure = heat_map(runs, ["method.alpha", "method.lam"], ["forget/acc", "gap/mean"])
+    maps = [axes for axes in figure.axes if axes.images]
+    assert [axes.get_title().split("\n")[0] for axes in maps] == ["forget/acc", "forget/acc", "gap/mean", "gap/mean"]
+    assert [axes.get_subplotspec().rowspan.start for axes in maps] == [0, 0, 1, 1]
+    assert [axes.images[0].get_clim() for axes in maps[:2]] == [pytest.approx((0.2, 0.6))] * 2

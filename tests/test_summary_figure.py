@@ -75,6 +75,7 @@ def test_accuracy_by_epoch_is_drawn_beside_the_other_models_where_a_method_follo
     assert forget.lines[1].get_ydata() == [0.1, 0.1]
     assert forget.lines[2].get_xydata().tolist() == [[0, 0.5], [1, 0.25]]
     assert [text.get_text() for text in retain.texts] == ["75.0", "100"]
+    assert retain.get_xlim() == pytest.approx((-0.09, 1.09))  # so that the numbers at its ends do not meet the axis
     assert epochs_figure({"unlearn/forget_loss": [(0, 1.0)]}, rows) is None
 
 

@@ -202,8 +202,9 @@ def main() -> None:
     if not found:
         raise UserError(f"{out}: no runs of this study; make them with sweeps.sh", key="--out", kind="missing")
     shown = {data: {part: runs_of(out / data / part / "multirun") for part in DRAWN} for data in DATA}
-    draw({data: parts for data, parts in shown.items() if all(parts.values())}).savefig(out / "langevin.png")
-    print("\n".join(["# Which claims hold", "", *table(found)]))
+    if whole := {data: parts for data, parts in shown.items() if all(parts.values())}:
+        draw(whole).savefig(out / "langevin.png")
+    print("\n".join(["# Which claims hold", "", "Printed by `sweeps.sh`.", "", *table(found)]))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Make every run of this study, two sweeps at a time: sh sweeps.sh CIFAR10_DIR OUT [PART]
-# CIFAR10_DIR holds train/<class>/ and test/<class>/; runs, reference models, tables and figures go to OUT. PART is rates (the
-# choice of learning rates, on a seed that no table reports), grid, partial or composition; without it the last three are made.
-# SEEDS=0 makes them for that seed alone, DATA=digits on that data set alone.
+# CIFAR10_DIR holds train/<class>/ and test/<class>/; runs and reference models go to OUT, and so do results.md, claims.md and
+# the figures. PART is rates (the choice of learning rates, on a seed that no table reports), grid, partial or composition;
+# without it the last three are made. SEEDS=0 makes them for that seed alone, DATA=digits on that data set alone, for which
+# any folder will do as CIFAR10_DIR.
 cifar10=$(cd "$1" && pwd) && mkdir -p "$2" && out=$(cd "$2" && pwd) || exit 1
 cd "$(dirname "$0")/../.." || exit 1
 export OMP_NUM_THREADS=1
@@ -109,12 +110,16 @@ wait $on_cifar10 && wait $on_digits || exit 1
 [ "$parts" != rates ] || exit 0
 set -e
 columns=test_forget/acc,test_retain/acc,forget/acc,retain/acc,distance/retrain,gap/mean,cost/seconds
+printf '# Results\n\nPrinted by `sweeps.sh`, data set by data set and part by part.\n' > "$out/results.md"
 for data in digits digits28 cifar10; do
     for part in grid controls relative fgsm partial composition; do
-        folder="$out/$data/$part/multirun"
-        [ ! -d "$folder" ] || python -m unlearning.report "$folder" --out "$(dirname "$folder")" --metrics "$columns"
+        folder="$out/$data/$part" shown="--metrics $columns"
+        [ -d "$folder/multirun" ] || continue
+        [ $part != grid ] || shown="--metrics test_forget/acc,test_retain/acc --heat method.attack.gamma,method.attack.lam"
+        python -m unlearning.report "$folder/multirun" --out "$folder" $shown
+        { printf '\n# %s: %s\n\n' "$data" "$part" && cat "$folder/report.md"; } >> "$out/results.md"
     done
-    [ ! -d "$out/$data/grid/multirun" ] || python -m unlearning.report "$out/$data/grid/multirun" --out "$out/$data/grid" \
-        --metrics test_forget/acc,test_retain/acc --heat method.attack.gamma,method.attack.lam
+    [ ! -f "$out/$data/grid/heat.png" ] || cp "$out/$data/grid/heat.png" "$out/${data}_heat.png"
 done
-python -m experiments.langevin.claims --out "$out"
+python -m experiments.langevin.claims --out "$out" > "$out/claims.md"
+cat "$out/claims.md"

@@ -15,6 +15,7 @@ from ..types import Count, NonNegative, Positive
 
 Kind = Literal["normal", "cauchy", "laplace", "uniform"]
 Logits = Callable[[Tensor], Tensor]  # pixels (B, ...) to logits (B, num_classes)
+Draw = Callable[[Kind, Tensor], Tensor]  # independent draws of a distribution, in the shape of a tensor; see ``drawn``
 
 
 class Box(NamedTuple):
@@ -105,28 +106,29 @@ class SignAttack:
         }
         return self.lam * factors[self.lam_schedule]
 
-    def disturbed(self, gradient: Tensor) -> Tensor:
+    def disturbed(self, gradient: Tensor, draw: Draw) -> Tensor:
         """The gradient (B, ...) with the noise."""
         if self.gamma == 0:
             return gradient
         scale = gradient.flatten(1).abs().mean(1).view(-1, *[1] * (gradient.ndim - 1)) if self.relative else 1.0
-        return gradient + self.gamma * scale * drawn(self.noise, gradient)
+        return gradient + self.gamma * scale * draw(self.noise, gradient)
 
-    def path(self, logits: Logits, pixels: Tensor, labels: Tensor) -> Iterator[Tensor]:
+    def path(self, logits: Logits, pixels: Tensor, labels: Tensor, draw: Draw | None = None) -> Iterator[Tensor]:
         """The points u_1, u_2, ... of pixels (B, ...) of the classes ``labels`` (B,)."""
+        draw = draw or drawn
         size = self.radius if self.step_size is None else self.step_size
         moved = pixels
         if self.random_start:
-            moved = (pixels + self.radius * drawn("uniform", pixels)).clamp(0, 1)
+            moved = (pixels + self.radius * draw("uniform", pixels)).clamp(0, 1)
         for step in range(1, self.steps + 1):
-            direction = self.disturbed(slope(logits, moved, labels)) - self.pull(step) * (moved - pixels)
+            direction = self.disturbed(slope(logits, moved, labels), draw) - self.pull(step) * (moved - pixels)
             change = (moved + size * direction.sign() - pixels).clamp(-self.radius, self.radius)
             moved = (pixels + change).clamp(0, 1)
             yield moved
 
-    def moved(self, logits: Logits, pixels: Tensor, labels: Tensor) -> Tensor:
+    def moved(self, logits: Logits, pixels: Tensor, labels: Tensor, draw: Draw | None = None) -> Tensor:
         """The last point of ``path``."""
-        for point in self.path(logits, pixels, labels):
+        for point in self.path(logits, pixels, labels, draw):
             last = point
         return last
 
@@ -163,12 +165,16 @@ def slope(logits: Logits, pixels: Tensor, labels: Tensor) -> Tensor:
     return gradient
 
 
-def drawn(kind: Kind, like: Tensor) -> Tensor:
+def drawn(kind: Kind, like: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Independent draws in the shape of a tensor; ``SignAttack`` names the distributions."""
+
+    def empty() -> Tensor:
+        return torch.empty_like(like)
+
     if kind == "normal":
-        return torch.randn_like(like)
+        return empty().normal_(generator=generator)
     if kind == "cauchy":
-        return torch.empty_like(like).cauchy_()
+        return empty().cauchy_(generator=generator)
     if kind == "laplace":  # the difference of two exponential variables
-        return torch.empty_like(like).exponential_() - torch.empty_like(like).exponential_()
-    return torch.rand_like(like) * 2 - 1
+        return empty().exponential_(generator=generator) - empty().exponential_(generator=generator)
+    return empty().uniform_(-1, 1, generator=generator)

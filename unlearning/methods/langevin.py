@@ -9,7 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ..gradients.sign_attack import Box, SignAttack
+from ..gradients.sign_attack import Box, Draw, Kind, SignAttack, drawn
+from ..runtime.common_random import CommonRandom
+from ..runtime.distributed import gathered
 from ..types import Batch, Count, NonNegative
 from .base import Method
 from .teacher import Teacher
@@ -30,6 +32,7 @@ class Attacked(Teacher):
     def __init__(self, network: nn.Module, attack: SignAttack) -> None:
         super().__init__(network)
         self.attack = attack
+        self.random = CommonRandom("langevin")
 
     def logits(self, pixels: Tensor) -> Tensor:
         """(B, num_classes) logits of pixels (B, ...)."""
@@ -38,7 +41,18 @@ class Attacked(Teacher):
 
     def answer(self, batch: Batch) -> Tensor:
         box = self.box = self.box.to(batch.images)
-        return self.logits(self.attack.moved(self.logits, box.pixels(batch.images), batch.targets))
+        draw = self.by_sample(batch.ids)
+        return self.logits(self.attack.moved(self.logits, box.pixels(batch.images), batch.targets, draw))
+
+    def by_sample(self, ids: Tensor) -> Draw:
+        """Draws for the samples ``ids`` (B,): those of the batch of all processes, in the order of its ids."""
+
+        def draw(kind: Kind, like: Tensor) -> Tensor:
+            every = gathered(ids).unique()  # sorted; gathered only where there is noise, for all have it or none
+            whole = drawn(kind, like.new_empty(len(every), *like.shape[1:]), self.random.on(like.device))
+            return whole[torch.searchsorted(every, ids)]
+
+        return draw
 
 
 class Langevin(Method):
@@ -54,8 +68,8 @@ class Langevin(Method):
     The curve ``attack_success`` is the share of the attacked samples whose class changes. The others are taught their
     own class, as in the authors' code.
 
-    On several processes each draws the noise of its own samples, so that with noise or a random start the weights are
-    those of another draw than on one process. Without them they are the same.
+    Noise and random starts are drawn for the batch that all processes share, and go by the ids of its samples: the
+    same batches have the same noise however many processes there are.
 
     Args:
         model: as in ``Method``, like the other options.
@@ -102,6 +116,12 @@ class Langevin(Method):
             least = logits.topk(self.top_k, dim=1).values[:, -1:]
             logits = logits.masked_fill(logits < least, -torch.inf)
         return logits.softmax(1)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["langevin"] = self.attacked.random.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.attacked.random.load_state_dict(checkpoint["langevin"])
 
     def nearest(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The original's logits (B, num_classes) at the attacked points, and the targets that follow from them."""

@@ -121,6 +121,7 @@ LAYOUTS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {"t-SNE": tsne, "UMA
 def draw_samples(axes: Axes, row: Evidence, ids: Tensor, places: np.ndarray, retained: int) -> None:
     """Draw the samples: retained ones as dots, those to forget as stars, wrong ones with a black outline."""
     labels, colours = row.labels[ids].numpy(), class_colours(row, len(row.classes) > NAMED)
+    apart = len(set(colours.values())) == len(colours)  # or else all that is to be forgotten has one colour
     wrong = (row.logits[ids].argmax(-1) != row.labels[ids]).numpy()
     forget = np.arange(len(ids)) >= retained
     styles: dict[bool, dict[str, Any]] = {False: {"s": 13, "marker": "o"}, True: {"s": 58, "marker": "*"}}
@@ -137,9 +138,10 @@ def draw_samples(axes: Axes, row: Evidence, ids: Tensor, places: np.ndarray, ret
             axes.scatter([], [], s=20, color=[colours[number]], label=shortened(name, 22))
     else:
         axes.scatter([], [], s=20, color=GREY, label=f"retained, of {len(row.classes)} classes")
-        for number in colours if len(set(colours.values())) == len(colours) else ():
+        for number in colours if apart else ():
             axes.scatter([], [], s=58, marker="*", color=[colours[number]], label=shortened(row.classes[number], 22))
-    axes.scatter([], [], s=58, marker="*", color="#555555", label="to be forgotten")
+    shade = "#555555" if apart else next(iter(colours.values()))
+    axes.scatter([], [], s=58, marker="*", color=[shade], label="to be forgotten")
     axes.scatter([], [], s=20, color="white", edgecolors="black", linewidths=0.7, label="classified wrongly")
 
 

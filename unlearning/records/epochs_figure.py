@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from .drawing import COLOURS
 from .summary_figure import draw_rates, rate
 
 SETS = {"forget": "forget", "retain": "retain", "val": "validation"}
+HALO = [withStroke(linewidth=3, foreground="white")]  # so that numbers are legible on lines
 NUMBERED = 12  # epochs; where there are more, their points have no numbers
 
 Curve = Sequence[tuple[int, float]]
@@ -38,8 +40,11 @@ def epochs_figure(curves: Mapping[str, Curve], values: Mapping[str, Mapping[str,
                 axes.axhline(height, color=COLOURS[model], alpha=0.5, lw=4, clip_on=False, label=model)
         axes.plot(*np.array(points).T, "D-", color=COLOURS["unlearned"], label="unlearned")
         for place in points if len(points) <= NUMBERED else ():
-            axes.annotate(rate(place[1]), place, (0, 7), textcoords="offset points", ha="center", fontsize=8.5)
+            axes.annotate(
+                rate(place[1]), place, (0, 7), textcoords="offset points", ha="center", fontsize=8.5, path_effects=HALO
+            )
         axes.set(title=f"Accuracy on the {SETS[name]} set (%)", xlabel="epoch")
+        axes.margins(x=0.09)  # room for the first and the last number
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
         draw_rates(axes)

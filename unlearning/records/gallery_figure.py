@@ -17,6 +17,7 @@ from .drawing import shortened
 
 SHOWN = 8  # of each kind
 CELL, LINE, WORDS, EDGE = 1.25, 1.85, 0.4, 0.06  # inches: of an image, a kind, a kind without images, a margin
+LETTERS = 15  # of a class's name above an image
 
 
 def kinds(rows: Mapping[str, Evidence]) -> dict[str, Tensor]:
@@ -82,7 +83,7 @@ def draw_sample(axes: Axes, data: Dataset, number: int, evidence: Evidence, forg
     pixels = shown_pixels(data, number)
     axes.imshow(pixels, cmap="gray" if pixels.ndim == 2 else None, vmin=0, vmax=1, interpolation="nearest")
     label, predicted = int(evidence.labels[number]), int(evidence.logits[number].argmax())
-    names = [shortened(data.classes[number]) for number in (label, predicted)]
+    names = [shortened(data.classes[number], LETTERS) for number in (label, predicted)]
     axes.set_axis_off()
     axes.set_title(f"{names[0]}\n> {names[1]}", fontsize=7.5, pad=2, color="black" if forgotten else "#0072b2")
 

@@ -105,7 +105,8 @@ def draw_classes(axes: Axes, values: Values, classes: tuple[str, ...], forgotten
     order = np.argsort(-first, kind="stable") if many else np.arange(len(classes))
     for place, (name, heights) in enumerate(accuracy.items()):
         shift = 0 if many else 0.2 * (place - (len(values) - 1) / 2)
-        style: dict[str, Any] = {"color": COLOURS[name], "ms": 4 if many else 7, "alpha": 0.85, "mew": 0}
+        size = 4 + 2 * (len(values) - 1 - place) if many else 7  # so that of equal ones each is seen
+        style: dict[str, Any] = {"color": COLOURS[name], "ms": size, "alpha": 0.85, "mew": 0}
         axes.plot(np.arange(len(order)) + shift, heights[order], MARKERS[name], clip_on=False, **style)
     shaded = [x for x, number in enumerate(order) if classes[number] in forgotten]
     for x in shaded:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DARK = 0.45  # of a colour's lightness: below it, numbers are white
 NUMBERED = 64  # cells; where a map has more, they have no numbers
+COLUMNS = 4  # maps beside each other
 
 
 def heat_map(runs: Sequence[Run], keys: Sequence[str], metrics: Sequence[str]) -> Figure:
@@ -39,20 +40,30 @@ def heat_map(runs: Sequence[Run], keys: Sequence[str], metrics: Sequence[str]) -
             raise UserError(
                 f"--heat: {key} has one value in all of these runs: name a key that they sweep", key="--heat"
             )
-    maps = [(metric, title, cells) for metric in metrics for title, cells in groups(runs, keys, metric).items()]
+    maps = {metric: found for metric in metrics if (found := groups(runs, keys, metric))}
     if not maps:
         raise UserError("--heat: no run has a value of these metrics and keys", key="--heat")
-    columns = min(4, len(maps))
-    rows = -(-len(maps) // columns)
-    figure = Figure(figsize=(4.6 * columns, 3.9 * rows), dpi=110, layout="constrained")
+    lines = arranged(maps)
+    columns = max(map(len, lines))
+    figure = Figure(figsize=(4.6 * columns, 3.9 * len(lines)), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    panels = [axes for line in figure.subplots(rows, columns, squeeze=False).tolist() for axes in line]
-    for axes in panels[len(maps) :]:
-        axes.set_axis_off()
-    for axes, (metric, title, cells) in zip(panels, maps, strict=False):
-        draw(axes, cells, keys)
-        axes.set_title("\n".join(part for part in (metric, title) if part), fontsize=10)
+    for row, line in zip(figure.subplots(len(lines), columns, squeeze=False), lines, strict=True):
+        for axes in row[len(line) :]:
+            axes.set_axis_off()
+        for axes, (metric, title) in zip(row, line, strict=False):
+            values = [value for cells in maps[metric].values() for value in cells.values()]
+            draw(axes, maps[metric][title], keys, (min(values), max(values)))  # the same in all maps of a metric
+            axes.set_title("\n".join(part for part in (metric, title) if part), fontsize=10)
     return figure
+
+
+def arranged(maps: Mapping[str, Mapping[str, Any]]) -> list[list[tuple[str, str]]]:
+    """(metric, title) of the maps by line: each metric has lines of its own where it has several maps."""
+    if all(len(found) == 1 for found in maps.values()):
+        parts = [[(metric, title) for metric, found in maps.items() for title in found]]
+    else:
+        parts = [[(metric, title) for title in found] for metric, found in maps.items()]
+    return [part[start : start + COLUMNS] for part in parts for start in range(0, len(part), COLUMNS)]
 
 
 Cells = dict[tuple[Any, Any], float]
@@ -80,15 +91,15 @@ def groups(runs: Sequence[Run], keys: Sequence[str], metric: str) -> dict[str, C
     return titles
 
 
-def draw(axes: Axes, cells: Cells, keys: Sequence[str]) -> None:
-    """Draw one map, with the number in each cell where there are few."""
+def draw(axes: Axes, cells: Cells, keys: Sequence[str], ends: tuple[float, float]) -> None:
+    """Draw one map, whose colours go from one end to the other, with the number in each cell where there are few."""
     import numpy as np
 
     across, up = (sorted({place[axis] for place in cells}, key=order) for axis in range(2))
     values = np.full((len(up), len(across)), np.nan)
     for (x, y), value in cells.items():
         values[up.index(y), across.index(x)] = value
-    image = axes.imshow(values, origin="lower", aspect="auto", cmap="viridis")
+    image = axes.imshow(values, origin="lower", aspect="auto", cmap="viridis", vmin=ends[0], vmax=ends[1])
     turned: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if len(across) > 6 else {}
     turned = {"rotation": 90} if len(across) > 10 else turned
     axes.set_xticks(range(len(across)), list(map(text_of, across)), **turned)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 from ..errors import UserError
 from .processes import processes, started
@@ -75,3 +75,12 @@ def led(act: Callable[P, T]) -> Callable[P, T]:
         return lead(lambda: act(*args, **kwargs))
 
     return on_first
+
+
+def gathered(rows: Tensor) -> Tensor:
+    """The rows of all processes, of which each has as many; alone, those of this one."""
+    if not several():
+        return rows
+    parts = [torch.empty_like(rows) for _ in range(number_of_processes())]
+    distributed.all_gather(parts, rows)
+    return torch.cat(parts)
