@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import os
+import pickle
 import re
 from typing import Any
 
@@ -17,7 +17,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 SEARCH_PATH = "hydra.searchpath"  # what lies there may change between two compositions
-KEPT = 100  # frames, of about half a megabyte each
 
 
 class FrameLoader(ConfigLoader):
@@ -30,7 +29,7 @@ class FrameLoader(ConfigLoader):
 
     def __init__(self, own: Any) -> None:
         self.own = own
-        self.frames: dict[tuple[object, ...], DictConfig] = {}
+        self.frames: dict[tuple[object, ...], bytes] = {}
         self.groups: dict[str, bool] = {}
 
     def __getstate__(self) -> dict[str, object]:
@@ -59,10 +58,8 @@ class FrameLoader(ConfigLoader):
         frame = [str(override.input_line) for override in parsed if self.decides_frame(override)]
         key = (config_name, run_mode, os.getcwd(), *frame)
         if key not in self.frames:
-            if len(self.frames) >= KEPT:
-                self.frames.clear()
-            self.frames[key] = compose(frame)
-        found = copy.deepcopy(self.frames[key])
+            self.frames[key] = pickle.dumps(compose(frame))
+        found: DictConfig = pickle.loads(self.frames[key])  # sooner than a deep copy
         self.own._apply_overrides_to_config([one for one in parsed if not self.decides_frame(one)], found)
         task = [str(override.input_line) for override in parsed if not override.is_hydra_override()]
         found.hydra.overrides.task = task
