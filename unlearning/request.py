@@ -77,6 +77,7 @@ class Request:
         """
         config = self.config
         settings = {name: config[name] for name in DECIDES} | {"trainer": numerics(config["trainer"])}
+        settings["pretrain"] = {name: value for name, value in config["pretrain"].items() if name != "resume"}
         if str(config["dataset"].get("_target_")).startswith(f"{__package__}."):
             settings["dataset"] = self.own_data()
         if config["after"] is not None:
