@@ -162,7 +162,15 @@ def test_command_lines(told: Counter[str], tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-cells = st.one_of(odd_text, st.integers(0, 3).map(str), st.floats(-9, 9).map(lambda x: f"{x:.3f}"))
+numbers = st.one_of(st.integers(0, 3).map(str), st.floats(-9, 9).map(lambda x: f"{x:.3f}"))
+cells = st.one_of(numbers, numbers, numbers, odd_text)
+tables = st.integers(2, 4).flatmap(
+    lambda n: st.tuples(
+        st.lists(odd_text, min_size=n, max_size=n),
+        st.lists(st.lists(numbers, min_size=n, max_size=n), min_size=2, max_size=6),
+        st.lists(st.lists(cells, min_size=1, max_size=n), max_size=1),
+    )
+)
 
 
 def test_tables(told: Counter[str], tmp_path: Path) -> None:
@@ -170,20 +178,14 @@ def test_tables(told: Counter[str], tmp_path: Path) -> None:
 
     @cases("tables")
     @given(
-        st.lists(cells, min_size=1, max_size=4),
-        st.lists(st.lists(cells, min_size=1, max_size=5), max_size=12),
-        st.sampled_from([",", ";", "\t"]),
-        st.sampled_from(["utf-8", "latin-1", "utf-16"]),
-        st.one_of(st.none(), cells),
-        st.integers(1, 8),
+        tables, st.sampled_from(",,,;\t"), st.sampled_from(["utf-8", "utf-8", "latin-1", "utf-16"]), st.integers(1, 12)
     )
-    def check(
-        header: list[str], rows: list[list[str]], comma: str, encoding: str, label: str | None, times: int
-    ) -> None:
+    def check(table: Any, comma: str, encoding: str, times: int) -> None:
+        header, rows, odd = table
         file = tmp_path / "table.csv"
-        lines = [comma.join(row) for row in [header, *rows * times]]
+        lines = [comma.join(row) for row in [header, *rows * times, *odd]]
         file.write_bytes("\n".join(lines).encode(encoding, errors="replace"))
-        chosen = {"root": str(file), "label": header[-1] if label is None else label}
+        chosen = {"root": str(file), "label": header[-1]}
         if "${" not in chosen["label"]:  # which composition refuses
             attempt(told, "tables", encoding, lambda: Spec("dataset", node | chosen).build())
 
@@ -194,22 +196,23 @@ def test_folders(told: Counter[str], tmp_path: Path) -> None:
     picture = io.BytesIO()
     Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).save(picture, "png")
     part = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=5)
-    entry = st.tuples(st.lists(part, max_size=3), st.sampled_from([".png", ".jpg", ".txt", ""]), st.none() | damage)
+    labels = st.lists(part, min_size=2, max_size=3, unique=True)
+    odd = st.tuples(st.lists(part, max_size=2), st.sampled_from([".png", ".jpg", ".txt", ""]), st.none() | damage)
 
     top, store = tmp_path / "images", f"paths.store={tmp_path / 'store'}"
     node = composed("dataset=image_folder", f"dataset.root={top}", "dataset.size=8", store)[0]["dataset"]
 
     @cases("folders")
-    @given(st.lists(entry, max_size=8), st.integers(1, 4))
-    def check(entries: list[Any], times: int) -> None:
+    @given(labels, st.integers(1, 12), st.lists(odd, max_size=1))
+    def check(labels: list[str], images: int, odd: list[Any]) -> None:
         shutil.rmtree(top, ignore_errors=True)
         top.mkdir()
-        for number, (place, suffix, how) in enumerate(entries * times):
+        for number, (place, suffix, how) in enumerate([*(([label], ".png", None) for label in labels), *odd] * images):
             content = picture.getvalue() if how is None else damaged(picture.getvalue(), how)
             with contextlib.suppress(OSError):  # the name of a file above it, or one that the system does not take
                 (folder := top.joinpath(*place)).mkdir(parents=True, exist_ok=True)
                 (folder / f"{number}{suffix}").write_bytes(content)
-        attempt(told, "folders", f"{len(entries)} files", lambda: Spec("dataset", node).build())
+        attempt(told, "folders", f"{len(labels)} classes", lambda: Spec("dataset", node).build())
 
     check()
     assert not list((tmp_path / "store").rglob("*.tmp"))
@@ -264,9 +267,21 @@ values = st.recursive(
 )
 
 
+whole = st.just({"weight": torch.eye(2, 3), "bias": torch.ones(2)})
+changed = st.builds(
+    lambda name, value: {"weight": torch.eye(2, 3), "bias": torch.ones(2), name: value},
+    st.sampled_from(["weight", "bias", "epoch", "module.bias"]),
+    values,
+)
+
+
 def test_checkpoints(told: Counter[str], tmp_path: Path) -> None:
     @cases("checkpoints")
-    @given(values, st.none() | damage, st.sampled_from(["pt", "pth", "safetensors", "safetensors.index.json"]))
+    @given(
+        st.one_of(values, whole, changed),
+        st.one_of(st.none(), st.none(), damage),
+        st.sampled_from(["pt", "pt", "pth", "safetensors"]),
+    )
     def check(content: Any, how: tuple[str, float, bytes] | None, suffix: str) -> None:
         buffer = io.BytesIO()
         torch.save(content, buffer)
@@ -278,6 +293,7 @@ def test_checkpoints(told: Counter[str], tmp_path: Path) -> None:
 
 
 def test_reports(told: Counter[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "whole").mkdir()
     whole = runs_of(tmp_path / "whole", methods=2, seeds=1)
     leaf = st.one_of(st.none(), st.integers(), st.floats(), st.text(max_size=3), st.just([]), st.just({}))
 
