@@ -9,6 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # many small processes: more thre
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from torch import nn
 
 from tests.command_line import command, refused
@@ -19,6 +20,7 @@ from unlearning.engine.compute import Compute
 from unlearning.engine.fitting import fit
 from unlearning.methods.base import Method
 from unlearning.methods.one_shot import OneShot
+from unlearning.records import summary_figure
 from unlearning.records.log import quiet
 from unlearning.scenarios.base import Problem, assemble
 from unlearning.types import Networks
@@ -33,6 +35,12 @@ quiet()
 def names(group: str) -> list[str]:
     """The choices of a configuration group."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def blank(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Summaries of runs are blank: drawing them would take half of the time of all tests."""
+    monkeypatch.setattr(summary_figure, "summary_figure", lambda _: Figure(figsize=(1, 1)))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Freed memory is kept for the next tensors, and returned on demand."""
+"""Freed memory is kept for the next tensors, and returned on demand; memory that ran out is told in a line."""
 
 import json
 import platform
@@ -6,8 +6,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from tests.conftest import ROOT
+from unlearning.errors import UserError
+from unlearning.runtime.memory import enough_memory
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
 
@@ -43,3 +46,19 @@ def test_freed_blocks_are_used_again_and_can_be_returned() -> None:
     assert kept["faults"] < plain["faults"] / 4  # of eight blocks only the first is new
     assert kept["held"] - plain["held"] > 30
     assert kept["returned"] < kept["held"] - 30
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+    ],
+)
+def test_memory_that_ran_out_is_one_line(error: Exception) -> None:
+    with pytest.raises(UserError) as told, enough_memory():
+        raise error
+    assert "\n" not in str(told.value)
+    with pytest.raises(RuntimeError, match="shape"), enough_memory():
+        raise RuntimeError("a shape does not fit")

@@ -9,6 +9,7 @@ import subprocess
 import time
 import warnings
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -22,8 +23,9 @@ from unlearning.engine.job import Job
 from unlearning.errors import UserError
 from unlearning.records import card as cards
 from unlearning.records import folder as records
-from unlearning.records import provenance
+from unlearning.records import provenance, summary_figure
 from unlearning.records.log import writing
+from unlearning.records.summary_figure import summary_figure as drawing
 from unlearning.records.tracked import TrackedRun, TrackedSweep
 from unlearning.request import Request
 
@@ -36,7 +38,7 @@ ROW = {
 }
 FILES = {
     *("DONE", "MODEL_CARD.md", "curves.json", "log.txt", "predictions.safetensors", "provenance.json"),
-    *("references-.safetensors", "results.json", "split.safetensors", "summary.png", "unlearned.safetensors"),
+    *("references-.safetensors", "results.json", "split.safetensors", "unlearned.safetensors"),
 }
 
 
@@ -178,7 +180,7 @@ def test_results_are_whole_where_the_tracker_cannot_be_reached_and_are_logged_la
     request = Request(request.config | {"tracking": elsewhere}, request.choices, request.overrides, None, [ROW])
     with pytest.raises(UserError):
         record(request, result, Notebook(reachable=False))
-    assert names(request.folder) == FILES
+    assert names(request.folder) == FILES | {"summary.png"}
     assert records.is_finished(request)
     assert not records.is_tracked(request)
     records.catch_up(request, notebook := Notebook())
@@ -207,6 +209,22 @@ def test_what_cannot_be_read_is_made_again(run: tuple[Request, Result], caplog: 
     (request.folder / "results.json").write_text(own)
     with ExitStack() as held:
         assert not records.begin(forced, held)
+
+
+def test_a_job_leaves_its_summary_out_and_it_is_drawn_later_as_it_would_have_been(
+    run: tuple[Request, Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(summary_figure, "summary_figure", drawing)  # the one that draws
+    job, result = run
+    own, file = replace(job, sweep=None), job.folder / "summary.png"
+    record(job, result, Notebook())
+    records.draw(job)
+    assert not file.exists()
+    records.draw(own)
+    later = file.read_bytes()
+    record(own, result, Notebook())
+    assert file.read_bytes() == later
+    assert records.is_finished(own)
 
 
 def test_a_failed_run_keeps_provenance_and_log_alone(run: tuple[Request, Result]) -> None:

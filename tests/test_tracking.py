@@ -75,12 +75,13 @@ def test_a_run_is_logged_whole_and_quietly(fresh: Path, tmp_path: Path, capfd: p
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "a.svg").write_text("<svg/>")
     (tmp_path / "results.json").write_text("{}")
+    (tmp_path / "unlearned.safetensors").write_text("weights, of which a second copy is made where it is asked for")
     points = [(epoch, 1.0 / (epoch + 1)) for epoch in range(3)]
     started = time.time() - 60
     made = log(
         tracker(fresh),
         curves={"unlearn/forget_loss": points},
-        artifacts=[tmp_path / "results.json", tmp_path / "figures"],
+        artifacts=(files := [tmp_path / "results.json", tmp_path / "figures", tmp_path / "unlearned.safetensors"]),
         started=started,
     )
     assert capfd.readouterr() == ("", "")
@@ -100,6 +101,8 @@ def test_a_run_is_logged_whole_and_quietly(fresh: Path, tmp_path: Path, capfd: p
     assert run.info.artifact_uri == f"{fresh}/mlruns/unlearning/{made}/artifacts"
     assert Path(run.info.artifact_uri, "figures", "a.svg").read_text() == "<svg/>"
     assert sorted(artifact.path for artifact in client(fresh).list_artifacts(made)) == ["figures", "results.json"]
+    copying = Tracking(f"sqlite:///{fresh}/mlflow.db", "unlearning", None, weights=True)
+    assert len(client(fresh).list_artifacts(log(copying, artifacts=files))) == 3
 
 
 def test_the_same_run_again_is_a_new_run_and_a_failed_one_is_failed(root: Path) -> None:

@@ -26,7 +26,7 @@ from unlearning.data.trigger import Attack
 from unlearning.engine.evaluation import Model, Result, evaluate
 from unlearning.errors import UserError
 from unlearning.metrics.features import Features, looked_at
-from unlearning.records import artefacts
+from unlearning.records import artefacts, summary_figure
 from unlearning.records import folder as records
 from unlearning.records.tracking import NoTracking
 from unlearning.request import Request
@@ -124,8 +124,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         metrics = {name: node for name, node in config["evaluation"].items() if name not in LACKING[kind]}
         request = Request(config | {"evaluation": metrics}, choices)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(artefacts, "summary_figure", lambda _: None)  # drawing takes longer than all else
-            patch.setattr(artefacts, "noise_figure", lambda _: None)
+            patch.setattr(summary_figure, "noise_figure", lambda _: None)  # drawing takes longer than all else
             patch.setattr(artefacts, "layers_figure", lambda _: None)
             records.clear(request)
             records.finish(request, result(kind, metrics), NoTracking(), 1000.0)

@@ -16,6 +16,7 @@ from .records.tracking import Tracker
 from .request import Request
 from .runtime.digests import same_parameters
 from .runtime.distributed import join, leads, leave, led
+from .runtime.memory import enough_memory
 from .runtime.profile import profiled
 
 begin, catch_up = led(records.begin), led(records.catch_up)
@@ -25,8 +26,7 @@ clear, finish = led(records.clear), led(records.finish)
 def run(request: Request) -> Path:
     """The folder of a finished run: found by its key if it was done before, else made now.
 
-    Raises ``UserError`` for errors that the user can correct; the folder of a run that began and failed holds
-    ``FAILED`` and the reason.
+    Raises ``UserError`` for errors that the user can correct; the folder of a failed run holds the reason.
     """
     join(request.config["trainer"])
     started = time.time()
@@ -41,7 +41,7 @@ def run(request: Request) -> Path:
         access = job.access  # a mistake in the request shows here, and costs no earlier result
         clear(request)
         try:
-            with writing(request.folder, request.verbose), profiled(request.folder, request.profile):
+            with writing(request.folder, request.verbose), profiled(request.folder, request.profile), enough_memory():
                 finish(request, results(job, access), tracker, started)
         except BaseException as error:
             if leads():

@@ -13,7 +13,7 @@ from typing import Any
 from .config.groups import GROUPS, NODES, addon_names, label
 from .engine.key import Key, key_of, numerics
 from .errors import UserError
-from .records.names import EARLIER, SPLIT, WEIGHTS
+from .records.names import EARLIER, SPLIT, SUMMARY, WEIGHTS
 
 DECIDES = (*(name for name in NODES if GROUPS[name].decides), "seed", "split", "retrained", "trial", "after")
 RUN = f"{__package__}.pipeline.run"  # where the code of every run begins
@@ -54,8 +54,9 @@ class Request:
 
     @property
     def figures(self) -> list[str]:
-        """The figures that are asked for besides those that every run has."""
-        return list(self.config["figures"])
+        """The figures that are asked for; a run that is no job of a sweep always has its summary."""
+        asked = list(self.config["figures"])
+        return asked if self.sweep else list(dict.fromkeys([SUMMARY, *asked]))
 
     @property
     def claim(self) -> float | bool | None:
@@ -76,6 +77,7 @@ class Request:
         """
         config = self.config
         settings = {name: config[name] for name in DECIDES} | {"trainer": numerics(config["trainer"])}
+        settings["pretrain"] = {name: value for name, value in config["pretrain"].items() if name != "resume"}
         if str(config["dataset"].get("_target_")).startswith(f"{__package__}."):
             settings["dataset"] = self.own_data()
         if config["after"] is not None:

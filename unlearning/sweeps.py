@@ -25,7 +25,7 @@ from .config.launch import launched
 from .config.messages import COMPOSITION_ERRORS, explained
 from .config.tables import Row, decided, folders_of, value_at
 from .errors import UserError
-from .records.folder import is_finished, is_tracked
+from .records.folder import draw, is_finished, is_tracked
 from .records.tracked import Status
 from .report.command import show_runs
 from .report.run_table import one_line
@@ -145,11 +145,11 @@ def applied(decided: Mapping[str, Row]) -> list[dict[str, Any]]:
 
 def execute(request: Request) -> Path:
     """Make a run, unless it is finished already, and return its folder; torch is imported only if it is needed."""
-    folder = request.folder
     if is_finished(request) and not request.config["force"] and is_tracked(request):
+        draw(request)
         if request.verbose:
-            print(f"found: {folder}", file=sys.stderr)
-        return folder
+            print(f"found: {request.folder}", file=sys.stderr)
+        return request.folder
     with nullcontext() if "unlearning.pipeline" in sys.modules else permanent():
         import torch
 

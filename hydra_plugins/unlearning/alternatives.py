@@ -47,8 +47,11 @@ class Alternatives(Sweeper):
         self.max_batch_size, self.params, self.alternatives = max_batch_size, params or {}, alternatives or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.hydra_context, self.config = hydra_context, config
-        self.launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
+        from unlearning.config.frames import FrameLoader  # here, since Hydra imports this module in every run
+
+        loader = FrameLoader(hydra_context.config_loader)
+        self.hydra_context, self.config = HydraContext(loader, hydra_context.callbacks), config
+        self.launcher = Plugins.instance().instantiate_launcher(self.hydra_context, task_function, config)
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         """Compose and launch the jobs batch by batch; returns the results of each batch."""

@@ -11,10 +11,13 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from .frames import FrameLoader
 from .groups import GROUPS
 from .messages import COMPOSITION_ERRORS, check_settings, explained
 from .paths import CONF
 from .schema import known_keys, plain, register
+
+LOADERS: dict[str, FrameLoader] = {}  # of the process, whose configuration does not change
 
 
 @contextmanager
@@ -24,6 +27,8 @@ def isolated() -> Iterator[None]:
     before, instance.hydra = instance.hydra, None
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
+            hydra: Any = instance.hydra
+            hydra.config_loader = LOADERS.setdefault(str(CONF), FrameLoader(hydra.config_loader))
             yield
     finally:
         instance.hydra = before

@@ -17,7 +17,7 @@ from ..runtime.threads import threads_for
 from .messages import no_key
 from .trainer import check_trainer
 
-FIGURES = ("losses", "embeddings", "gallery", "boundary")  # that a run can draw besides those that every run has
+FIGURES = ("summary", "losses", "embeddings", "gallery", "boundary")  # that a run can be asked to draw
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from ..types import Networks
 from .compute import Compute
 
 if TYPE_CHECKING:
+    from .unfinished import Unfinished
     from .watch import Watcher  # here, so that the keys of models do not follow the metrics
 
 log = logging.getLogger(__name__)
@@ -59,6 +61,7 @@ def fit(
     cached_part: PartCache = make_part_now,
     data: UnlearningData | None = None,
     watcher: Watcher | None = None,
+    unfinished: Unfinished | None = None,
 ) -> Costs:
     """Let a method change its model, which ends on the CPU in eval mode; returns what that cost.
 
@@ -74,6 +77,7 @@ def fit(
         cached_part: where the models of its parts are.
         data: what the method is given, if it shares that with the method that it is a part of.
         watcher: evaluates the model by epoch.
+        unfinished: saves the state of a training, and has that of one that was interrupted; one-shot methods have none.
 
     Raises ``UserError`` for a method that diverged.
     """
@@ -88,7 +92,7 @@ def fit(
     if isinstance(method, OneShot):
         cost = fit_one_shot(method, compute, seed, cached, watcher)
     else:
-        run(method, compute, title, watcher)
+        run(method, compute, title, watcher, unfinished)
         cost = method.meter.metrics()
     method.meter.release()
     if watcher is not None:
@@ -130,9 +134,10 @@ def made(
     cached_part: PartCache = make_part_now,
     data: UnlearningData | None = None,
     watcher: Watcher | None = None,
+    unfinished: Unfinished | None = None,
 ) -> Observed:
     """Weights and curves that ``fit`` makes, as tensors by ``weight <name>`` and ``curve <name>``, and the costs."""
-    cost = fit(method, problem, compute, seed, networks, title, cached, cached_part, data, watcher)
+    cost = fit(method, problem, compute, seed, networks, title, cached, cached_part, data, watcher, unfinished)
     curves = {f"curve {name}": torch.stack(values).float() for name, values in method.curves.items()}
     return {f"weight {name}": tensor for name, tensor in state_of(method.model).items()} | curves, cost
 
@@ -146,12 +151,20 @@ def load_weights(network: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module
     return network
 
 
-def run(method: Method, compute: Compute, title: str, watcher: Watcher | None = None) -> None:
+def run(
+    method: Method,
+    compute: Compute,
+    title: str,
+    watcher: Watcher | None = None,
+    unfinished: Unfinished | None = None,
+) -> None:
     """Lightning's fit."""
     began = time.perf_counter()
-    callbacks: list[L.Callback] = [Progress(title)] if watcher is None else [Progress(title), watcher]
-    with interruptible():
-        compute.trainer(method.passes, callbacks).fit(method, datamodule=method.data)
+    callbacks = [callback for callback in (Progress(title), watcher, unfinished) if callback is not None]
+    with interruptible(), unfinished.checkpoint() if unfinished else nullcontext() as state:
+        compute.trainer(method.passes, callbacks).fit(
+            method, datamodule=method.data, ckpt_path=state, weights_only=True if state else None
+        )
     log.info("%s: %s, %d epochs, %.1f s", title, type(method).__name__, method.passes, time.perf_counter() - began)
 
 

@@ -83,11 +83,12 @@ class Job:
             store=Store(Path(config["paths"]["store"])),
             architecture=Architecture(Spec("model", config["model"]), pretrain.node["seed"], own),
             compute=Compute(config["trainer"]),
+            resume=pretrain.node["resume"],
         )
         return cls(
             problem=problem,
             lab=lab,
-            recipe=pretrain.without("seed", "checkpoint"),
+            recipe=pretrain.without("seed", "checkpoint", "resume"),
             method=Spec("method", config["method"]),
             addons=specs(config["addon"], "addon"),
             metrics={name: spec.build() for name, spec in specs(metric_nodes(evaluation), "evaluation").items()},

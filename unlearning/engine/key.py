@@ -41,6 +41,7 @@ OUTSIDE = tuple(  # these modules do not affect results
         "engine.claim",
         "engine.key",
         "engine.store",
+        "engine.unfinished",
         "models.guess",
         "runtime.digests",
         "runtime.interrupts",

@@ -27,6 +27,7 @@ from .key import Key, key_of
 from .networks import Architecture
 from .predict import predict
 from .store import Contents, Store
+from .unfinished import Unfinished
 from .watch import Watch, Watcher
 
 # Where the code begins that decides what training and unlearning make, and what predictions are
@@ -54,11 +55,13 @@ class Lab:
         store: keeps what is made.
         architecture: of all networks.
         compute: the trainer's settings.
+        resume: whether a training that was interrupted goes on from its last epoch.
     """
 
     store: Store
     architecture: Architecture
     compute: Compute
+    resume: bool = True
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -82,11 +85,13 @@ class Lab:
             data={"samples": problem.data.digest, "ids": ids_digest(ids)},
         )
 
+        unfinished = Unfinished(self.store, key) if self.resume else None
+
         def make() -> tuple[dict[str, Tensor], dict[str, Any]]:
             method: Method = recipe.build(model=copy.deepcopy(network))
             try:
                 method.check(learning.task)
-                return made(method, learning, self.compute, seed, networks, training(name))
+                return made(method, learning, self.compute, seed, networks, training(name), unfinished=unfinished)
             except UserError as error:
                 if error.key.partition(".")[0] not in ("method", ""):
                     raise
@@ -95,7 +100,10 @@ class Lab:
                     f"the {name} model: {str(error).replace(error.key, key)}", key=key, kind=error.kind
                 ) from None
 
-        return self.restored(network, "models", key, make)
+        trained = self.restored(network, "models", key, make)
+        if unfinished is not None:
+            unfinished.done()
+        return trained
 
     def unlearn(
         self,

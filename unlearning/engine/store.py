@@ -77,6 +77,23 @@ class Store:
         log.info("%s %s: %s in %.1f s", kind, key.digest[:12], done, time.perf_counter() - began)
         return Entry(tensors, facts, cached, path)
 
+    # Entries that are replaced and removed while something else is made
+
+    def write(self, kind: str, key: Key, tensors: Mapping[str, Tensor]) -> None:
+        """Write an entry over the one that may be there. Raises :class:`UserError` where it cannot be written."""
+        write_atomic(self.root / kind / f"{key.digest}.safetensors", pack(tensors, key, {}), "paths.store")
+
+    def read(self, kind: str, key: Key) -> dict[str, Tensor] | None:
+        """The tensors of an entry; None where there is none that is whole."""
+        with suppress(FileNotFoundError, CorruptError):
+            return load(self.root / kind / f"{key.digest}.safetensors", key)[0]
+        return None
+
+    def drop(self, kind: str, key: Key) -> None:
+        """Remove an entry, if it is there."""
+        with suppress(OSError):
+            (self.root / kind / f"{key.digest}.safetensors").unlink()
+
     def note(self, dataset: Dataset) -> None:
         """Note which folder and which decoded pixels the samples of a data set are of, so that they can be purged."""
         facts = dataset.metadata

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 
 import torch
 from matplotlib.figure import Figure
@@ -14,19 +13,21 @@ from torch import Tensor
 
 from ..engine.evaluation import Result
 from ..scenarios.saved import split_file
+from . import summary_figure
+from .drawn import image_of
 from .epochs_figure import epochs_figure
 from .layers_figure import layers_figure
-from .names import EARLIER, PREDICTIONS, REFERENCES, SPLIT, WEIGHTS
-from .summary_figure import noise_figure, summary_figure
+from .names import EARLIER, PREDICTIONS, REFERENCES, SPLIT, SUMMARY, WEIGHTS
 
 
-def figures(result: Result, asked: Iterable[str] = ()) -> Iterator[tuple[str, Figure | None]]:
-    """The figures of a run by the names of their files: those that every run has, and those that are ``asked`` for."""
-    yield "summary.png", summary_figure(result.evidence)
-    yield "noise.png", noise_figure(result.rows)
+def figures(result: Result, asked: Collection[str] = ()) -> Iterator[tuple[str, Figure | None]]:
+    """The figures of a run by the names of their files: those of what was measured, and those ``asked`` for."""
+    if SUMMARY in asked:
+        yield "summary.png", summary_figure.summary_figure(result.evidence)
+    yield "noise.png", summary_figure.noise_figure(result.rows)
     yield "epochs.png", epochs_figure(result.curves, result.rows)
     yield "layers.png", layers_figure(result.evidence)
-    for name in asked:  # their modules are imported only then
+    for name in (name for name in asked if name != SUMMARY):  # their modules are imported only then
         if name == "losses":
             from .loss_figure import loss_figure
 
@@ -45,13 +46,11 @@ def figures(result: Result, asked: Iterable[str] = ()) -> Iterator[tuple[str, Fi
             yield "gallery.png", gallery_figure(result.evidence, result.dataset)
 
 
-def contents(result: Result, asked: Iterable[str] = ()) -> Iterator[tuple[str, bytes]]:
+def contents(result: Result, asked: Collection[str] = ()) -> Iterator[tuple[str, bytes]]:
     """Name and content of each file, one at a time, since weights may be large; with the figures ``asked`` for."""
     for name, figure in figures(result, asked):
         if figure is not None:
-            image = io.BytesIO()
-            figure.savefig(image, format="png", dpi=150)
-            yield name, image.getvalue()
+            yield name, image_of(figure)
     unlearned = result.evidence["unlearned"]
     yield SPLIT, split_file(unlearned.split, result.dataset)
     if unlearned.earlier is not None:

@@ -24,7 +24,7 @@ from ..runtime.interrupts import held, interrupted
 from ..runtime.secrets import redacted
 from . import tracked
 from .card import model_card
-from .names import CARD, CURVES, DONE, FAILED, LOG, PROVENANCE, REFERENCES, RESULTS, TRACKED
+from .names import CARD, CURVES, DONE, FAILED, LOG, PROVENANCE, REFERENCES, RESULTS, SUMMARY, TRACKED
 from .notes import destroyed, notes
 from .provenance import provenance
 from .verdict import verdict
@@ -119,8 +119,19 @@ def fail(request: Request, error: BaseException, tracker: Tracker, started: floa
         log.warning("the failure could not be recorded: %s", second)
 
 
+def draw(request: Request) -> None:
+    """Draw the summary of a finished run where it is asked for and missing, as in a job of a sweep."""
+    file = request.folder / f"{SUMMARY}.png"
+    if SUMMARY in request.figures and not file.exists():
+        from .drawn import summary_of
+
+        with suppress(OSError, KeyError, ValueError, StopIteration):  # a run without figures is a run
+            write(request.folder, file.name, summary_of(request.folder))
+
+
 def catch_up(request: Request, tracker: Tracker) -> None:
     """Log a finished run to a destination that lacks it: the run was made without tracking, or for another server."""
+    draw(request)
     log_finished(request.folder, tracker, request.config["tracking"], request.sweep)
 
 
@@ -163,7 +174,8 @@ def is_finished(request: Request) -> bool:
         if not (request.folder / DONE).exists():
             return False
         results = read(request.folder, RESULTS)
-        drawn = not request.figures or set(request.figures) <= {*results["config"].get("figures", ())}
+        wanted = {*request.figures} - {SUMMARY}  # which is drawn later, too
+        drawn = not wanted or wanted <= {*results["config"].get("figures", ())}
         return drawn and results["run_key"] == request.key.digest
     except (OSError, ValueError, KeyError, TypeError):
         return False

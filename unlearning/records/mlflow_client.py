@@ -7,6 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -38,8 +39,8 @@ def imported_mlflow() -> ModuleType:
     return mlflow
 
 
-def fill(client: MlflowClient, run_id: str, run: TrackedRun, ended: int) -> None:
-    """Log what a run holds, in as many requests as it takes; MLflow cuts long values."""
+def fill(client: MlflowClient, run_id: str, run: TrackedRun, ended: int, files: Iterable[Path]) -> None:
+    """Log what a run holds, with these files, in as many requests as it takes; MLflow cuts long values."""
     from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
 
     points = [*((key, [(0, value)]) for key, value in run.metrics.items()), *run.curves.items()]
@@ -52,7 +53,7 @@ def fill(client: MlflowClient, run_id: str, run: TrackedRun, ended: int) -> None
     if run.dataset_digest:
         split = Dataset("split", run.dataset_digest[:DIGEST_LENGTH], source_type="local", source="{}")
         client.log_inputs(run_id, [DatasetInput(split)])
-    for path in run.artifacts:
+    for path in files:
         client.log_artifact(run_id, str(path))
 
 

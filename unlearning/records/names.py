@@ -14,3 +14,4 @@ PREDICTIONS = "predictions.safetensors"  # of the unlearned model, and the label
 REFERENCES = "references-"  # the name of the file with the other models' predictions, before its digest
 WEIGHTS = "unlearned.safetensors"
 EARLIER = "earlier.safetensors"  # ids of the samples that earlier requests had forgotten, where there were any
+SUMMARY = "summary"  # the figure that a run of its own always has

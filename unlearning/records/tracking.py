@@ -36,6 +36,7 @@ from .mlflow_client import (
     milliseconds,
     permitted,
 )
+from .names import WEIGHTS
 from .tracked import TrackedRun, TrackedSweep
 
 if TYPE_CHECKING:
@@ -84,9 +85,10 @@ class Tracking:
             (``http://host:5000``).
         experiment: name of the MLflow experiment.
         artifacts: folder for artifacts; None leaves the choice to the server.
+        weights: whether the unlearned weights, which are in the run's folder, are artifacts, too.
     """
 
-    def __init__(self, uri: str | None, experiment: str, artifacts: str | None) -> None:
+    def __init__(self, uri: str | None, experiment: str, artifacts: str | None, weights: bool = False) -> None:
         if not uri:
             raise UserError(
                 f"tracking.uri is not set: give {EXAMPLE}, or set MLFLOW_TRACKING_URI",
@@ -114,6 +116,7 @@ class Tracking:
         self.uri = uri
         self.experiment = experiment
         self.artifacts = artifacts
+        self.weights = weights
 
     def check(self) -> None:
         """Raise :class:`UserError` where nothing can be logged. Creates nothing; called before any training."""
@@ -149,7 +152,7 @@ class Tracking:
                 own |= {"mlflow.parentRunId": parent} if parent else {}
                 made = client.create_run(experiment, milliseconds(run.started), own, run.name).info.run_id
                 try:
-                    fill(client, made, run, ended)
+                    fill(client, made, run, ended, [file for file in run.artifacts if self.keeps(file)])
                 except BaseException as error:  # half a run must not pass for a whole one, nor seem to go on for ever
                     with suppress(Exception):
                         end(client, made, parent, "KILLED" if interrupted(error) else "FAILED", ended)
@@ -187,6 +190,10 @@ class Tracking:
             lock = Path(tempfile.gettempdir(), f"unlearning-{server}.lock")
         with FileLock(lock):
             yield
+
+    def keeps(self, file: Path) -> bool:
+        """Whether a file of a run becomes an artifact."""
+        return self.weights or file.name != WEIGHTS
 
     def client(self, mlflow: ModuleType) -> MlflowClient:
         """A client whose database exists and can be written to."""

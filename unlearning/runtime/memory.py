@@ -1,4 +1,4 @@
-"""Keep freed memory, and keep imports out of garbage collection."""
+"""Keep freed memory, keep imports out of garbage collection, and say in a line that memory was not enough."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import gc
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from ..errors import UserError
 
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # the numbers of mallopt(3)
 
@@ -45,3 +47,21 @@ def permanent() -> Iterator[None]:
         gc.freeze()
         gc.enable()
         atexit.register(gc.unfreeze)
+
+
+@contextmanager
+def enough_memory() -> Iterator[None]:
+    """Turn the errors by which Python, torch and CUDA say that memory ran out into a ``UserError``."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        told = " ".join(str(error).split())
+        lacking = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+        if not lacking and "can't allocate memory" not in told and "CUDA out of memory" not in told:
+            raise
+        raise UserError(
+            f"out of memory ({told[:200] or type(error).__name__}): use smaller batches (method.batch_size, "
+            "pretrain.batch_size, trainer.predict_batch_size), a smaller model, or another device",
+            key="trainer.predict_batch_size",
+            kind="storage",
+        ) from error
