@@ -24,10 +24,9 @@ FEWEST = 2  # decimals to which a number is taken to be rounded, at least
 def accuracies(config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
     """(right, all) of the samples in each part of the data that has any, by the user's own model."""
     data: Dataset = Spec("dataset", config["dataset"]).build()
-    pretrain = config["pretrain"]
     lab = Lab(
         store=Store(Path(config["paths"]["store"])),
-        architecture=Architecture(Spec("model", config["model"]), pretrain["seed"], pretrain["checkpoint"]),
+        architecture=Architecture.of(config, config["pretrain"]["checkpoint"]),
         compute=Compute(config["trainer"]),
     )
     nothing = torch.zeros(len(data.labels), dtype=torch.bool)

@@ -98,11 +98,18 @@ def drift_figure(steps: Sequence[Step]) -> Figure:
     figure, panels = canvas(1, len(shown) + 1, 3.2, 3.2)
     chain = [one for one in steps if one.name != "joint"]
     for axes, metric in zip(panels[0], shown, strict=False):
-        for model, marker in (("retrained", "o"), ("unlearned", "D")):
+        for model, marker, size in (("retrained", "o", 11), ("unlearned", "D", 5)):  # to be seen around the other one
             values = [one.rows.get(model, {}).get(metric, np.nan) for one in steps]
             if not np.isfinite(values).any():
                 continue
-            style: dict[str, Any] = {"color": COLOURS[model], "marker": marker, "label": model, "clip_on": False}
+            style: dict[str, Any] = {
+                "color": COLOURS[model],
+                "marker": marker,
+                "ms": size,
+                "label": model,
+                "clip_on": False,
+            }
+            style |= {"mfc": "none"} if model == "retrained" else {}
             axes.plot(range(len(chain)), values[: len(chain)], **style)
             axes.plot(range(len(chain), len(steps)), values[len(chain) :], **style | {"ls": "", "label": None})
         axes.set(title=f"{metric}\n({RATES[metric]})", ylim=(0, 1.03))
