@@ -1,14 +1,17 @@
 """SISA: an ensemble of networks that learn shards, slice by slice, and exact unlearning from the states between."""
 
 import copy
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tests.conftest import compute
+from tests.conftest import composed, compute
 from unlearning.data.datasets import Dataset
 from unlearning.engine import fitting
 from unlearning.errors import UserError
@@ -16,6 +19,8 @@ from unlearning.methods.finetune import FineTune
 from unlearning.methods.sisa import SISA
 from unlearning.models.ensemble import Ensemble
 from unlearning.models.head import WithFeatures
+from unlearning.pipeline import run
+from unlearning.request import Request
 from unlearning.scenarios.base import Problem, assemble
 from unlearning.types import Networks
 
@@ -91,7 +96,7 @@ def test_the_majority_wins_over_the_mean_and_the_mean_decides_ties() -> None:
     surely_a, b, c = (0.9, 0.05, 0.05), (0.1, 0.5, 0.4), (0.2, 0.3, 0.5)
     mean = np.mean([surely_a, b, b], 0)  # .367, .35, .283: the mean has a, the majority b
     assert torch.allclose(said("mean", surely_a, b, b), torch.tensor(mean).float())
-    assert torch.allclose(said("vote", surely_a, b, b), torch.tensor((mean + [1, 2, 0]) / 4).float())
+    assert torch.allclose(said("vote", surely_a, b, b), torch.tensor((mean + np.array([1, 2, 0])) / 4).float())
     assert said("vote", surely_a, b, b).argmax() == 1
     assert said("vote", surely_a, b, c).argmax() == 0  # a vote each
 
@@ -128,7 +133,7 @@ def test_a_step_is_gradient_descent_on_the_slices_so_far() -> None:
     torch.manual_seed(5)
     model = Ensemble(member, 1, 2)
     problem = request(0).learning(torch.arange(SAMPLES))
-    method, cost = fitted(model, problem, epochs=1, batch_size=64)
+    _, cost = fitted(model, problem, epochs=1, batch_size=64)
     begun = {name: tensor.double().numpy() for name, tensor in model.states[0][0].named_buffers()}
     weight, bias = begun["1/weight"][:, 0], begun["1/bias"]
     _, slices = model.places(SAMPLES)
@@ -168,7 +173,7 @@ def test_a_shard_that_is_forgotten_whole_keeps_its_first_weights() -> None:
     model = trained()
     shards, _ = model.places(SAMPLES)
     forgotten = (shards == 0).nonzero()[:, 0].tolist()
-    method, cost = fitted(model, request(*forgotten))
+    _, cost = fitted(model, request(*forgotten))
     assert different(state(model.members[0]), state(trained(*forgotten).members[0])) == []
     assert torch.equal(model.members[0][1].weight, model.states[0][0].get_buffer("1/weight"))
     assert cost["cost/forward"] == 0
@@ -205,3 +210,19 @@ def test_features_are_those_of_all_networks() -> None:
     both = WithFeatures(copy.deepcopy(model), inputs)
     assert torch.equal(both(inputs)[:, CLASSES:], inputs.flatten(1).expand(-1, 2))
     assert torch.equal(both(inputs)[:, :CLASSES], model.eval()(inputs))
+
+
+@pytest.mark.slow
+def test_it_forgets_on_the_digits_exactly_one_request_after_the_other(tmp_path: Path) -> None:
+    words = ["pretrain=sisa", "method=sisa", "pretrain.epochs=6", "tracking=none", f"paths.root={tmp_path}"]
+    small = ["pretrain.ensemble.shards=2", "pretrain.ensemble.slices=2", "scenario=class"]
+    first = run(Request(*composed(*words, *small, "scenario.classes=[3]")))
+    second = run(Request(*composed(*words, *small, "scenario.classes=[5]", f"after={first}")))
+    for folder in (first, second):
+        found = json.loads((folder / "results.json").read_text())
+        rows, weights = found["rows"], load_file(folder / "unlearned.safetensors")
+        assert rows["original"]["forget/acc"] > 0.8 > 0.01 > rows["unlearned"]["forget/acc"]
+        assert rows["unlearned"]["retain/acc"] > 0.8
+        assert found["gaps"]["gap/mean"] == 0
+        assert int(weights["learned"].sum()) == found["sizes"]["retain"]
+    assert found["rows"]["unlearned"]["earlier/acc"] == 0

@@ -94,7 +94,7 @@ class SISA(Method):
                 held = kept & (shards == shard) & (slices <= number)
                 name = f"shard_{shard}_slice_{number}"
                 seed = (int(ensemble.seed) + self.redraw + zlib.crc32(name.encode())) % 2**63
-                network, state = ensemble.members[shard], ensemble.states[shard][number]
+                network, state = ensemble.members[shard], ensemble.state_before(shard, number)
                 if number == begin:
                     state.give(network)
                 epochs = max(1, round(2 * self.epochs / (ensemble.slices + 1)))
@@ -118,8 +118,8 @@ class SISA(Method):
     def remarks(last: Mapping[str, float], options: Mapping[str, Any], sizes: Mapping[str, int]) -> Iterator[str]:
         if last:
             yield (
-                f"SISA retrained {last['shards']:g} of {last['shards'] + last['other_shards']:g} shards, in "
-                f"{last['slices']:g} steps of a slice; the networks of the others are as they were"
+                f"SISA retrained {last['shards']:g} of {last['shards'] + last['other_shards']:g} shards, steps of a slice: "
+                f"{last['slices']:g}; the networks of the other shards are as they were"
             )
 
 

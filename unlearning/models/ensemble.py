@@ -64,6 +64,14 @@ class Ensemble(nn.Module):
         votes = nn.functional.one_hot(found.argmax(2), found.shape[2]).sum(0).to(mean)
         return votes.log().logaddexp(mean) - math.log(self.shards + 1)
 
+    def state_before(self, shard: int, number: int) -> State:
+        """The state of a shard's network before it learned a slice."""
+        states = self.states[shard]
+        assert isinstance(states, nn.ModuleList)
+        found = states[number]
+        assert isinstance(found, State)
+        return found
+
     def places(self, samples: int) -> tuple[Tensor, Tensor]:
         """The shard and the slice of each row of a data set of that many ``samples``; (samples,) each.
 
