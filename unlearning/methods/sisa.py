@@ -118,8 +118,8 @@ class SISA(Method):
     def remarks(last: Mapping[str, float], options: Mapping[str, Any], sizes: Mapping[str, int]) -> Iterator[str]:
         if last:
             yield (
-                f"SISA retrained {last['shards']:g} of {last['shards'] + last['other_shards']:g} shards, steps of a slice: "
-                f"{last['slices']:g}; the networks of the other shards are as they were"
+                f"SISA retrained {last['shards']:g} of {last['shards'] + last['other_shards']:g} shards (slices: "
+                f"{last['slices']:g}); the networks of the other shards are as they were"
             )
 
 

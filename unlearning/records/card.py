@@ -86,7 +86,7 @@ def own_model(checkpoint: Mapping[str, Any] | None, after: Mapping[str, Any] | N
     return [
         f"* {whose}: SHA-256 `{checkpoint['sha256']}`, {checkpoint['tensors']} tensors of the network" + where + before,
         *(f"* Kept as they came, not unlearned: `{name}`" for name in checkpoint["besides"]),
-        f"* To load it where yours is loaded, from this folder: `{LOADS}`",
+        f"* To load it where yours is loaded, from this folder: `{checkpoint.get('loads', LOADS)}`",
     ]
 
 
