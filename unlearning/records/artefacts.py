@@ -16,7 +16,7 @@ from ..engine.evaluation import Result
 from ..scenarios.saved import split_file
 from .epochs_figure import epochs_figure
 from .layers_figure import layers_figure
-from .names import EARLIER, PREDICTIONS, REFERENCES, SPLIT, WEIGHTS
+from .names import EARLIER, GALLERY, PREDICTIONS, REFERENCES, SPLIT, WEIGHTS
 from .summary_figure import noise_figure, summary_figure
 
 
@@ -42,7 +42,7 @@ def figures(result: Result, asked: Iterable[str] = ()) -> Iterator[tuple[str, Fi
         else:
             from .gallery_figure import gallery_figure
 
-            yield "gallery.png", gallery_figure(result.evidence, result.dataset)
+            yield GALLERY, gallery_figure(result.evidence, result.dataset)
 
 
 def contents(result: Result, asked: Iterable[str] = ()) -> Iterator[tuple[str, bytes]]:
