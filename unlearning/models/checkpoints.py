@@ -88,7 +88,7 @@ def aliased(network: nn.Module, state: Mapping[str, Tensor]) -> Naming | None:
         return None
     own = {alias: name for name, alias in aliases.items()}
     names = {own[alias]: named for alias, named in found.names.items()}
-    return replace(found, names=names, loads=str(getattr(network, "loads", "")))
+    return replace(found, names=names, reads=getattr(network, "reads", ()))
 
 
 def lacking(tensors: Mapping[str, Tensor], other: Iterable[str]) -> tuple[str, int]:

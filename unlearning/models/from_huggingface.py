@@ -17,10 +17,6 @@ from ..types import Count
 from .base import group, image_shape
 
 CONFIG, FILES = "config.json", "*.safetensors"
-LOADS = (
-    "import safetensors.torch, transformers as t; model = t.{kind}.from_pretrained(None, "
-    'config=t.AutoConfig.from_pretrained("{path}"), state_dict=safetensors.torch.load_file("unlearned.safetensors"))'
-)
 
 
 class HuggingFaceModel(nn.Module):
@@ -37,7 +33,7 @@ class HuggingFaceModel(nn.Module):
             own size.
 
     ``aliases`` are the names of tensors in files, by their names in the network, where the library renames them on
-    their way; ``loads`` is the line of code that reads a file of such names.
+    their way; ``reads`` are the class that reads a file of such names, and its folder.
 
     Raises ``UserError`` where transformers is not installed, for a folder that does not describe an image classifier,
     and for images that the network cannot take.
@@ -78,7 +74,7 @@ class HuggingFaceModel(nn.Module):
             ) from None
         self.resize, self.channels = resize, int(getattr(config, "num_channels", channels))
         self.aliases = {f"network.{name}": f"network.{other}" for name, other in renamed(self.network).items()}
-        self.loads = LOADS.format(kind=type(self.network).__name__, path=path)
+        self.reads = (type(self.network).__name__, path)
         if channels not in (1, self.channels):
             raise UserError(
                 f"the classifier of model.path takes images of {self.channels} channels, and these have {channels}: "
