@@ -35,8 +35,9 @@ CONFIG = {
     "trial": None,
     "model": {"hidden": [4]},
     "split": {"seed": 0, "validation": 0.1, "test": 0.2},
-    "pretrain": {"checkpoint": None},
-    "choices": {"model": "mlp"},
+    "pretrain": {"checkpoint": None, "seed": 0, "epochs": 3},
+    "retrained": True,
+    "choices": {"model": "mlp", "pretrain": "wine"},
 }
 
 
@@ -119,16 +120,28 @@ def test_other_data_and_other_samples_are_refused(scenario: Any, data: Dataset) 
         {"model": {"hidden": [8]}},
         {"split": {"seed": 1, "validation": 0.1, "test": 0.2}},
         {"split": {"seed": 0, "validation": 0.2, "test": 0.2}},
-        {"pretrain": {"checkpoint": __file__}},
+        {"pretrain": {"checkpoint": __file__, "seed": 0, "epochs": 3}},
+        {"pretrain": {"checkpoint": None, "seed": 1, "epochs": 3}},
+        {"pretrain": {"checkpoint": None, "seed": 0, "epochs": 4}},
+        {"pretrain": {"checkpoint": None, "seed": 0, "epochs": 3, "ensemble": {"shards": 2}}},
     ],
 )
-def test_another_model_or_split_is_refused(other: dict[str, Any]) -> None:
+def test_another_model_recipe_or_split_is_refused(other: dict[str, Any]) -> None:
     earlier().check(CONFIG)
     with pytest.raises(UserError) as caught:
         earlier().check(CONFIG | other)
     assert (caught.value.key, caught.value.kind) == ("after", "conflict")
     with pytest.raises(UserError, match="trial"):
         earlier(config=CONFIG | {"trial": 4}).check(CONFIG)
+
+
+def test_a_model_of_ones_own_is_bound_to_the_recipe_by_its_retrained_models_alone() -> None:
+    own, other = earlier(checkpoint="digest"), {"checkpoint": None, "seed": 1, "epochs": 3}
+    own.check(CONFIG | {"pretrain": other})  # of a model that is not trained here the seed says nothing
+    own.check(CONFIG | {"pretrain": other | {"epochs": 4}, "retrained": False})
+    for config in ({"epochs": 4}, {"ensemble": {"shards": 2}}):
+        with pytest.raises(UserError):
+            own.check(CONFIG | {"pretrain": other | config, "retrained": "ensemble" not in config})
 
 
 def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:

@@ -132,6 +132,15 @@ def test_safetensors_whole_and_in_shards(prefix: str, tmp_path: Path) -> None:
         read_state(index, "pretrain.checkpoint")
 
 
+def test_a_single_shard_is_refused_with_the_name_of_the_index(tmp_path: Path) -> None:
+    state = {name: tensor.contiguous() for name, tensor in network().state_dict().items()}
+    save_file(state, tmp_path / "model-00001-of-00002.safetensors")
+    with pytest.raises(UserError, match=r"model\.safetensors\.index\.json"):
+        read_state(tmp_path / "model-00001-of-00002.safetensors", "pretrain.checkpoint")
+    save_file(state, tmp_path / "model-00001-of-00001.safetensors")  # which is whole
+    check(tmp_path / "model-00001-of-00001.safetensors", network().state_dict())
+
+
 class Lit(L.LightningModule):
     """A user's module of Lightning."""
 

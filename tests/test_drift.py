@@ -9,7 +9,7 @@ from rich.console import Console
 
 from unlearning.errors import UserError
 from unlearning.requests import command
-from unlearning.requests.drift import drift_figure, drift_table, step
+from unlearning.requests.drift import averaged, drift_figure, drift_table, step
 
 
 def results(forget: float, earlier: int = 0, **parts: Any) -> dict[str, Any]:
@@ -35,6 +35,21 @@ def test_a_row_for_each_request_and_model() -> None:
     assert "b.txt 10 10 0.750 0.300 0.500 0.250" in lines
     assert lines.count("retrained 1.000 0.250 1") == 1
     assert lines.count("retrained 1.000 0.250 0.500 1") == 1
+
+
+def test_chains_of_several_seeds_are_averaged() -> None:
+    """0.4 and 0.2 are 0.3 on average, and 0.1 * sqrt(2) apart from it; the same for the other numbers."""
+    chains = [
+        [step("a.txt", results(0.4)), step("b.txt", results(0.5))],
+        [step("a.txt", results(0.2)), step("b.txt", results(0.5))],
+    ]
+    first, second = averaged(chains)
+    assert first.rows["unlearned"]["forget/acc"] == pytest.approx(0.3)
+    assert first.spread["unlearned"]["forget/acc"] == pytest.approx(0.1 * 2**0.5)
+    assert (second.rows["unlearned"]["forget/acc"], second.spread["unlearned"]["forget/acc"]) == (0.5, 0)
+    assert first.cost == 0.25
+    assert "a.txt 10 0 0.750 ± 0.000 0.300 ± 0.141 0.250" in shown(first)
+    assert averaged(chains[:1]) == chains[0]
 
 
 def test_without_retrained_models_and_with_a_destroyed_one() -> None:
@@ -74,6 +89,9 @@ def test_the_words_of_the_command() -> None:
         (["scenario.files=[{0}/a.txt,{0}/b.txt]", "merge=perhaps"], "merge"),
         (["scenario.files=[{0}/a.txt,{0}/b.txt]", "scenario.file={0}/a.txt"], "scenario.file"),
         (["scenario.files=[{0}/a.txt,{0}/b.txt]", "scenario=random"], "scenario"),
+        (["scenario.files=[{0}/a.txt,{0}/b.txt]", "seeds=3"], "seeds"),
+        (["scenario.files=[{0}/a.txt,{0}/b.txt]", "seeds=[1,1]"], "seeds"),
+        (["scenario.files=[{0}/a.txt,{0}/b.txt]", "seeds=[1,2]", "after=x"], "seeds"),
     ],
 )
 def test_words_that_make_no_chain_are_refused(words: list[str], key: str, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from unlearning.errors import UserError
 from unlearning.methods.base import Method
 from unlearning.methods.one_shot import OneShot
 from unlearning.methods.original import Original
+from unlearning.methods.sisa import SISA
 from unlearning.types import Batch
 
 SCENARIOS = {
@@ -37,6 +38,7 @@ CHOICES = {name: [f"method={name}"] for name in names("method")} | {
     "influence_filter": ["method=influence_filter", "method.threshold=2"],  # to an untrained network all are alike
     "gkt": ["method=gkt", "method.threshold=1"],  # an untrained network is sure of nothing: its gate would stay shut
     "lfssd": ["method=lfssd", "method.alpha=1"],  # an untrained network has no weight of three times the importance
+    "sisa": ["method=sisa", "pretrain=sisa", "pretrain.ensemble.shards=2", "pretrain.ensemble.slices=2"],
     "ntk": ["method=ntk", "method.retain_share=0.05"],  # its cost grows with the square of the samples
 }
 LOOKS = {  # outside of their steps, as the spy must have seen
@@ -185,6 +187,7 @@ ACCESS = {  # what the papers let these see; the others see inputs and labels of
     "boundary_shrink": {"forget": "inputs and labels"},
     "boundary_expand": {"forget": "inputs"},
     "noisy_sgd": {"retain": "inputs and labels"},
+    "sisa": {"retain": "inputs and labels"},
     "compose": {"forget": "inputs and labels", "retain": "inputs and labels"},
     "bad_teacher": {"train": "inputs"},
     "lfssd": {"forget": "inputs", "train": "inputs"},
@@ -203,8 +206,8 @@ def test_data_access_is_what_the_paper_lets_it_see(name: str) -> None:
 
 
 def takes_no_steps(name: str) -> bool:
-    """Whether a method is one-shot or the identity."""
-    return issubclass(target_of(composed(f"method={name}")[0]["method"], "method"), OneShot | Original)
+    """Whether a method is one-shot, the identity, or a training of parts."""
+    return issubclass(target_of(composed(f"method={name}")[0]["method"], "method"), OneShot | Original | SISA)
 
 
 # The filter takes add-ons for the training that follows its edit.

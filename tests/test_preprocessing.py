@@ -20,8 +20,10 @@ from unlearning.config.schema import check_claim
 from unlearning.data.class_order import class_order
 from unlearning.data.image_folder import image_folder
 from unlearning.data.transform import Transform
+from unlearning.engine.claim import rounding
 from unlearning.errors import UserError
 from unlearning.models.small_cnn import SmallCNN
+from unlearning.request import Request
 
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
 SIZES = [(12, 20), (20, 12), (16, 16), (11, 25), (31, 14), (13, 13)]  # width and height
@@ -222,6 +224,15 @@ def test_a_check_that_cannot_be_is_refused(claim: object, checkpoint: str | None
     with pytest.raises(UserError) as caught:
         check_claim(claim, checkpoint)
     assert (caught.value.key, caught.value.kind) == ("check", kind)
+
+
+@pytest.mark.parametrize(
+    ("written", "allowed"), [("0.930", 0.0005), ("0.93", 0.005), ("1", 0.005), ("9.30e-1", 0.0005), ("0.93001", 5e-6)]
+)
+def test_a_number_is_taken_to_be_rounded_where_its_digits_end(written: str, allowed: float) -> None:
+    assert rounding(written) == pytest.approx(allowed, abs=2e-9)
+    request = Request({"check": float(written)}, {}, ("seed=1", f"check={written}"))
+    assert request.claim == written
 
 
 def test_a_check_of_many_models_is_refused(refused: Callable[..., UserError]) -> None:

@@ -16,7 +16,7 @@ from unlearning.data.datasets import Dataset, coarsened
 from unlearning.data.digits import digits
 from unlearning.errors import Kind, UserError
 from unlearning.request import Request
-from unlearning.scenarios.base import Scenario
+from unlearning.scenarios.base import Scenario, assemble
 from unlearning.scenarios.forgetting import ClassForgetting, RandomForgetting, SubclassForgetting
 from unlearning.scenarios.manipulations import Confusion, DataEntry
 from unlearning.scenarios.poison import Poison
@@ -127,6 +127,15 @@ def test_the_split_of_data_that_a_scenario_changed_is_refused(
     problem, file = scenario.prepare(animals), tmp_path / "split.safetensors"
     file.write_bytes(split_file(problem.split, problem.data))
     refused(animals, file, "conflict")
+
+
+def test_the_split_of_a_run_that_followed_others_is_refused_as_such(animals: Dataset, tmp_path: Path) -> None:
+    whole = animals.train
+    split = assemble(replace(animals, train=whole[1:]), whole[1:3], torch.zeros(len(animals.labels), dtype=torch.bool))
+    (tmp_path / "split.safetensors").write_bytes(split_file(split, animals))  # the data of the whole chain
+    (tmp_path / "earlier.safetensors").touch()
+    with pytest.raises(UserError, match="after="):
+        SavedSplit(0, str(tmp_path / "split.safetensors")).prepare(animals)
 
 
 def test_the_split_of_a_trial_is_refused(animals: Dataset, tmp_path: Path) -> None:

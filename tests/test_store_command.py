@@ -206,6 +206,31 @@ def test_a_store_or_a_list_that_is_not_there(store: Path, tmp_path: Path) -> Non
     assert call(store, "purge", "--list", str(tmp_path / "none.txt")) == 1
 
 
+def test_a_runs_folder_loses_what_shows_or_names_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("results.json", "gallery.png", "log.txt", "split.safetensors"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "other").mkdir()
+    assert main(["purge", "--run", str(tmp_path), str(tmp_path / "other")]) == 1  # which is no run
+    assert main(["purge", "--run", str(tmp_path), "--dry-run"]) == 0
+    assert (tmp_path / "gallery.png").exists()
+    assert main(["purge", "--run", str(tmp_path)]) == 0
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["other", "results.json", "split.safetensors"]
+    assert "removed gallery.png, log.txt" in capsys.readouterr().out
+
+
+def test_what_is_used_again_counts_as_new(store: Path) -> None:
+    files = sorted(store.glob("models/*.safetensors"))
+    array = next(store.glob("images/*.npy"))
+    for file in (*files, array):
+        os.utime(file, (0, 0))
+    keep(store, "models", "of something else")
+    used = [file for file in files if file.stat().st_mtime > 1]
+    assert len(used) == 1
+    images = store.parent / next(item for item in items(store) if item.path == array).folders[0]
+    image_folder("again", str(images), str(store / "images"), 0, 4, [0.5] * 3, [0.5] * 3, 0.0, 0.5)
+    assert array.stat().st_mtime > 1
+
+
 @pytest.mark.slow
 def test_a_run_verifies_after_the_purge(tmp_path: Path, command: Callable[..., Done]) -> None:
     draws = np.random.default_rng(0)
@@ -216,14 +241,19 @@ def test_a_run_verifies_after_the_purge(tmp_path: Path, command: Callable[..., D
             Image.fromarray(pixels).save(tmp_path / "pets" / label / f"{label}-{number}.png")
     (tmp_path / "delete.txt").write_text("cat-1\ncat-2\ndog-3\n")
     data = ["dataset=image_folder", f"dataset.root={tmp_path}/pets", "dataset.size=8", "model=small_cnn"]
-    fast = ["pretrain.epochs=1", "method=ssd", "tracking=none", f"paths.store={tmp_path}/own"]
+    fast = ["pretrain.epochs=1", "method=ssd", "tracking=none", "figures=[gallery]", f"paths.store={tmp_path}/own"]
     done = command(*data, *fast, "scenario=list", f"scenario.file={tmp_path}/delete.txt")
     assert done.code == 0, done.err
     kinds = {item.kind for item in items(tmp_path / "own")}
     assert {"images", "models", "observations", "predictions", "unlearned"} <= kinds
     assert main(["purge", "--list", str(tmp_path / "delete.txt"), "--store", str(tmp_path / "own")]) == 0
     assert items(tmp_path / "own") == []
+    assert (done.folder / "gallery.png").exists()
+    assert main(["purge", "--run", str(done.folder)]) == 0
+    assert not (done.folder / "gallery.png").exists()
     assert verify([str(done.folder)]) == 0
+    (done.folder / "summary.png").unlink()  # which shows no image: that it is gone is said
+    assert verify([str(done.folder)]) == 1
 
 
 def test_data_without_a_folder_is_not_noted(tmp_path: Path) -> None:

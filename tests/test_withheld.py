@@ -44,7 +44,10 @@ SHORT = compute(steps=6)
 def jobs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Job]:
     """A job of few samples by scenario."""
     few = ["scenario.classes=[3]", "trial=20", f"paths.root={tmp_path_factory.mktemp('withheld')}"]
-    return {name: Job.of(composed(f"scenario={name}", *few)[0]) for name in ("class", "subclass")}
+    found = {name: Job.of(composed(f"scenario={name}", *few)[0]) for name in ("class", "subclass")}
+    return found | {
+        "sisa": Job.of(composed("scenario=subclass", "pretrain=sisa", "pretrain.ensemble.shards=2", *few)[0])
+    }
 
 
 class Renumbered(UnlearningData):
@@ -111,7 +114,9 @@ def test_what_a_method_may_not_see_changes_nothing(
     name: str, jobs: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     method = spec_of(name)
-    job = jobs["class" if target_of(method.node, "method").knows_classes else "subclass"]
+    job = (
+        jobs[name] if name in jobs else jobs["class" if target_of(method.node, "method").knows_classes else "subclass"]
+    )
     assert check(job, method, {}, monkeypatch) == (name == "original")
 
 

@@ -16,7 +16,7 @@ from unlearning.config.validation import parameters, target_of
 SUPPLIED = {  # arguments that the program gives, by group
     "model": {"input_shape", "num_classes"},
     "method": {"model", "addons"},
-    "pretrain": {"model", "addons"},
+    "pretrain": {"model", "addons", "make"},
 }
 CHOICES = [(group, name) for group in NODES for name in names(group)]
 

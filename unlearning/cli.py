@@ -92,8 +92,10 @@ def run_one(arguments: Arguments, root: Path | None) -> int:
 def agreement(request: Request) -> str:
     """The sentence on how the accuracy of the user's own model compares with what the user says of it."""
     from .engine.claim import compared
+    from .records.log import quiet
     from .runtime.distributed import join, leave
 
+    quiet()
     join(request.config["trainer"])
     found = compared(request.config, request.claim)
     leave()

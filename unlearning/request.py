@@ -59,10 +59,18 @@ class Request:
         return asked if self.sweep else list(dict.fromkeys([SUMMARY, *asked]))
 
     @property
-    def claim(self) -> float | bool | None:
-        """The accuracy that the user says the own model has, true where it is just asked for, and None elsewhere."""
-        found: float | bool | None = self.config["check"]
-        return found
+    def claim(self) -> str | bool | None:
+        """The accuracy that the user says the own model has, true where it is just asked for, and None elsewhere.
+
+        It is in the user's own digits: those of ``0.930`` are three.
+        """
+        found = self.config["check"]
+        if found is None or found is True:
+            return found
+        written = [
+            value for name, _, value in (o.lstrip("+").partition("=") for o in self.overrides) if name == "check"
+        ]
+        return written[-1] if written else str(found)
 
     @property
     def profile(self) -> bool:

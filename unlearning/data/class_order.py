@@ -17,9 +17,10 @@ def class_order(found: Sequence[str], wanted: str | Sequence[str] | None) -> tup
 
     Args:
         found: the names of the folders that hold images.
-        wanted: the names in their order; or a file with them, as text with one on each line, or as JSON: a list, or an
-            object that maps names to numbers or numbers to names. Where it is None, the order is that of the names, as
-            torchvision's ``ImageFolder`` has it. There may be more names than folders.
+        wanted: the names in their order; or a file with them, as text with one on each line, or as JSON: a list, an
+            object that maps names to numbers or numbers to names, or a ``config.json`` of Hugging Face. Where it is
+            None, the order is that of the names, as torchvision's ``ImageFolder`` has it. There may be more names than
+            folders.
 
     Raises ``UserError`` for a file that is not one, for names that occur twice, and for folders without a name here.
     """
@@ -56,10 +57,10 @@ def ordered(content: Any) -> list[str]:
     """The names in the content of a JSON file. Raises ``ValueError`` where there are none."""
     if isinstance(content, list):
         return [str(name) for name in content]
-    pairs = content.items()
+    pairs = content.get("id2label", content).items()
     by_number = {n: str(name) if isinstance(n, int) else None for name, n in pairs}
-    if None in by_number.values() or not content:
+    if None in by_number.values() or not by_number:
         by_number = {int(number): str(name) for number, name in pairs}
-    if sorted(by_number) != list(range(len(content))):
+    if sorted(by_number) != list(range(len(pairs))):
         raise ValueError(sorted(by_number))
-    return [str(by_number[number]) for number in range(len(content))]
+    return [str(by_number[number]) for number in range(len(pairs))]

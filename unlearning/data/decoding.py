@@ -10,6 +10,7 @@ import stat
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -97,6 +98,9 @@ def decoded(files: Sequence[Path], top: Path, how: Preparation, cache: Path) -> 
                     os.replace(temporary, array)
                 finally:
                     temporary.unlink(missing_ok=True)
+            else:
+                with suppress(OSError):
+                    os.utime(array)  # as engine.store does
     except OSError as error:
         raise UserError(
             f"cannot write decoded images to {cache} ({error}): set paths.store=DIR", key="paths.store", kind="storage"

@@ -23,7 +23,7 @@ from ..scenarios.base import Problem, Scenario
 from ..scenarios.deletion_list import ListForgetting, names
 from ..scenarios.saved import MalformedError, read_split
 from ..types import Split
-from .key import canonical
+from .key import canonical, flat
 from .lab import Lab, Trained
 
 KEY = "after"
@@ -161,6 +161,7 @@ class Earlier:
                 key=KEY,
                 kind="conflict",
             )
+        self.check_recipe(config)
         theirs, ours = self.config["split"], config["split"]
         drawn = any(theirs[name] or ours[name] for name in FRACTIONS)
         for name in (*FRACTIONS, "seed") if drawn else ():
@@ -172,6 +173,27 @@ class Earlier:
         if own and content_digest(Path(own).expanduser()) != self.results["inputs"].get(CHECKPOINT):
             raise UserError(
                 f"the run of {KEY}= is not about the model of {CHECKPOINT}={own}: leave the latter out",
+                key=KEY,
+                kind="conflict",
+            )
+
+    def check_recipe(self, config: Mapping[str, Any]) -> None:
+        """Raise ``UserError`` where the retrained model, or the shards of an ensemble, would be made in another way."""
+        apart = ("checkpoint", "resume", *(["seed"] if self.own else []))  # the seed of what is not trained here
+        followed = config["retrained"] or not self.own  # otherwise only the architecture counts
+        theirs, ours = (
+            {k: v for k, v in flat(one["pretrain"]).items() if k not in apart and (followed or "ensemble" in k)}
+            for one in (self.config, config)
+        )
+        other = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]
+        if other:
+            set_here = [
+                f"pretrain.{name}={theirs[name]}" for name in other if "_target_" not in name and name in theirs
+            ]
+            wanted = " ".join([f"pretrain={self.config['choices']['pretrain']}", *set_here])
+            raise UserError(
+                f"the run of {KEY}= has another recipe, so that its models and the later ones could not be compared: "
+                f"set {wanted}",
                 key=KEY,
                 kind="conflict",
             )

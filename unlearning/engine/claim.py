@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,9 @@ FEWEST = 2  # decimals to which a number is taken to be rounded, at least
 def accuracies(config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
     """(right, all) of the samples in each part of the data that has any, by the user's own model."""
     data: Dataset = Spec("dataset", config["dataset"]).build()
-    pretrain = config["pretrain"]
     lab = Lab(
         store=Store(Path(config["paths"]["store"])),
-        architecture=Architecture(Spec("model", config["model"]), pretrain["seed"], pretrain["checkpoint"]),
+        architecture=Architecture.of(config, config["pretrain"]["checkpoint"]),
         compute=Compute(config["trainer"]),
     )
     nothing = torch.zeros(len(data.labels), dtype=torch.bool)
@@ -37,7 +37,7 @@ def accuracies(config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
     return {name: (int(right[ids].sum()), len(ids)) for name, ids in parts.items() if len(ids)}
 
 
-def compared(config: Mapping[str, Any], claim: float | bool | None) -> str:
+def compared(config: Mapping[str, Any], claim: str | bool | None) -> str:
     """A sentence on whether the accuracy on the test samples, or on all where there are none, is the claimed one.
 
     A claim is met up to the rounding to its decimals. Without a number, the sentence gives the accuracies.
@@ -47,10 +47,10 @@ def compared(config: Mapping[str, Any], claim: float | bool | None) -> str:
     found = accuracies(config)
     rates = {name: right / count for name, (right, count) in found.items()}
     given = ", ".join(f"{name} {rates[name]:.4f} ({right:,}/{count:,})" for name, (right, count) in found.items())
-    if claim is True or claim is None:
+    if not isinstance(claim, str):
         return f"your model is right about these fractions: {given}"
     part = next(name for name in PARTS if name in found)
-    if abs(rates[part] - claim) > rounding(claim):
+    if abs(rates[part] - float(claim)) > rounding(claim):
         raise UserError(
             f"your model is right about {rates[part]:.4f} of the {part} samples here, and you say {claim}: the images "
             f"reach it otherwise than in your evaluation (dataset.fit, .shorter, .size, .interpolation, .mean, .std, "
@@ -62,7 +62,8 @@ def compared(config: Mapping[str, Any], claim: float | bool | None) -> str:
     return f"agrees: {agreed}; in all: {given}"
 
 
-def rounding(claim: float) -> float:
-    """Half a unit of the last decimal of a number, as it is written, and what floats add."""
-    decimals = len(repr(float(claim)).partition(".")[2])
-    return 0.5 * 10.0 ** -max(decimals, FEWEST) + 1e-9
+def rounding(claim: str) -> float:
+    """Half a unit of the last decimal of a number as it is written, and what floats add."""
+    exponent = Decimal(claim).as_tuple().exponent
+    assert isinstance(exponent, int), "it is finite"
+    return 0.5 * 10.0 ** -max(-exponent, FEWEST) + 1e-9

@@ -83,6 +83,7 @@ def fit(
     """
     L.seed_everything(seed, verbose=False)
     method.data = data_of(problem, compute, networks) if data is None else data
+    method.begin()
     for name, part in method.parts.items():
         whose = partial(made, part, problem, compute, seed, networks, f"{title} ({name})", data=method.data)
         tensors, spent = cached_part(name, whose)

@@ -81,14 +81,14 @@ class Job:
             problem = problem.thinned(config["trial"])
         lab = Lab(
             store=Store(Path(config["paths"]["store"])),
-            architecture=Architecture(Spec("model", config["model"]), pretrain.node["seed"], own),
+            architecture=Architecture.of(config, own),
             compute=Compute(config["trainer"]),
             resume=pretrain.node["resume"],
         )
         return cls(
             problem=problem,
             lab=lab,
-            recipe=pretrain.without("seed", "checkpoint", "resume"),
+            recipe=pretrain.without("seed", "checkpoint", "resume", "ensemble"),
             method=Spec("method", config["method"]),
             addons=specs(config["addon"], "addon"),
             metrics={name: spec.build() for name, spec in specs(metric_nodes(evaluation), "evaluation").items()},

@@ -16,7 +16,7 @@ from ..config.imports import PACKAGE, Module, closure
 from ..runtime.digests import content_digest
 
 LIBRARIES = ("torch", "torchvision", "timm", "lightning", "torchmetrics", "scikit-learn", "numpy", "pandas", "pillow")
-OPTIONAL = ("kronfluence",)  # libraries that decide numbers where they are installed and imported
+OPTIONAL = ("kronfluence", "transformers")  # libraries that decide numbers where they are installed and imported
 PLACEMENT = ("_target_", "accelerator", "strategy", "devices", "num_nodes")  # of the trainer: where it runs
 GPUS = ("gpu", "cuda", "mps")  # accelerators on which the number of threads decides nothing
 FOLDERS = ("root", "folder", "dir", "directory", "path")  # keys under which a bare word may name a folder

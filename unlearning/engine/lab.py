@@ -66,7 +66,7 @@ class Lab:
     @property
     def settings(self) -> dict[str, Any]:
         """The settings that decide everything made here."""
-        return {"model": self.architecture.model.node, "trainer": self.compute.numerics}
+        return {**self.architecture.settings, "trainer": self.compute.numerics}
 
     def own_model(self, problem: Problem) -> Trained:
         """The user's own original model."""
@@ -147,6 +147,8 @@ class Lab:
                 return entry.tensors, dict(entry.facts)
 
             def cached_part(name: str, make_part: Callable[[], Observed]) -> Observed:
+                if name not in method.node:  # what the method itself has made of it is no model of its own
+                    return make_part()
                 node = {option: value for option, value in method.node[name].items() if option != "_partial_"}
                 entry = self.store.get_or_create("unlearned", key(node, {}), make_part)  # as that method alone has it
                 return entry.tensors, dict(entry.facts)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,11 +24,25 @@ class Architecture:
         model: takes ``input_shape`` and ``num_classes``.
         seed: of the original's training, from which its initial weights follow.
         checkpoint: file of the user's own original model, if there is one.
+        ensemble: makes an ensemble of such networks, where the recipe trains one.
     """
 
     model: Spec
     seed: int
     checkpoint: str | None = None
+    ensemble: Spec | None = None
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], checkpoint: str | None) -> Architecture:
+        """The architecture of a configuration, with the file of the user's own original model, if there is one."""
+        ensemble = config["pretrain"].get("ensemble")
+        whole = None if ensemble is None else Spec("pretrain.ensemble", ensemble)
+        return cls(Spec("model", config["model"]), config["pretrain"]["seed"], checkpoint, whole)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that decide what a network computes."""
+        return {"model": self.model.node} | ({} if self.ensemble is None else {"ensemble": self.ensemble.node})
 
     def network(self, data: Dataset, pretrained: bool = True) -> nn.Module:
         """A new network, in channels-last memory (the faster layout for small convolutions).
@@ -36,7 +52,12 @@ class Architecture:
         spec = self.model
         if not pretrained and "pretrained" in spec.node:
             spec = spec.having(pretrained=False)
-        network: nn.Module = spec.build(input_shape=data.input_shape, num_classes=len(data.classes))
+
+        def make() -> nn.Module:
+            one: nn.Module = spec.build(input_shape=data.input_shape, num_classes=len(data.classes))
+            return one
+
+        network = make() if self.ensemble is None else self.ensemble.build(make=make)
         return network.to(memory_format=torch.channels_last)
 
     def networks(self, data: Dataset) -> Networks:

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -73,6 +74,9 @@ class Store:
                 tensors, facts = make()
                 lead(lambda: write_atomic(path, pack(tensors, key, facts), "paths.store"))
         tensors, facts = load(path, key)
+        if cached and leads():
+            with suppress(OSError):
+                os.utime(path)  # when it was last used: what was not used for long is trimmed first
         done = "found" if cached else "made"
         log.info("%s %s: %s in %.1f s", kind, key.digest[:12], done, time.perf_counter() - began)
         return Entry(tensors, facts, cached, path)

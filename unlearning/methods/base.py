@@ -13,6 +13,7 @@ from ..addons.base import Addon
 from ..data.feed import Feed
 from ..errors import UserError
 from ..models.base import batch_norms
+from ..models.ensemble import Ensemble
 from ..schedules import Schedule
 from ..types import Batch, Count, NonNegative, PartialFraction, Task
 from .step import BatchNormPolicy, MakeOptimizer, Stepper
@@ -44,6 +45,7 @@ class Method(Stepper):
     """
 
     feed = Feed()
+    serves_ensembles = False  # True: it knows what to do with an ensemble of shards
     needs_forget_classes = False  # True: only for requests to forget whole classes (see ``task.forget_classes``)
     stronger: Stronger = {"optimizer.lr": "larger"}  # which value of an option changes the model more
     parts: Mapping[str, Method] = {}  # methods around copies of the original, which are fitted before this one
@@ -113,6 +115,13 @@ class Method(Stepper):
         for part in self.parts.values():
             part.check(task)
         name = type(self).__name__
+        if isinstance(self.model, Ensemble) and not self.serves_ensembles:
+            raise UserError(
+                f"{name} changes one network, and pretrain=sisa trains an ensemble, whose stored states also know the "
+                "samples to forget: use method=sisa, or another pretrain",
+                key="method",
+                kind="conflict",
+            )
         if self.needs_forget_classes and not task.forget_classes:
             raise UserError(
                 f"{name} forgets whole classes only: use scenario=class without a count",

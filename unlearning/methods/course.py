@@ -93,6 +93,9 @@ class Course(L.LightningModule):
         """
         return self.trainer.ckpt_path is not None
 
+    def begin(self) -> None:
+        """Called when ``data`` is there, before the parts are fitted: a method may make its parts here."""
+
     # What a finished run should be told with
 
     @staticmethod

@@ -14,6 +14,7 @@ class Original(Method):
     """The original model as it is: the identity, which costs nothing and forgets nothing."""
 
     feed = Feed(streams=())
+    serves_ensembles = True
     stronger = {}
 
     def __init__(self, model: nn.Module, addons: Sequence[Addon] = ()) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -18,6 +19,7 @@ from torch import Tensor
 from ..errors import UserError
 from ..runtime.digests import INDEX
 
+SHARD = re.compile(r"(?P<name>.+)-\d+-of-(?P<of>\d+)\.safetensors")
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "params")
 
 log = logging.getLogger("unlearning")
@@ -48,6 +50,13 @@ def read_state(path: Path, key: str) -> Stored:
     """
     if not path.is_file():
         raise UserError(f"{key}={path}: there is no such file", key=key, kind="file")
+    if (part := SHARD.fullmatch(path.name)) and int(part["of"]) > 1:
+        raise UserError(
+            f"{key}={path} is one of {int(part['of'])} shards of a model: set {key} to the index beside it, "
+            f"{part['name']}{INDEX}",
+            key=key,
+            kind="file",
+        )
     if missing := absent(path):
         raise UserError(f"{key}={path}: there is no {missing}, which the index names", key=key, kind="file")
     try:

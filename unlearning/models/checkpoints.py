@@ -37,7 +37,7 @@ def load_checkpoint(network: nn.Module, path: str, key: str = KEY) -> Naming:
     file, own = Path(path).expanduser(), network.state_dict()
     state, inside = read_state(file, key)
     try:
-        naming = matched(state, own)
+        naming = matched(state, own) or aliased(network, state)
     except AmbiguousError as error:
         raise UserError(
             f"{key}={path} holds several copies of the network, below {error}, such as that of a teacher or an average "
@@ -78,6 +78,17 @@ def load_checkpoint(network: nn.Module, path: str, key: str = KEY) -> Naming:
         log.warning("%s=%s: kept as they came, not unlearned: %s", key, path, ", ".join(sorted(naming.rest)))
     network.load_state_dict(own | {name: state[named] for name, named in naming.names.items()})
     return replace(naming, inside=inside, digest=content_digest(file))
+
+
+def aliased(network: nn.Module, state: Mapping[str, Tensor]) -> Naming | None:
+    """How a file names the tensors of a network whose library has other names in files, if it does."""
+    aliases: Mapping[str, str] = getattr(network, "aliases", {})
+    found = matched(state, aliases.values()) if aliases else None
+    if found is None or found.names is None:
+        return None
+    own = {alias: name for name, alias in aliases.items()}
+    names = {own[alias]: named for alias, named in found.names.items()}
+    return replace(found, names=names, reads=getattr(network, "reads", ()))
 
 
 def lacking(tensors: Mapping[str, Tensor], other: Iterable[str]) -> tuple[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from .base import blocks_of
+from .ensemble import Ensemble
 
 
 @torch.no_grad()
@@ -32,20 +33,33 @@ def head_of(network: nn.Module, sample: Tensor) -> nn.Module | None:
     return called[-1] if called else None
 
 
-@contextmanager
-def heard(head: nn.Module, found: list[Tensor]) -> Iterator[None]:
-    """Meanwhile, collect what enters the head, (B, D) for each call: of maps (B, D, H, W) the mean over positions."""
+def heads_of(network: nn.Module, sample: Tensor) -> list[nn.Module]:
+    """The head of a network, or of each network of an ensemble; empty where one of them has none."""
+    networks = network.members if isinstance(network, Ensemble) else [network]
+    found = [head_of(one, sample) for one in networks]
+    return [] if None in found else found  # type: ignore[return-value]
 
-    def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+
+@contextmanager
+def heard(heads: Sequence[nn.Module], found: list[Tensor]) -> Iterator[None]:
+    """Meanwhile, collect what enters the heads, (B, D) for each call of the last one, those of all side by side.
+
+    Of maps (B, D, H, W) it is the mean over positions.
+    """
+    parts: list[Tensor] = []
+
+    def hook(head: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         values = inputs[0].detach()
         maps = not isinstance(head, nn.Linear) and values.ndim > 2
-        found.append(values.flatten(2).mean(2) if maps else values.flatten(1))
+        parts.append(values.flatten(2).mean(2) if maps else values.flatten(1))
+        if head is heads[-1]:
+            found.append(torch.cat(parts, 1))
+            parts.clear()
 
-    handle = head.register_forward_pre_hook(hook)
-    try:
+    with ExitStack() as hooks:
+        for head in heads:
+            hooks.callback(head.register_forward_pre_hook(hook).remove)
         yield
-    finally:
-        handle.remove()
 
 
 def layers_of(network: nn.Module) -> dict[str, nn.Module]:
@@ -96,15 +110,15 @@ class WithFeatures(nn.Module):
     def __init__(self, network: nn.Module, sample: Tensor, layers: bool = False) -> None:
         super().__init__()
         self.network = network.eval()
-        head = head_of(network, sample)
-        if head is None:
+        heads = heads_of(network, sample)
+        if not heads:
             raise UserError(
                 "features are what enters a network's last linear or convolutional layer, and this network calls none: "
                 "leave out the metrics that need features, as evaluation=default does",
                 key="evaluation",
                 kind="conflict",
             )
-        self.head = [head]  # in a list, so that it is not a second module
+        self.heads = heads  # a list, so that they are not modules a second time
         self.layers = layers_of(network) if layers else {}
         self.widths: dict[str, int] = {}  # of each layer that is called
         with torch.no_grad():
@@ -112,7 +126,7 @@ class WithFeatures(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         found: list[Tensor] = []
-        with heard(self.head[0], found), listened(self.layers) as outputs:
+        with heard(self.heads, found), listened(self.layers) as outputs:
             logits = self.network(images)
         self.widths = {name: outputs[name].shape[1] for name in self.layers if name in outputs}
         return torch.cat([logits, found[-1], *(outputs[name] for name in self.widths)], 1)

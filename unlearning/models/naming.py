@@ -27,6 +27,8 @@ class Naming:
         rest: tensors of the file that are not the network's, such as a loss's weights.
         inside: the entries of the file that lead to the tensors, as in ``checkpoint_files.Stored``.
         digest: of the file.
+        reads: the class of the network's library that reads such a file, and the folder of its configuration, where the
+            library renames the tensors.
     """
 
     names: Mapping[str, str] | None = None
@@ -34,6 +36,7 @@ class Naming:
     rest: Mapping[str, Tensor] = field(default_factory=dict)
     inside: tuple[str, ...] = ()
     digest: str = ""
+    reads: tuple[str, ...] = ()
 
     def written(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A state of the network as the file has it: its names, and what else was in it."""
@@ -50,7 +53,8 @@ class Naming:
         """Facts about the file for records; None where there is none."""
         if self.names is None:
             return None
-        named = {"tensors": len(self.names), "prefix": self.prefix, "inside": list(self.inside)}
+        named: dict[str, Any] = {"tensors": len(self.names), "prefix": self.prefix, "inside": list(self.inside)}
+        named |= {"reads": list(self.reads)} if self.reads else {}
         return {"sha256": self.digest, **named, "besides": sorted(self.rest)}
 
 

@@ -17,7 +17,7 @@ from . import summary_figure
 from .drawn import image_of
 from .epochs_figure import epochs_figure
 from .layers_figure import layers_figure
-from .names import EARLIER, PREDICTIONS, REFERENCES, SPLIT, SUMMARY, WEIGHTS
+from .names import EARLIER, GALLERY, PREDICTIONS, REFERENCES, SPLIT, SUMMARY, WEIGHTS
 
 
 def figures(result: Result, asked: Collection[str] = ()) -> Iterator[tuple[str, Figure | None]]:
@@ -43,7 +43,7 @@ def figures(result: Result, asked: Collection[str] = ()) -> Iterator[tuple[str, 
         else:
             from .gallery_figure import gallery_figure
 
-            yield "gallery.png", gallery_figure(result.evidence, result.dataset)
+            yield GALLERY, gallery_figure(result.evidence, result.dataset)
 
 
 def contents(result: Result, asked: Collection[str] = ()) -> Iterator[tuple[str, bytes]]:

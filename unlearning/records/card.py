@@ -76,6 +76,15 @@ def earlier_run(after: Mapping[str, Any] | None) -> list[str]:
     ]
 
 
+def loads(kind: str = "", folder: str = "") -> str:
+    """The line of code that loads what came out, by the class of transformers where that must rename tensors."""
+    if not kind:
+        return LOADS
+    config = f'config=t.AutoConfig.from_pretrained("{folder}")'
+    state = f'state_dict=safetensors.torch.load_file("{WEIGHTS}")'
+    return f"import safetensors.torch, transformers as t; model = t.{kind}.from_pretrained(None, {config}, {state})"
+
+
 def own_model(checkpoint: Mapping[str, Any] | None, after: Mapping[str, Any] | None = None) -> list[str]:
     """Lines about the user's own checkpoint, if there was one, and the line of code that loads what came out."""
     if checkpoint is None:
@@ -87,7 +96,7 @@ def own_model(checkpoint: Mapping[str, Any] | None, after: Mapping[str, Any] | N
     return [
         f"* {whose}: SHA-256 `{checkpoint['sha256']}`, {checkpoint['tensors']} tensors of the network" + where + before,
         *(f"* Kept as they came, not unlearned: `{name}`" for name in checkpoint["besides"]),
-        f"* To load it where yours is loaded, from this folder: `{LOADS}`",
+        f"* To load it where yours is loaded, from this folder: `{loads(*checkpoint.get('reads', ()))}`",
     ]
 
 

@@ -16,7 +16,7 @@ from sklearn.manifold import TSNE
 from torch import Tensor
 
 from ..metrics.base import Evidence, given
-from ..models.head import head_of, heard
+from ..models.head import heads_of, heard
 from ..scenarios.base import every
 from .drawing import COLOURS, canvas, shortened
 
@@ -78,7 +78,7 @@ def features(row: Evidence, ids: Tensor) -> np.ndarray:
     network, found = given(row.model).eval(), list[Tensor]()
     like = next(network.parameters())
     parts = [given(row.images)(part).to(like) for part in ids.split(BATCH)]
-    with heard(given(head_of(network, parts[0][:1])), found):
+    with heard(heads_of(network, parts[0][:1]), found):
         for part in parts:
             network(part)
     return torch.cat(found).float().cpu().numpy()

@@ -7,6 +7,7 @@ settings; finished runs are not repeated. Besides these settings it takes
 
   scenario.files=[A,B,...]  the lists, in their order
   merge=true                also make one joint request of all lists, from the first model
+  seeds=[A,B,...]           make a chain with each seed; the table and the figure show means over them
   figure=FILE               draw the table as FILE, such as drift.png
 """
 
@@ -26,9 +27,9 @@ from ..errors import UserError
 from ..records.names import RESULTS
 from ..runtime.threads import wait_passively
 from ..sweeps import execute, request_of
-from .drift import Step, drift_figure, drift_table, step
+from .drift import Step, averaged, drift_figure, drift_table, step
 
-FILES, MERGE, FIGURE, AFTER = "scenario.files", "merge", "figure", "after"
+FILES, MERGE, FIGURE, AFTER, SEEDS = "scenario.files", "merge", "figure", "after", "seeds"
 FEWEST = 2  # lists
 
 
@@ -54,22 +55,50 @@ def call(words: Sequence[str]) -> int:
     files, merge = lists(own.get(FILES)), yaml.safe_load(own.get(MERGE, "false"))
     if not isinstance(merge, bool):
         raise UserError(f"{MERGE}={merge} must be true or false", key=MERGE)
-    after, steps = own.get(AFTER), []
-    for file in files:
-        folder = made([*settings, f"scenario.file={quoted(file)}"], after, Path(file).name)
-        steps.append(found(Path(file).name, folder))
-        after = str(folder)
-    if merge:
-        joint = f"scenario.file=[{','.join(map(quoted, files))}]"
-        steps.append(found("joint", made([*settings, joint], own.get(AFTER), "joint")))
+    chains, last = [], []
+    for seed in seeds(own.get(SEEDS), own.get(AFTER)):
+        steps, folder = chain(files, [*settings, *seed], own.get(AFTER), merge)
+        chains.append(steps)
+        last.append(folder)
+    steps = averaged(chains)
     drift_table(steps)
-    print(f"the last model: {after}")
+    print(*(f"the last model: {folder}" for folder in last), sep="\n")
     if FIGURE in own:
         try:
             drift_figure(steps).savefig(own[FIGURE], dpi=150)
         except (OSError, ValueError) as error:
             raise UserError(f"{FIGURE}={own[FIGURE]} cannot be written: {error}", key=FIGURE, kind="storage") from None
     return 0
+
+
+def chain(files: Sequence[str], settings: Sequence[str], after: str | None, merge: bool) -> tuple[list[Step], Path]:
+    """What the runs of one chain have measured, and the folder of the last one."""
+    steps, begun = [], after
+    for file in files:
+        folder = made([*settings, f"scenario.file={quoted(file)}"], after, Path(file).name)
+        steps.append(found(Path(file).name, folder))
+        after = str(folder)
+    if merge:
+        joint = f"scenario.file=[{','.join(map(quoted, files))}]"
+        steps.append(found("joint", made([*settings, joint], begun, "joint")))
+    return steps, folder
+
+
+def seeds(value: str | None, after: str | None) -> list[list[str]]:
+    """The setting of the seed for each chain: nothing for a single one without ``seeds``."""
+    if value is None:
+        return [[]]
+    try:
+        wanted = yaml.safe_load(value)
+    except yaml.YAMLError:
+        wanted = None
+    if not isinstance(wanted, list) or not wanted or not all(type(seed) is int for seed in wanted):
+        raise UserError(f"{SEEDS}={value} must be a list of seeds, such as [0,1,2]", key=SEEDS)
+    if len(set(wanted)) < len(wanted):
+        raise UserError(f"{SEEDS}={value} names a seed twice", key=SEEDS)
+    if after is not None:
+        raise UserError(f"{SEEDS} and {AFTER} exclude each other: a run has one seed", key=SEEDS, kind="conflict")
+    return [[f"seed={seed}"] for seed in wanted]
 
 
 def taken(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -80,7 +109,7 @@ def taken(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         name, equals, value = word.partition("=")
         if name == "scenario.file" or (name == "scenario" and value != "list"):
             raise UserError(f"{word}: requests one after the other are lists: set {FILES}=[A,B]", key=name, kind="key")
-        if equals and name in (FILES, MERGE, FIGURE, AFTER):
+        if equals and name in (FILES, MERGE, FIGURE, AFTER, SEEDS):
             own[name] = value
         elif name != "scenario":
             settings.append(word)

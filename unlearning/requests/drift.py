@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ class Step:
         rows: numbers of the unlearned and, where there is one, of the retrained model, by metric.
         cost: the seconds of unlearning over those of one retraining; None where one is not known.
         warning: of a model that was destroyed; empty where it was not.
+        spread: the standard deviations of ``rows`` over seeds, where there are several.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Step:
     rows: Mapping[str, Mapping[str, float]]
     cost: float | None
     warning: str = ""
+    spread: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def step(name: str, results: Mapping[str, Any]) -> Step:
@@ -54,6 +56,30 @@ def step(name: str, results: Mapping[str, Any]) -> Step:
     cost = seconds[0] / seconds[1] if all(seconds) else None
     earlier = (results["after"] or {"samples": 0})["samples"]
     return Step(name, results["sizes"]["forget"], earlier, rows, cost, results["warning"])
+
+
+def averaged(chains: Sequence[Sequence[Step]]) -> list[Step]:
+    """The requests with the means of their numbers over chains of several seeds, and standard deviations (n - 1).
+
+    A number that a chain lacks is left out of the mean; costs are averaged where all chains have one.
+    """
+    if len(chains) == 1:
+        return list(chains[0])
+    found = []
+    for steps in zip(*chains, strict=True):
+        rows: dict[str, dict[str, float]] = {}
+        spread: dict[str, dict[str, float]] = {}
+        for model in dict.fromkeys(model for one in steps for model in one.rows):
+            for metric in dict.fromkeys(metric for one in steps for metric in one.rows.get(model, {})):
+                values = [one.rows[model][metric] for one in steps if metric in one.rows.get(model, {})]
+                rows.setdefault(model, {})[metric] = float(np.mean(values))
+                if len(values) > 1:
+                    spread.setdefault(model, {})[metric] = float(np.std(values, ddof=1))
+        costs = [one.cost for one in steps if one.cost is not None]
+        cost = float(np.mean(costs)) if len(costs) == len(steps) else None
+        warning = next((one.warning for one in steps if one.warning), "")
+        found.append(replace(steps[0], rows=rows, cost=cost, warning=warning, spread=spread))
+    return found
 
 
 def drift_table(steps: Sequence[Step], console: Console | None = None) -> None:
@@ -86,7 +112,9 @@ def measured(steps: Sequence[Step]) -> list[str]:
 
 def cells(one: Step, model: str, metrics: Sequence[str]) -> list[str]:
     """The numbers of a model as text; empty where there is none."""
-    return [number(metric, one.rows[model].get(metric)) for metric in metrics]
+    spread = one.spread.get(model, {})
+    deviations = [f" ± {spread[metric]:.3f}" if metric in spread else "" for metric in metrics]
+    return [number(metric, one.rows[model].get(metric)) + sd for metric, sd in zip(metrics, deviations, strict=True)]
 
 
 def drift_figure(steps: Sequence[Step]) -> Figure:
@@ -98,11 +126,18 @@ def drift_figure(steps: Sequence[Step]) -> Figure:
     figure, panels = canvas(1, len(shown) + 1, 3.2, 3.2)
     chain = [one for one in steps if one.name != "joint"]
     for axes, metric in zip(panels[0], shown, strict=False):
-        for model, marker in (("retrained", "o"), ("unlearned", "D")):
+        for model, marker, size in (("retrained", "o", 11), ("unlearned", "D", 5)):  # to be seen around the other one
             values = [one.rows.get(model, {}).get(metric, np.nan) for one in steps]
             if not np.isfinite(values).any():
                 continue
-            style: dict[str, Any] = {"color": COLOURS[model], "marker": marker, "label": model, "clip_on": False}
+            style: dict[str, Any] = {
+                "color": COLOURS[model],
+                "marker": marker,
+                "ms": size,
+                "label": model,
+                "clip_on": False,
+            }
+            style |= {"mfc": "none"} if model == "retrained" else {}
             axes.plot(range(len(chain)), values[: len(chain)], **style)
             axes.plot(range(len(chain), len(steps)), values[len(chain) :], **style | {"ls": "", "label": None})
         axes.set(title=f"{metric}\n({RATES[metric]})", ylim=(0, 1.03))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..data.datasets import Dataset
 from ..errors import UserError
+from ..records.names import EARLIER
 from ..types import Split
 from .base import Problem, Scenario
 
@@ -52,6 +53,13 @@ class SavedSplit(Scenario):
         try:
             split, digest = read_split(Path(self.file).expanduser())
             same = replace(raw, train=split.train, validation=split.validation, test=split.test)
+            if same.digest != digest and Path(self.file).expanduser().with_name(EARLIER).is_file():
+                raise UserError(
+                    f"scenario.file={self.file} is of a run that followed others by after=, so it holds only what they "
+                    "left: give that run's list again, by scenario=list and its after=",
+                    key="scenario.file",
+                    kind="conflict",
+                )
             if same.digest != digest:
                 raise UserError(
                     f"scenario.file={self.file} is a split of other data than {raw.name} as it is configured here: use "

@@ -4,8 +4,9 @@ The store keeps decoded pixels, trained and unlearned models, observations and p
 of it is made again when a run needs it. A finished run needs nothing of it: its folder verifies by itself.
 
 ls     list what is there, by kind and data set
-gc     remove what is old, or the oldest until the rest is small enough
-purge  remove all that was made of a data set, or of any data set that has files of a list
+gc     remove what was not used for long, or the longest, until the rest is small enough
+purge  remove all that was made of a data set, or of any data set that has files of a list; or from the folder of a
+       run what shows images or may name them, after which it still verifies
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..scenarios.entries import read_entries
 from .contents import Item, items
-from .purge import of_dataset, older, remove, surplus, with_files
+from .purge import of_dataset, of_run, older, remove, surplus, with_files
 
 EXAMPLES = """examples:
   python -m unlearning.store ls
@@ -28,6 +29,7 @@ EXAMPLES = """examples:
   python -m unlearning.store gc --larger-than 20G
   python -m unlearning.store purge --dataset photos
   python -m unlearning.store purge --list delete.txt
+  python -m unlearning.store purge --run multirun/RUN
 
 exit code: 0 where all was done, 1 where something is in use, not found or cannot be read, 2 for wrong usage"""
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -41,19 +43,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("action", choices=("ls", "gc", "purge"))
     add = parser.add_argument
     add("--store", metavar="DIR", type=Path, default=Path("store"), help="paths.store of the runs (./store)")
-    add("--older-than", metavar="DAYS", type=float, help="gc: what was not written for so many days")
+    add("--older-than", metavar="DAYS", type=float, help="gc: what was not used for so many days")
     add("--larger-than", metavar="SIZE", type=size, help="gc: the oldest, until the rest has this size, such as 20G")
     add("--dataset", metavar="DIR", type=Path, help="purge: all that was made of the images in this folder")
     add("--list", metavar="FILE", type=Path, help="purge: of data sets with files that this lists, as scenario=list")
+    add("--run", metavar="DIR", type=Path, nargs="+", help="purge: gallery and log in the folders of these runs")
     add("--column", metavar="NAME", help="of the list, where it is CSV or JSON")
     add("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
     args = parser.parse_args(argv)
-    given = {"gc": (args.older_than, args.larger_than), "purge": (args.dataset, args.list)}
+    given = {"gc": (args.older_than, args.larger_than), "purge": (args.dataset, args.list, args.run)}
     if args.action != "ls" and all(value is None for value in given[args.action]):
         parser.error(f"{args.action} needs one of its options: see --help")
     if any(value is not None for action, values in given.items() if action != args.action for value in values):
         parser.error(f"that option is not one of {args.action}: see --help")
     try:
+        if args.run is not None:
+            purge_runs(args.run, args.dry_run)
+            if args.dataset is None and args.list is None:
+                return 0
         return act(args)
     except UserError as error:
         print(f"store: {' '.join(str(error).split())}", file=sys.stderr)
@@ -66,6 +73,19 @@ def size(text: str) -> float:
     if found is None:
         raise argparse.ArgumentTypeError(f"{text} is not a size such as 500M or 20G")
     return float(found[1]) * UNITS[found[2]]
+
+
+def purge_runs(folders: Iterable[Path], dry: bool) -> None:
+    """Remove from the folders of runs what shows images or may name them, and say what is left and why."""
+    for folder, files in [(folder, of_run(folder)) for folder in folders]:  # all are looked at before any is changed
+        for file in files if not dry else ():
+            file.unlink()
+        names = ", ".join(file.name for file in files) or "nothing"
+        print(f"{folder}: {'would remove' if dry else 'removed'} {names}")
+    print(
+        "left, because verification needs it: the numbers, labels and predictions of the samples, and the command; "
+        "copies in MLflow are yours to remove"
+    )
 
 
 def act(args: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from ..data.metadata import Metadata
 from ..engine.store import DATASETS, IMAGES
 from ..errors import UserError
+from ..records.names import FAILED, GALLERY, LOG, RESULTS
 from ..scenarios.entries import Entry
 from ..scenarios.matching import by_file
 from .contents import Item, arrays_of, read_note, samples
@@ -54,13 +55,23 @@ def with_files(found: Sequence[Item], entries: Sequence[Entry], root: Path) -> t
     return chosen, [entry for entry in entries if entry in unknown]
 
 
+def of_run(folder: Path) -> list[Path]:
+    """The files of a run that show images or may name them: the gallery, the log, and the reason of a failure.
+
+    Raises ``UserError`` for a folder that is not a run's.
+    """
+    if not any((folder / name).is_file() for name in (RESULTS, FAILED, LOG)):
+        raise UserError(f"{folder} is not the folder of a run: it has no {RESULTS}", kind="file")
+    return [folder / name for name in (GALLERY, LOG, FAILED) if (folder / name).is_file()]
+
+
 def older(found: Iterable[Item], days: float, now: float) -> list[Item]:
-    """The entries that were not written for so many days."""
+    """The entries that were not used for so many days."""
     return [item for item in found if now - item.used > days * 86400]
 
 
 def surplus(found: Iterable[Item], size: float) -> list[Item]:
-    """The oldest entries, without which the others have at most ``size`` bytes."""
+    """The entries that were not used for the longest time, without which the others have at most ``size`` bytes."""
     newest, total, dropped = sorted(found, key=lambda item: -item.used), 0, []
     for item in newest:
         total += item.size

@@ -13,7 +13,7 @@ import numpy as np
 from safetensors import SafetensorError, deserialize, safe_open
 
 from ..errors import UserError
-from ..records.names import EARLIER, PREDICTIONS, REFERENCES, RESULTS, SPLIT, WEIGHTS
+from ..records.names import EARLIER, GALLERY, PREDICTIONS, REFERENCES, RESULTS, SPLIT, WEIGHTS
 
 Array = np.ndarray[Any, Any]
 SETS = ("train", "forget", "retain", "validation", "test", "test_forget", "test_retain", "manipulated")
@@ -78,7 +78,8 @@ def read(folder: Path) -> Files:
         kind: {name.removesuffix(f" {kind}"): array for name, array in named.items() if name.endswith(f" {kind}")}
         for kind in ("logits", "triggered", "features", "layers")
     }
-    digests = {name: file_digest(folder / name) for name in files}
+    left = [name for name in files if name != GALLERY or (folder / name).exists()]  # it may have been purged
+    digests = {name: file_digest(folder / name) for name in left}
     digests |= {"weights": weights_digest(folder / WEIGHTS), "data/split": split_digest(sets, facts)}
     return Files(
         results=results,
