@@ -28,6 +28,17 @@ def reading(rows: Mapping[str, Any]) -> list[str]:
     return [LEGEND] if "retrained" in rows else [DESCRIBED, UNKNOWN_TARGET]
 
 
+def unstated(results: Mapping[str, Any]) -> list[str]:
+    """Lines on the numbers that are missing because there are too few unseen samples for them."""
+    found: dict[tuple[int, int], list[str]] = {}
+    for name, (there, least) in results.get("unstated", {}).items():
+        found.setdefault((there, least), []).append(name)
+    return [
+        f"not stated: {', '.join(names)}: unseen samples: {there:,}, and at least {least:,} are needed"
+        for (there, least), names in found.items()
+    ]
+
+
 def trial_mark(config: Mapping[str, Any]) -> str:
     """What stands before the title of a run that is a trial, wherever its numbers are shown; else nothing."""
     return "" if config.get("trial") is None else "trial: "

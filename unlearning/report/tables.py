@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..config.legend import ARROWS, TAUGHT, mean_gap, reading
+from ..config.legend import ARROWS, TAUGHT, mean_gap, reading, unstated
 from ..errors import UserError
 from ..metrics.directions import AVERAGE_GAPS, MEAN_OVER, taught_wrong
 from .columns import with_what_is_shown
@@ -180,6 +180,8 @@ def notes_on(
     failures = ((g.label, *item) for g in groups for run in g.runs for item in run.failed[g.row].items())
     for (label, metric, why), times in Counter(failures).items():
         texts.append(f"failed: {label}: {metric}: {' '.join(why.split())} ({count(times, 'run')})")
+    missing = Counter(line for run in {run.name: run for run in runs}.values() for line in unstated(run.result))
+    texts += [f"{line} ({count(times, 'run')})" for line, times in missing.items()]
     own = (
         (g.label, note) for g in groups if g.row == "unlearned" for r in g.runs for note in r.result.get("notes", [])
     )
