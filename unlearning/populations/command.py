@@ -4,7 +4,8 @@ Runs that differ only in seeds form a population. Where all of them forget the s
 split.seed=0), the unlearned models are compared with the retrained ones by KLoM, the score of the NeurIPS 2023
 challenge, KS and JS. Where each run forgets others, U-LiRA attacks it with the other runs as shadow models: efficacy
 asks whether an unlearned model of a sample can be told from a retrained one, privacy whether a forgotten sample can be
-told from one that was never learned. Prints a table and writes populations.csv. Nothing is trained.
+told from one that was never learned. Prints a table and writes populations.csv, which make report shows; runs that were
+logged to a tracker get a run for their population there. Nothing is trained.
 """
 
 from __future__ import annotations
@@ -24,14 +25,15 @@ from rich.table import Table
 from ..config.legend import ARROWS
 from ..errors import UserError
 from ..report.command import RUNS
+from ..report.populations import FILE
 from ..report.runs import collect
 from ..report.selection import filtered
 from ..runtime.files import write_whole
 from .folders import populations
 from .klom import Direction
 from .scores import Scores, reading, scores
+from .tracked import track
 
-FILE = "populations.csv"
 EXAMPLES = """examples:
   python run.py -m experiment=klom seed='range(20)' && python -m unlearning.populations
   python -m unlearning.populations RUNS_DIR --filter method=ssd method=retrain
@@ -61,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for setting in dict.fromkeys(one.population.setting for one in found):
             show([one for one in found if one.population.setting == setting], args.direction)
         write(found, args.out or args.runs)
+        for one in found:
+            track(one, args.runs)
     except UserError as error:
         print(f"populations: {error}", file=sys.stderr)
         return 1

@@ -4,7 +4,8 @@ Prints the tables and writes them as report.md, report.tex, report.html (one pag
 and, in long form with every metric, report.csv. Over several settings, critical_difference.svg has the mean ranks of
 the methods. Where there are runs of method=retrain, the gaps are given in units of theirs, which are noise, too. Runs
 that differ only in seeds form one group; anything else that decides a result separates groups. Runs that failed, were
-interrupted or cannot be read are listed below the tables. Nothing is imputed.
+interrupted or cannot be read are listed below the tables. Nothing is imputed. What python -m unlearning.populations has
+found in the same folder (U-LiRA, KLoM and others) is shown, too.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import io
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -23,6 +25,7 @@ from .critical_diagram import as_file, critical_diagram
 from .html import html_page
 from .latex import latex
 from .markdown import page
+from .populations import populations_in
 from .runs import Run, collect, read
 from .screen import print_report
 from .selection import COLUMNS, columns_of, filtered, known_metrics
@@ -76,6 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         chosen = {"interval": args.interval, "margin": args.margin, "test": args.test}
         report = report_on(runs, args.metrics, args.by, args.filter, **chosen)
+        populations, arrows = populations_in(args.runs, report.groups)
+        report = replace(report, populations=populations, arrows=report.arrows | arrows)
         print_report(report)
         write(report, args.out or args.runs)
         if args.heat:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from .screen import POPULATIONS
 from .tables import Report, Table
 
 SPECIAL = re.compile(
@@ -22,6 +24,9 @@ def page(report: Report) -> str:
     """The whole report."""
     parts = ["# Report", "", *(f"{line}.\n" for line in report.legend)]
     parts += [section(table, report.arrows) for table in report.tables]
+    parts += [
+        section(replace(table, setting=POPULATIONS + table.setting), report.arrows) for table in report.populations
+    ]
     if report.tests:
         parts.append("\n".join(["## Methods against each other", "", *verbatim(report.tests), ""]))
     if report.rest:

@@ -64,6 +64,7 @@ class Report:
     groups: list[Group] = field(default_factory=list)  # of all tables
     margin: float | None = None
     interval: Interval = "student"
+    populations: list[Table] = field(default_factory=list)  # scores over populations of runs, beside the means
     ranked_by: str = ""  # the metric of the mean ranks; the usual one where it is empty
 
 
@@ -108,7 +109,7 @@ def report_on(
     arrows = arrows_of(done)
     tests = tests_of(groups, tested, arrows)
     left = rest_of(without_result(runs, filters), repeats)
-    return Report(frame, tables, arrows, legend, left, tests, groups, margin, interval, *tested[:1])
+    return Report(frame, tables, arrows, legend, left, tests, groups, margin, interval, ranked_by="".join(tested[:1]))
 
 
 def tests_of(groups: Sequence[Group], metrics: Iterable[str], arrows: Mapping[str, str]) -> list[str]:
