@@ -1,6 +1,6 @@
 // How alike the blocks of the models are: maps of the CKA, of one method and of all methods of a setting.
 const CKA = /^layer_cka\/(original|retrained)_(forget|retain)\//;
-const FRAME = 26; // pixels of a cell at most
+const FRAME = 40; // pixels of a cell at most
 
 // The comparisons and the blocks that some rows have, in the order of the network.
 function layersOf(rows) {
@@ -12,7 +12,8 @@ const toldKind = (kind) => kind.replace(/(.+)_(.+)/, "to the $1 model, $2 set");
 
 // A map with a line for each {name, values}, where values hold a number or null for each block.
 function ckaMap(lines, blocks, width, described) {
-  const left = Math.min(190, width * 0.42), cell = Math.max(13, Math.min(FRAME, (width - left - 60) / blocks.length));
+  const longest = Math.max(...lines.map(({ name }) => [...name].length));
+  const left = Math.min(210, width * 0.42, 12 + 6.6 * longest), cell = Math.max(13, Math.min(FRAME, (width - left - 60) / blocks.length));
   const top = 12 + 6 * Math.max(...blocks.map((name) => Math.min(name.length, 16)));
   const wide = left + cell * blocks.length + 60, high = top + 17 * lines.length + 6;
   const drawing = shape("svg", { width: wide, height: high, viewBox: `0 0 ${wide} ${high}`, role: "img", "aria-label": described });
