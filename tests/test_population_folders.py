@@ -13,15 +13,17 @@ from safetensors.numpy import save_file
 from tests.finished import result
 from unlearning.populations.challenge import epsilons, forgetting_quality
 from unlearning.populations.chance import chance
-from unlearning.populations.command import FILE, main, show
+from unlearning.populations.command import main
 from unlearning.populations.folders import populations
 from unlearning.populations.klom import js_divergence, klom, ks_distance
 from unlearning.populations.scores import chosen_samples, reading, scores
+from unlearning.populations.table import show
 from unlearning.populations.ulira import efficacy, privacy
 from unlearning.records.folder import destination
 from unlearning.records.tracked import TrackedRun
 from unlearning.report import collect
 from unlearning.report import main as report
+from unlearning.report.populations import FILE
 
 N = 40  # samples; the last ten are for validation
 RANDOM = np.random.default_rng(3)

@@ -14,21 +14,21 @@ distance        with --features: in the originals' features, from the centre of 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import UserError
-from ..records.log import quiet
-from ..report.command import RUNS
+from ..report.program import over_runs
 from ..report.runs import collect
 from ..report.selection import filtered
-from .runs import Models
 from .scores import Array, entanglement
-from .worst_case import WorstCase
+
+if TYPE_CHECKING:
+    from .runs import Models
 
 FILE = "difficulty.safetensors"
 TENTH = 0.1
@@ -47,15 +47,16 @@ exit code: 0 with a file, 1 where the runs do not give one, 2 for wrong usage"""
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser("python -m unlearning.difficulty", None, __doc__, EXAMPLES)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = over_runs("difficulty", __doc__, EXAMPLES)
     add = parser.add_argument
-    add("runs", metavar="RUNS_DIR", nargs="?", type=Path, default=RUNS, help="folder of the runs (./multirun)")
-    add("--filter", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="only these runs; globs allowed")
     add("--features", action="store_true", help="also the distance: one pass of each original model over the data")
     add("--worst", metavar="FRACTION", type=float, help="also the worst case of so large a forget set; some minutes")
     add("--out", metavar="FILE", type=Path, help=f"the file with the scores (RUNS_DIR/{FILE})")
     args = parser.parse_args(argv)
+    from ..records.log import quiet  # here, since torch takes seconds
+    from .runs import Models
+    from .worst_case import WorstCase
+
     quiet()
     try:
         if args.worst is not None and not 0 < args.worst < 1:

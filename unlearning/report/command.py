@@ -10,7 +10,6 @@ found in the same folder (U-LiRA, KLoM and others) is shown, too.
 
 from __future__ import annotations
 
-import argparse
 import io
 import sys
 from collections.abc import Sequence
@@ -26,13 +25,13 @@ from .html import html_page
 from .latex import latex
 from .markdown import page
 from .populations import populations_in
+from .program import over_runs
 from .runs import Run, collect, read
 from .screen import print_report
 from .selection import COLUMNS, columns_of, filtered, known_metrics
 from .tables import Interval, Report, report_on, rest_of
 
 DIAGRAM = "critical_difference.svg"
-RUNS = Path("multirun")  # below the current folder, as paths.runs in conf/config.yaml
 EXAMPLES = """examples:
   python -m unlearning.report                                  all runs below ./multirun
   python -m unlearning.report --filter dataset=digits 'method=s*' method=jit
@@ -50,13 +49,10 @@ exit code: 0 with a table, 1 where there is no finished run (or none that passes
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser("python -m unlearning.report", None, __doc__, EXAMPLES)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = over_runs("report", __doc__, EXAMPLES)
     add = parser.add_argument
-    add("runs", metavar="RUNS_DIR", nargs="?", type=Path, default=RUNS, help="folder of the runs (./multirun)")
     add("--metrics", metavar="A,B", default="", help=f"columns of the tables, globs allowed ({','.join(COLUMNS)})")
     add("--by", metavar="KEY,KEY", default="", help="config keys, seeds included, whose values get separate rows")
-    add("--filter", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="only these runs; globs allowed")
     add("--heat", metavar="X,Y", default="", help="also draw heat.png: the metrics over these two config keys")
     add("--interval", choices=get_args(Interval), default="student", help="beside each mean: an interval, or the sd")
     add("--margin", metavar="X", type=float, help="say which gaps are shown to be smaller than this (TOST)")

@@ -16,11 +16,12 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from ..scenarios.entries import read_entries
-from .contents import Item, items
-from .purge import of_dataset, older, remove, surplus, with_files
+
+if TYPE_CHECKING:
+    from .contents import Item
 
 EXAMPLES = """examples:
   python -m unlearning.store ls
@@ -70,6 +71,10 @@ def size(text: str) -> float:
 
 def act(args: argparse.Namespace) -> int:
     """Do what the command line says."""
+    from ..scenarios.entries import read_entries  # here, since torch takes seconds
+    from .contents import items
+    from .purge import of_dataset, older, remove, surplus, with_files
+
     if not args.store.is_dir():
         raise UserError(
             f"there is no store in {args.store}: set --store DIR to the paths.store of the runs", kind="file"
