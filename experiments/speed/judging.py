@@ -31,7 +31,7 @@ FITTING = (  # modules of metrics that fit a classifier or pass images once more
 
 def metrics(pairs: int) -> Claim:
     """All metrics of a run that fit nothing, those of every block included, on a ResNet-18 of the usual width."""
-    bench = Bench(1_000, 200, True, "model.width=64", "evaluation=layers")
+    bench = Bench(500, 100, True, "model.width=64", "evaluation=layers")
     chosen = {n: m for n, m in bench.job.metrics.items() if type(m).__module__.rpartition(".")[2] not in FITTING}
     networks = {name: copy.deepcopy(bench.network) for name in ("original", "retrained")} | {"unlearned": bench.network}
     with torch.no_grad():
