@@ -1,4 +1,4 @@
-"""The judge's own speed: metrics against a pass over the data, an attack over shadow models, a report over many runs."""
+"""The judge's own speed: metrics against a pass over the data, an attack on shadow models, a report on many runs."""
 
 from __future__ import annotations
 
