@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from tests.finished import result, write_finished
 
 HOSTILE = "</script><b>$x_1$ & \"q\" 'a' |*y*| \U0001f600"  # a name that means something in each of the formats
 CLASSES = (*"abcdefgh", "a class with a long name", HOSTILE)
+BLOCKS = ("stem", *(f"layer{n}.{i}" for n in range(1, 5) for i in range(2)), "head")
+PIXEL = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==")
 METRICS = ("forget/acc", "retain/acc", "test/acc", "mia/loss_auc")
 DIRECTIONS = dict(zip(METRICS, ("to-retrained", "up", "to-retrained", "to-retrained"), strict=True))
 
@@ -53,6 +56,23 @@ def fabricated(
     parts = {"gaps": gaps, "rows": rows, "cost": {"cost/seconds": 0.5 + 10 * bad}, "directions": DIRECTIONS}
     notes = [f"left {HOSTILE} as it was"] if bad > 0.5 else []
     return result(seed=seed, method=method, config=config, notes=notes, command=command, **parts)
+
+
+def add_layers(root: Path) -> None:
+    """Give every run of ``root`` the similarity of its blocks to the reference models' and a picture of one pixel."""
+    for folder in root.iterdir():
+        found = json.loads((folder / "results.json").read_text())
+        bad = found["config"]["method"]["alpha"] - 1
+        for place, block in enumerate(BLOCKS):
+            share = place / (len(BLOCKS) - 1)
+            for part in ("forget", "retain"):
+                for model, own in (("original", 1 - 0.8 * share * (1 - bad)), ("retrained", 1 - share * bad)):
+                    name = f"layer_cka/{model}_{part}/{block}"
+                    found["rows"]["unlearned"][name] = own
+                    found["rows"]["retrained"][name] = 1.0 if model == "retrained" else 1 - 0.8 * share
+                    found["directions"][name] = "up" if model == "retrained" else "to-retrained"
+        (folder / "results.json").write_text(json.dumps(found))
+        (folder / "embeddings.png").write_bytes(PIXEL)
 
 
 def predict(folder: Path, generator: np.random.Generator, number: int, samples: int) -> None:

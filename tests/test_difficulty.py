@@ -1,6 +1,7 @@
 """Scores of single samples by hand, the file that holds them, and the scenario that forgets by it."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -231,8 +232,11 @@ def test_the_most_memorised_digits_are_those_that_a_retrained_model_does_not_kno
 
     for seed in range(6):
         folder = made("scenario=random", "scenario.fraction=0.3", "split.seed=0", f"seed={seed}")
-    assert main([str(folder.parent), "--features"]) == 0
-    assert "entanglement" in capsys.readouterr().out
+    assert main([str(folder.parent), "--features", "--worst", "0.1"]) == 0
+    out = capsys.readouterr().out
+    assert "entanglement" in out
+    worst, drawn = map(float, re.findall(r"worst ([\d.]+), random ([\d.]+)", out)[0])
+    assert worst < drawn / 2  # unlearning leaves the worst set more recognisable
     file = f"scenario.file={folder.parent / FILE}"
     accuracy: Callable[..., float] = lambda *words: json.loads(  # noqa: E731
         (made("scenario=difficulty", file, *words) / "results.json").read_text()

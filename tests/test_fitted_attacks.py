@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from tests.predictions import synthetic
 from unlearning.metrics.base import Evidence
-from unlearning.metrics.bootstrap import MembershipIntervals, resampled, stated
-from unlearning.metrics.fitted_attacks import INPUTS, FittedAttacks
-from unlearning.metrics.membership import MembershipInference
+from unlearning.metrics.bootstrap import MembershipIntervals, resampled
+from unlearning.metrics.fitted_attacks import INPUTS, FittedAttacks, held_out
+from unlearning.metrics.membership import MembershipInference, auc, can_show, tpr_at
 from unlearning.metrics.relearning import Relearning
 from unlearning.types import Split
 
@@ -45,7 +46,6 @@ def test_intervals_hold_their_numbers_and_stay_in_bounds() -> None:
     for forgotten in (False, True):
         evidence = synthetic(forgotten)
         values = MembershipInference(fprs=[0.01, 0.001])(evidence)
-        values = {name: value for name, value in values.items() if "0.1pct" not in name}  # of 500 non-members
         found = MembershipIntervals(resamples=40)(evidence)
         for name, value in values.items():
             assert 0 <= found[f"{name}_low"] <= value <= found[f"{name}_high"] <= 1
@@ -59,8 +59,15 @@ def test_a_rate_has_a_smallest_population(others: int, names: int) -> None:
     generator = torch.Generator().manual_seed(0)
     evidence = of_margins(torch.randn(50, generator=generator), torch.randn(others, generator=generator))
     assert len(MembershipIntervals(["loss"], resamples=3)(evidence)) == names
-    assert stated(0.01, others) == (others >= 100)
-    assert stated(0.001, others) == (others >= 1000)
+    assert can_show(0.01, others) == (others >= 100)
+    assert can_show(0.001, others) == (others >= 1000)
+    numbers = MembershipInference(["loss"], [0.01, 0.001])
+    missing = numbers.unstated(evidence)
+    assert numbers(evidence).keys() | missing.keys() == {
+        *("mia/loss_auc", "mia/loss_tpr_at_1pct", "mia/loss_tpr_at_0.1pct")
+    }
+    assert len(missing) == (8 - names) // 3
+    assert missing.items() <= {"mia/loss_tpr_at_1pct": (others, 100), "mia/loss_tpr_at_0.1pct": (others, 1000)}.items()
 
 
 @pytest.mark.slow
@@ -82,14 +89,57 @@ def test_who_memorised_is_found_and_who_did_not_is_not() -> None:
     generator = torch.Generator().manual_seed(1)
     high, low, same = (torch.randn(60, generator=generator) + shift for shift in (9, 0, 0))
     found = FittedAttacks()(of_margins(high, low))
-    assert found.keys() == {
+    names = {
         *(f"attack/{attacker}_{name}_auc" for attacker in ("logistic", "svc") for name in INPUTS),
         *(f"attack/threshold_{name}_auc" for name in ("loss", "entropy", "modified_entropy")),
     }
-    by_loss = {name: value for name, value in found.items() if "entropy" not in name and "probability" not in name}
-    assert min(by_loss.values()) > 0.99
-    alike = FittedAttacks()(of_margins(same, low))
-    assert np.mean(list(alike.values())) == pytest.approx(0.5, abs=0.1)
+    assert found.keys() == names | {f"{name}{end}" for name in names for end in ("_low", "_high")}
+    by_loss = [found[name] for name in names if "entropy" not in name and "probability" not in name]
+    assert min(by_loss) > 0.99
+    alike = FittedAttacks(resamples=9)(of_margins(same, low))
+    assert np.mean([alike[name] for name in names]) == pytest.approx(0.5, abs=0.1)
+    missing = FittedAttacks(["loss"], ["svc"]).unstated(of_margins(same, low))
+    assert missing.keys() == {f"attack/*_tpr_at_{rate}pct" for rate in ("1", "0.1")}  # of 60 non-members
+
+
+def test_rates_and_intervals_of_fitted_attacks_belong_to_their_scores() -> None:
+    """A threshold on the margin of a logistic regression: what it gives the samples has their order, fold by fold."""
+    generator = torch.Generator().manual_seed(2)
+    members, others = (torch.randn(200, generator=generator) + shift for shift in (1, 0))
+    evidence = of_margins(members, others)
+    found = FittedAttacks(["loss"], ["threshold", "logistic"], resamples=50)(evidence)
+    start = "attack/threshold_loss"
+    assert found[f"{start}_auc"] == pytest.approx(auc(members.double(), others.double()))
+    assert found[f"{start}_tpr_at_1pct"] == tpr_at(members, others, 0.01)
+    for start in ("attack/threshold_loss", "attack/logistic_loss"):
+        for what in ("auc", "tpr_at_1pct"):
+            assert found[f"{start}_{what}_low"] <= found[f"{start}_{what}"] <= found[f"{start}_{what}_high"]
+        assert found[f"{start}_auc_low"] < 0.7602 < found[f"{start}_auc_high"]  # Phi(1 / sqrt 2)
+
+
+class Doubled(BaseEstimator):
+    """A classifier whose scores are its input, in another unit for each fit."""
+
+    fits = 0
+
+    def fit(self, values: np.ndarray, known: np.ndarray) -> "Doubled":
+        Doubled.fits += 1
+        self.unit_ = 10.0**self.fits
+        return self
+
+    def decision_function(self, values: np.ndarray) -> np.ndarray:
+        return self.unit_ * (values[:, 0] + 3)
+
+
+def test_scores_of_all_fits_have_one_unit() -> None:
+    values = np.array([[5.0], [1.0], [9.0], [1.0], [3.0], [1.0], [3.0], [2.0]])
+    known, fold = np.arange(8) < 4, np.array([0, 0, 1, 1, 0, 0, 1, 1])
+    found = held_out(Doubled, values, known, fold)
+    # each fold is judged in units of the other's non-members: {3, 2} with deviation .5, and {3, 1} with deviation 1
+    expected = [
+        (v - mean) / sd for v, (mean, sd) in zip(values[:, 0], [((2.5, 0.5), (2, 1))[f] for f in fold], strict=True)
+    ]
+    assert found.tolist() == pytest.approx(expected)
 
 
 def test_a_classifier_finds_what_looks_less_familiar_too() -> None:
@@ -109,7 +159,7 @@ def test_the_class_alone_gives_nothing_away() -> None:
     split = evidence.split
     kept = split.forget[(evidence.labels[split.forget] == 0) | (split.forget < 22)]
     found = FittedAttacks()(replace(evidence, split=replace(split, forget=kept)))
-    assert set(found.values()) == {0.5}
+    assert {value for name, value in found.items() if name.endswith("_auc")} == {0.5}
 
 
 def test_too_few_members_fail() -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -12,12 +13,17 @@ from safetensors.numpy import save_file
 from tests.finished import result
 from unlearning.populations.challenge import epsilons, forgetting_quality
 from unlearning.populations.chance import chance
-from unlearning.populations.command import FILE, main, show
+from unlearning.populations.command import main
 from unlearning.populations.folders import populations
 from unlearning.populations.klom import js_divergence, klom, ks_distance
 from unlearning.populations.scores import chosen_samples, reading, scores
+from unlearning.populations.table import show
 from unlearning.populations.ulira import efficacy, privacy
+from unlearning.records.folder import destination
+from unlearning.records.tracked import TrackedRun
 from unlearning.report import collect
+from unlearning.report import main as report
+from unlearning.report.populations import FILE
 
 N = 40  # samples; the last ten are for validation
 RANDOM = np.random.default_rng(3)
@@ -196,3 +202,63 @@ def test_runs_that_form_no_population_are_a_line(tmp_path: Path, capsys: pytest.
     next(root.glob("run1/references-0.safetensors")).unlink()
     assert main([str(root)]) == 1
     assert "retrained" in capsys.readouterr().err
+
+
+def test_the_report_shows_the_scores_of_populations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    same_request(tmp_path)
+    (tmp_path / "run0" / "results.json").rename(tmp_path / "kept")
+    assert main([str(tmp_path)]) == 0
+    (tmp_path / "kept").rename(tmp_path / "run0" / "results.json")
+    assert report([str(tmp_path)]) == 0
+    with (tmp_path / FILE).open() as file:
+        line = next(line for line in csv.DictReader(file) if line["score"] == "ks/forget")
+    value, chance_level = (f"{float(line[name]):.3f}" for name in ("value", "chance"))
+    markdown = (tmp_path / "report.md").read_text()
+    assert f"## Populations: {line['setting']}" in markdown
+    assert f"{value} ({chance_level})" in markdown
+    assert "there are 6 runs now" in markdown
+    html = (tmp_path / "report.html").read_text()
+    assert f"<td>{value}<small>({chance_level})</small></td>" in html
+    assert "Populations: " in capsys.readouterr().out
+    (tmp_path / FILE).write_text("score,value\nks/forget,high\n")
+    assert report([str(tmp_path)]) == 1
+    assert FILE in capsys.readouterr().err
+
+
+class Recorder:
+    """A tracker that keeps what it is given."""
+
+    runs: ClassVar[list[TrackedRun]] = []
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+
+    def log_run(self, run: TrackedRun) -> str:
+        self.runs.append(run)
+        return "made"
+
+
+def test_a_population_is_a_tracked_run_that_names_its_parts(tmp_path: Path) -> None:
+    same_request(tmp_path, models=3)
+    tracking = {"_target_": f"{__name__}.Recorder", "uri": "somewhere"}
+    for number, file in enumerate(sorted(tmp_path.glob("*/results.json"))):
+        found = json.loads(file.read_text())
+        found["config"]["tracking"] = tracking
+        file.write_text(json.dumps(found))
+        if number < 2:
+            (file.parent / "TRACKED").write_text(f"{destination(tracking)} id{number}\n")
+    Recorder.runs.clear()
+    assert main([str(tmp_path)]) == 0
+    assert not Recorder.runs  # the third run was logged nowhere
+    (tmp_path / "run2" / "TRACKED").write_text(f"{destination(tracking)} id2\n")
+    for _ in range(2):  # the second time there is nothing new
+        assert main([str(tmp_path)]) == 0
+    (run,) = Recorder.runs
+    assert run.name == "ssd, population of 3"
+    assert run.tags["parts"] == "id0, id1, id2"
+    assert run.params["method"] == "ssd"
+    assert run.metrics["n"] == 3
+    (one,) = populations(tmp_path, collect(tmp_path))
+    found = scores(one)
+    assert run.metrics.items() >= found.values.items()
+    assert run.metrics["chance/ks/forget"] == found.floor["ks/forget"]

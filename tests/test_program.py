@@ -90,3 +90,12 @@ def test_a_report_into_head_is_quiet(tmp_path: Path) -> None:
     process.stdout.close()
     assert process.stderr.read() == ""
     process.wait(timeout=60)
+
+
+def test_help_and_mistakes_of_a_command_line_do_not_wait_for_torch() -> None:
+    names = ("difficulty", "verify", "store", "populations", "report", "requests", "tune")
+    code = (
+        f"import sys; [__import__(f'unlearning.{{name}}.command') for name in {names}]; print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -48,6 +48,24 @@ def test_title_rows_and_caption() -> None:
     assert not any("class_acc" in line for line in lines)
 
 
+def test_numbers_without_enough_samples_are_named() -> None:
+    few = {
+        "mia/loss_tpr_at_1pct": [37, 100],
+        "mia/entropy_tpr_at_1pct": [37, 100],
+        "mia/loss_tpr_at_0.1pct": [37, 1000],
+    }
+    found = results(unstated=few)
+    found["rows"]["unlearned"] |= {"attack/svc_loss_auc": 0.5, "attack/svc_loss_auc_low": 0.4}
+    found["directions"] |= {"attack/svc_loss_auc": "to-retrained", "attack/svc_loss_auc_low": "to-retrained"}
+    lines = shown(found)
+    told = "not stated: mia/loss_tpr_at_1pct, mia/entropy_tpr_at_1pct: unseen samples: 37, and at least 100 are needed"
+    text = " ".join(lines)
+    assert told in text
+    assert "mia/loss_tpr_at_0.1pct: unseen samples: 37, and at least 1,000 are needed" in text
+    assert "svc_loss_auc" in text
+    assert "_low" not in text
+
+
 def test_without_a_retrained_model_there_is_no_gap() -> None:
     found = results(gaps={}, access={})
     del found["rows"]["retrained"]

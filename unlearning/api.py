@@ -57,6 +57,7 @@ class Evaluation:
     gaps: Mapping[str, float]  # ``gap/<metric>``; empty without a retrained model
     directions: Mapping[str, str]  # how each metric is read: ``up``, ``down``, ``to-retrained``
     failed: Mapping[str, str]  # why a metric has no value, by model and metric
+    unstated: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # numbers that need more unseen samples
 
 
 def unlearn(
@@ -210,7 +211,7 @@ def evaluate(
         if "untrained" in needs:
             untrained = predict(networks_like(model, fresh).fresh(), problem, compute)
         found = evaluate_models(problem, metrics, models, untrained)
-    return Evaluation(found["rows"], found["gaps"], found["directions"], found["failed"])
+    return Evaluation(*(found[name] for name in ("rows", "gaps", "directions", "failed", "unstated")))
 
 
 @contextmanager

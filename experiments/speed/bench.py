@@ -20,7 +20,7 @@ from rich.progress import track
 from unlearning.records.log import quiet
 from unlearning.runtime.memory import keep_freed
 
-from . import busy, commands, precision, reading, training
+from . import busy, commands, judging, precision, reading, training
 from .measure import Claim, markdown, show
 from .setting import Bench
 
@@ -35,6 +35,9 @@ def measurements(pairs: int) -> dict[str, Callable[[], list[Claim]]]:
         **{name: partial(training.against_derivatives, name, pairs) for name in training.DERIVATIVES},
         "exact": lambda: training.exact(pairs),
         "evaluation": lambda: [reading.evaluation(pairs)],
+        "metrics": lambda: [judging.metrics(pairs)],
+        "attack": lambda: [judging.attack()],
+        "report": lambda: [judging.many_runs()],
         "loader": lambda: reading.loader(pairs),
         "help": lambda: commands.help_text(pairs),
         "sweep": commands.sweep,

@@ -63,12 +63,12 @@ def synthetic(train: int, held_out: int = 0, augmented: bool = True) -> Dataset:
 class Bench:
     """One data set, one network, and otherwise the configuration of the command line.
 
-    The arguments are those of ``synthetic``.
+    The arguments are those of ``synthetic``, and overrides of the common command line.
     """
 
-    def __init__(self, train: int, held_out: int = 0, augmented: bool = True) -> None:
+    def __init__(self, train: int, held_out: int = 0, augmented: bool = True, *overrides: str) -> None:
         data = {"train": train, "held_out": held_out, "augmented": augmented}
-        self.job = Job.of(settings() | {"dataset": {"_target_": f"{__name__}.synthetic", **data}})
+        self.job = Job.of(settings(*overrides) | {"dataset": {"_target_": f"{__name__}.synthetic", **data}})
         self.problem, self.lab = self.job.problem, self.job.lab
         torch.manual_seed(0)
         self.network = self.lab.architecture.network(self.problem.data)

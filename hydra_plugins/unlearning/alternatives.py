@@ -58,6 +58,7 @@ class Alternatives(Sweeper):
         assert self.hydra_context is not None
         assert self.config is not None
         assert self.launcher is not None
+        from unlearning.report.forecast import forecast
         from unlearning.runtime.interrupts import remember  # here, since Hydra imports this module in every run
         from unlearning.runtime.secrets import redacted
 
@@ -66,6 +67,9 @@ class Alternatives(Sweeper):
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "multirun.yaml").write_text(redacted(OmegaConf.to_yaml(self.config)), encoding="utf-8")
+        if len(todo) > 1:
+            for line in forecast(todo, self.config.hydra.runtime.choices, Path(self.config.paths.runs)):
+                print(line, flush=True)
         returns = []
         size = self.max_batch_size or len(todo)
         for first in range(0, len(todo), size):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from hydra.core.utils import JobReturn
@@ -10,11 +9,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-OWN = re.compile(r"(\+\+|\+|~)?(method|addon)\b")  # settings that the original and the retrained model do not depend on
-
 
 class Listing(Launcher):
-    """Print the settings of each job, which Hydra has composed before, and what they would train; run none."""
+    """Print the settings of each job, which Hydra has composed before, and run none."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Do nothing: no run needs to be set up."""
@@ -22,7 +19,4 @@ class Listing(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         for number, overrides in enumerate(job_overrides, start=initial_job_idx + 1):
             print(f"{number}. {' '.join(overrides)}")
-        shared = {frozenset(o for o in job if not OWN.match(o)) for job in job_overrides}
-        print("runs:", len(job_overrides))
-        print("trained:", "at most", len(shared), "original,", len(shared), "retrained")
         return []

@@ -37,6 +37,17 @@ def failures(failed: Mapping[str, str]) -> list[tuple[str, str]]:
     return [(f"{', '.join(names)}: {metric}", why) for (metric, why), names in models.items()]
 
 
+def unstated(results: Mapping[str, Any]) -> list[str]:
+    """Lines on the numbers that are missing because there are too few unseen samples for them."""
+    found: dict[tuple[int, int], list[str]] = {}
+    for name, (there, least) in results.get("unstated", {}).items():
+        found.setdefault((there, least), []).append(name)
+    return [
+        f"not stated: {', '.join(names)}: unseen samples: {there:,}, and at least {least:,} are needed"
+        for (there, least), names in found.items()
+    ]
+
+
 def trial_mark(config: Mapping[str, Any]) -> str:
     """What stands before the title of a run that is a trial, wherever its numbers are shown; else nothing."""
     return "" if config.get("trial") is None else "trial: "

@@ -7,25 +7,28 @@ Every run that names the file forgets by the same scores, whatever its method.
 loss, el2n      means over the original models that learned a sample
 memorisation    the mean probability of the label over the models that learned a sample, less that over those that did
                 not (Feldman and Zhang, 2020, arXiv:2008.03703): any runs that forget different samples of one split
+worst_case      with --worst: which samples unlearning by random labels leaves most recognisable, by bi-level selection
+                (Fan et al., 2024, arXiv:2403.07362), for a forget set of that size and the first original
 distance        with --features: in the originals' features, from the centre of the training set; high is far
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import UserError
-from ..records.log import quiet
-from ..report.command import RUNS
+from ..report.program import over_runs
 from ..report.runs import collect
 from ..report.selection import filtered
-from .runs import Models
 from .scores import Array, entanglement
+
+if TYPE_CHECKING:
+    from .runs import Models
 
 FILE = "difficulty.safetensors"
 TENTH = 0.1
@@ -34,6 +37,9 @@ EXAMPLES = """examples:
   python -m unlearning.difficulty && python run.py scenario=difficulty scenario.file=multirun/difficulty.safetensors
   python run.py -m method=original pretrain.epochs=2 retrained=false split.seed=0 seed='range(10)'
   python -m unlearning.difficulty --filter pretrain.epochs=2 --out early.safetensors
+  python -m unlearning.difficulty --worst 0.1
+  python run.py -m method=ssd,scrub scenario=difficulty scenario.file=multirun/difficulty.safetensors \\
+      scenario.by=worst_case
   python run.py -m scenario=difficulty scenario.file=early.safetensors scenario.by=el2n scenario.end=lowest,highest
 
 exit code: 0 with a file, 1 where the runs do not give one, 2 for wrong usage"""
@@ -41,16 +47,20 @@ exit code: 0 with a file, 1 where the runs do not give one, 2 for wrong usage"""
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser("python -m unlearning.difficulty", None, __doc__, EXAMPLES)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = over_runs("difficulty", __doc__, EXAMPLES)
     add = parser.add_argument
-    add("runs", metavar="RUNS_DIR", nargs="?", type=Path, default=RUNS, help="folder of the runs (./multirun)")
-    add("--filter", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="only these runs; globs allowed")
     add("--features", action="store_true", help="also the distance: one pass of each original model over the data")
+    add("--worst", metavar="FRACTION", type=float, help="also the worst case of so large a forget set; some minutes")
     add("--out", metavar="FILE", type=Path, help=f"the file with the scores (RUNS_DIR/{FILE})")
     args = parser.parse_args(argv)
+    from ..records.log import quiet  # here, since torch takes seconds
+    from .runs import Models
+    from .worst_case import WorstCase
+
     quiet()
     try:
+        if args.worst is not None and not 0 < args.worst < 1:
+            raise UserError(f"--worst {args.worst:g}: give the fraction that is forgotten, such as 0.1", key="--worst")
         done = filtered(collect(args.runs), args.filter)
         runs = [run for run in done if run.result["config"].get("trial") is None and "original" in run.values]
         if not runs:
@@ -58,6 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         models = Models.of(args.runs, runs)
         scores = models.scores() | ({"distance": models.distances()} if args.features else {})
         print(*account(models, len(runs)), sep="\n")
+        if args.worst is not None:
+            scores["worst_case"], left = models.worst_case(WorstCase(args.worst))
+            print("loss after unlearning: " + ", ".join(f"{name} {value:.3f}" for name, value in left.items()))
         for name, values in scores.items():
             print(f"{name}: {ends(values)}{overlap(models, values) if args.features else ''}")
         write(args.out or args.runs / FILE, models.file(scores).content())

@@ -10,15 +10,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
+from ..data.transform import Transform
 from ..engine.job import Job
 from ..errors import UserError
 from ..populations.ulira import margins, memorisation
 from ..records.names import PREDICTIONS, REFERENCES, SPLIT
 from ..report.runs import Run, group_of
+from ..scenarios.base import Problem
 from ..scenarios.difficulty import ScoreFile
 from ..verify.files import tensors
 from .scores import Array, centre_distance, el2n, loss, mean_known
+from .worst_case import WorstCase
 
 SHARED = ("dataset", "model", "pretrain")  # groups in which the runs must agree
 TOLERANCE = 1e-3  # of logits, between a run's original and the one that the store has
@@ -121,6 +125,30 @@ class Models:
             rows.append(row)
         return mean_known(np.stack(rows), np.isfinite(rows))
 
+    def worst_case(self, search: WorstCase) -> tuple[Array, dict[str, float]]:
+        """(N,) the score of ``WorstCase`` by the first original model, and what unlearning leaves of the worst set.
+
+        The latter is the mean loss on the set with the highest scores, and on one as large that is drawn at random,
+        each after it was unlearned as in the search.
+        """
+        _, problem, network = made_again(next(model for model in self.models if model.kind == "original"))
+        train = problem.split.train
+        data = Transform(problem.data)(problem.data.inputs[train], ids=train), problem.data.labels[train]
+        classes = len(problem.data.classes)
+        found = search.scores(network, *data, classes)
+        count, drawn = max(1, round(search.fraction * len(train))), torch.Generator().manual_seed(search.seed)
+        left = {}
+        for name, order in (
+            ("worst", found.argsort(descending=True)),
+            ("random", torch.randperm(len(train), generator=drawn)),
+        ):
+            chosen = torch.zeros(len(train), dtype=torch.bool)
+            chosen[order[:count]] = True
+            left[name] = search.left(network, *data, classes, chosen)
+        row = np.full(len(self.labels), np.nan)
+        row[train.numpy()] = found.numpy()
+        return row, left
+
     def file(self, scores: Mapping[str, Array]) -> ScoreFile:
         """The scores with the data that they are of."""
         sets = {name: torch.from_numpy(ids.astype(np.int64)) for name, ids in self.sets.items()}
@@ -141,7 +169,15 @@ def models(folder: Path, run: Run, labels: Array, sets: Mapping[str, Array]) -> 
 
 
 def features(model: Model) -> Array:
-    """(T, D) the features of an original model for the samples that it learned, by one pass over the data.
+    """(T, D) the features of an original model for the samples that it learned, by one pass over the data."""
+    job, problem, network = made_again(model)
+    _, found = job.lab.predict_with_features(problem, network, problem.split.train)
+    values: Array = found.values.double().numpy()
+    return values
+
+
+def made_again(model: Model) -> tuple[Job, Problem, nn.Module]:
+    """The job of an original model, its problem, and its network.
 
     The store has the model; it is trained again where it has not. Raises ``UserError`` where that gives another one.
     """
@@ -151,8 +187,7 @@ def features(model: Model) -> Array:
         trained = lab.own_model(problem)
     else:
         trained = lab.train(problem, job.recipe, problem.split.train, job.pretrain_seed, "original")
-    logits, found = lab.predict_with_features(problem, trained.network, problem.split.train)
+    logits, _ = lab.predict_with_features(problem, trained.network, problem.split.train)
     if not np.allclose(margins(logits.numpy(), problem.data.labels.numpy()), model.margins, atol=TOLERANCE):
         raise UserError(f"the original model of {model.run.name} cannot be made again as it was: make the run again")
-    values: Array = found.values.double().numpy()
-    return values
+    return job, problem, trained.network

@@ -43,6 +43,7 @@ class Result:
     access: Mapping[str, str]  # what the method and its add-ons may see, by stream
     directions: Mapping[str, str]  # how each metric is read
     failed: Mapping[str, str]  # why a metric has no value, by model and metric
+    unstated: Mapping[str, tuple[int, int]]  # by name, where unseen samples are too few: their number, and the least
     sizes: Mapping[str, int]  # samples in each index set
     requested: int | None  # as in ``Job``
     data: Mapping[str, str]  # digests of data and split
@@ -65,7 +66,7 @@ def evaluate(
     untrained: Tensor | None = None,
     earlier: Tensor | None = None,
 ) -> dict[str, Any]:
-    """The fields ``rows``, ``gaps``, ``directions``, ``failed``, ``evidence`` and ``selected`` of a result.
+    """The fields of a result that follow from predictions: ``rows``, ``gaps``, ``directions``, ``failed`` and others.
 
     Args:
         models: by name: ``unlearned``; ``original``, ``retrained`` and ``clean`` where there are such.
@@ -107,5 +108,7 @@ def evaluate(
     if problem.selected:
         log.info("selected: %s", ", ".join(f"{name} {count}" for name, count in problem.selected.items()))
     log.info("evaluated: %s", ", ".join(models))
-    about = {"directions": directions, "failed": failed, "evidence": evidence, "selected": problem.selected}
-    return {"rows": rows, "gaps": found, **about}
+    asked = [metric for metric in metrics.values() if metric.applies_to(common)]
+    unstated = {name: why for metric in asked for name, why in metric.unstated(common).items()}
+    about = {"directions": directions, "failed": failed, "unstated": unstated, "evidence": evidence}
+    return {"rows": rows, "gaps": found, "selected": problem.selected, **about}

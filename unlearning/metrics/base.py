@@ -112,6 +112,10 @@ class Metric:
         """The values by name. Raise where a value cannot be computed; never impute one."""
         raise NotImplementedError
 
+    def unstated(self, evidence: Evidence) -> dict[str, tuple[int, int]]:
+        """The numbers that there are too few unseen samples for, with how many there are and are needed."""
+        return {}
+
     def relative(self, row: Mapping[str, float], retrained: Mapping[str, float]) -> dict[str, float]:
         """Values that follow from all those of a model and of the retrained one, as far as there are any."""
         return {}

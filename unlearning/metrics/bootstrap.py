@@ -9,15 +9,27 @@ from torch import Tensor
 
 from ..types import Count, PartialFraction
 from .base import Evidence
-from .membership import Feature, MembershipInference, auc, member_score, non_members, require_two, tpr_at
+from .membership import (
+    Feature,
+    MembershipInference,
+    aucs,
+    can_show,
+    member_score,
+    non_members,
+    rate,
+    require_two,
+    tpr_at,
+    tprs,
+)
+
+TOGETHER = 2**20  # samples that are drawn before they are looked at
 
 
 class MembershipIntervals(MembershipInference):
     """``mia/<feature>_auc_low``, ``..._high``: an interval for the numbers of ``MembershipInference``.
 
     The same, with the number itself, for ``mia/<feature>_tpr_at_<fpr>``, where there are at least ``1 / fpr``
-    non-members: 100 for a rate of 1 %, and 1,000 for .1 %. With fewer, no false alarm is allowed, and the number
-    belongs to no false positive rate.
+    non-members: 100 for a rate of 1 %, and 1,000 for .1 %.
 
     Members and non-members are drawn anew with replacement, each as many as there are, and the ends are the percentiles
     of the number over these draws (Efron, 1979), in [0, 1]. So the interval says what other samples would give for the
@@ -49,29 +61,38 @@ class MembershipIntervals(MembershipInference):
     def __call__(self, evidence: Evidence) -> dict[str, float]:
         sets = evidence.split.forget, non_members(evidence.split)
         require_two(*sets)
-        fprs = [fpr for fpr in self.fprs if stated(fpr, len(sets[1]))]
+        fprs = [fpr for fpr in self.fprs if can_show(fpr, len(sets[1]))]
         found: dict[str, float] = {}
         for feature in self.features:
             members, others = (member_score(feature, evidence.logits[ids], evidence.labels[ids]) for ids in sets)
-            found |= {f"mia/{feature}_tpr_at_{100 * fpr:g}pct": tpr_at(members, others, fpr) for fpr in fprs}
-            draws = resampled(members, others, fprs, self.resamples, self.seed)
-            names = ["auc", *(f"tpr_at_{100 * fpr:g}pct" for fpr in fprs)]
-            tails = torch.tensor([(1 - self.level) / 2, (1 + self.level) / 2], dtype=draws.dtype)
-            for name, (low, high) in zip(names, draws.quantile(tails, 0).T.tolist(), strict=True):
-                found |= {f"mia/{feature}_{name}_low": low, f"mia/{feature}_{name}_high": high}
+            found |= {f"mia/{feature}_{rate(fpr)}": tpr_at(members, others, fpr) for fpr in fprs}
+            found |= interval(f"mia/{feature}", members, others, fprs, self.level, self.resamples, self.seed)
         return found
 
 
-def stated(fpr: float, others: int) -> bool:
-    """Whether so many non-members can show a false positive rate."""
-    return others * fpr >= 1 - 1e-9
+def interval(
+    name: str, members: Tensor, others: Tensor, fprs: Sequence[float], level: float, resamples: int, seed: int
+) -> dict[str, float]:
+    """``<name>_auc_low``, ``..._high``, and the same of the rates of true positives, from the scores of an attack."""
+    draws = resampled(members, others, fprs, resamples, seed)
+    tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=draws.dtype)
+    found: dict[str, float] = {}
+    for what, (low, high) in zip(["auc", *map(rate, fprs)], draws.quantile(tails, 0).T.tolist(), strict=True):
+        found |= {f"{name}_{what}_low": low, f"{name}_{what}_high": high}
+    return found
 
 
 def resampled(members: Tensor, others: Tensor, fprs: Sequence[float], resamples: int, seed: int) -> Tensor:
     """(resamples, 1 + len(fprs)) the AUC and the rates of true positives of scores that are drawn with replacement."""
     generator = torch.Generator().manual_seed(seed)
+    at_once = max(1, TOGETHER // max(len(members), len(others)))
     rows = []
-    for _ in range(resamples):
-        ours, theirs = (s[torch.randint(len(s), (len(s),), generator=generator)] for s in (members, others))
-        rows.append([auc(ours, theirs), *(tpr_at(ours, theirs, fpr) for fpr in fprs)])
-    return torch.tensor(rows, dtype=torch.float64)
+    for start in range(0, resamples, at_once):
+        count = min(at_once, resamples - start)
+        drawn = [
+            [torch.randint(len(s), (len(s),), generator=generator) for s in (members, others)] for _ in range(count)
+        ]
+        ours = members[torch.stack([mine for mine, _ in drawn])]
+        ordered = others[torch.stack([theirs for _, theirs in drawn])].sort().values
+        rows.append(torch.stack([aucs(ours, ordered), *(tprs(ours, ordered, fpr) for fpr in fprs)], 1))
+    return torch.cat(rows)

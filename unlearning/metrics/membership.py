@@ -7,6 +7,7 @@ because the confident samples, for which p rounds to 1, are those that distingui
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -95,17 +96,42 @@ def require_two(members: Tensor, others: Tensor) -> None:
 
 def auc(members: Tensor, others: Tensor) -> float:
     """Area under the ROC curve: P(member scores higher) + P(tie) / 2, exact over all pairs of (M,) and (N,) scores."""
-    ordered = others.sort().values
+    return aucs(members, others.sort().values).item()
+
+
+def aucs(members: Tensor, ordered: Tensor) -> Tensor:
+    """(...) areas under the ROC curve of scores (..., M) of members and (..., N) of non-members in ascending order."""
+    members = members.contiguous()
     lower = torch.searchsorted(ordered, members)
     lower_or_tied = torch.searchsorted(ordered, members, right=True)
-    return (lower + lower_or_tied).double().mean().item() / (2 * len(others))
+    return (lower + lower_or_tied).double().mean(-1) / (2 * ordered.shape[-1])
 
 
 def tpr_at(members: Tensor, others: Tensor, fpr: float) -> float:
     """Largest fraction of members above a threshold that at most the fraction ``fpr`` of non-members exceeds."""
-    allowed = int(fpr * len(others) + 1e-9)  # .29 * 100 is 28.999...
-    threshold = others.sort(descending=True).values[allowed]
-    return (members > threshold).double().mean().item()
+    return tprs(members, others.sort().values, fpr).item()
+
+
+def tprs(members: Tensor, ordered: Tensor, fpr: float) -> Tensor:
+    """(...) the rates of ``tpr_at`` for scores (..., M) of members and (..., N) of non-members in ascending order."""
+    allowed = int(fpr * ordered.shape[-1] + 1e-9)  # .29 * 100 is 28.999...
+    return (members > ordered[..., -1 - allowed, None]).double().mean(-1)
+
+
+def can_show(fpr: float, others: int) -> bool:
+    """Whether so many non-members can show a false positive rate: at least one of them is in that fraction."""
+    return others * fpr >= 1 - 1e-9
+
+
+def too_few(names: Sequence[str], fprs: Sequence[float], others: int) -> dict[str, tuple[int, int]]:
+    """The rates of true positives that so many non-members cannot show, by name: how many there are, and the least."""
+    least = {fpr: math.ceil(1 / fpr - 1e-9) for fpr in fprs if not can_show(fpr, others)}
+    return {f"{name}_{rate(fpr)}": (others, count) for name in names for fpr, count in least.items()}
+
+
+def rate(fpr: float) -> str:
+    """The end of the name of a rate of true positives."""
+    return f"tpr_at_{100 * fpr:g}pct"
 
 
 class MembershipInference(Metric):
@@ -113,8 +139,8 @@ class MembershipInference(Metric):
 
     * ``mia/<feature>_auc``: area under the ROC curve, in [0, 1].
     * ``mia/<feature>_tpr_at_<fpr>``: fraction of the forget set that is recognised when at most that fraction of
-      non-members is mistaken for members (Carlini et al., 2022, arXiv:2112.03570). N non-members cannot resolve a rate
-      below 1/N: for a smaller ``fpr`` the number is that of an attack without a single false alarm.
+      non-members is mistaken for members (Carlini et al., 2022, arXiv:2112.03570). N non-members cannot show a rate
+      below 1/N: with fewer than 100 of them there is no number at 1 %, and with fewer than 1,000 none at .1 %.
 
     Closer to the retrained model is better; its AUC is about .5. A score always has the sign for which higher means
     more like training data. An AUC above .5 says that the forget set still looks trained on, below .5 that it looks
@@ -145,8 +171,13 @@ class MembershipInference(Metric):
             members, others = (member_score(feature, evidence.logits[ids], evidence.labels[ids]) for ids in sets)
             found[f"mia/{feature}_auc"] = auc(members, others)
             for fpr in self.fprs:
-                found[f"mia/{feature}_tpr_at_{100 * fpr:g}pct"] = tpr_at(members, others, fpr)
+                if can_show(fpr, len(others)):
+                    found[f"mia/{feature}_{rate(fpr)}"] = tpr_at(members, others, fpr)
         return found
+
+    def unstated(self, evidence: Evidence) -> dict[str, tuple[int, int]]:
+        names = [f"mia/{feature}" for feature in self.features]
+        return too_few(names, self.fprs, len(non_members(evidence.split)))
 
 
 class ValidationMembership(Metric):

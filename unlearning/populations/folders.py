@@ -26,7 +26,7 @@ class Population:
     Args:
         setting, method: as in the tables of ``unlearning.report``.
         over: the seeds in which the runs differ.
-        runs: how many.
+        parts: the names of the runs' folders.
         unlearned, retrained: (K, N) margins.
         original: likewise, or None where the user brought the original model.
         sets: (K, N) bool, which samples are in the forget, retain, validation and training set.
@@ -36,12 +36,17 @@ class Population:
     setting: str
     method: str
     over: str
-    runs: int
+    parts: Sequence[str]
     unlearned: Array
     retrained: Array
     original: Array | None
     sets: Mapping[str, Array]
     accuracies: Mapping[str, Mapping[str, float]]
+
+    @property
+    def runs(self) -> int:
+        """How many runs there are."""
+        return len(self.parts)
 
     @property
     def same_request(self) -> bool:
@@ -72,7 +77,7 @@ def population(root: Path, runs: Sequence[Run], setting: str, method: str) -> Po
         setting,
         method,
         varied(runs, "unlearned"),
-        len(runs),
+        [run.name for run in runs],
         unlearned=np.stack(found["unlearned"]),
         retrained=np.stack(found["retrained"]),
         original=np.stack(found["original"]) if len(found.get("original", [])) == len(runs) else None,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..config.groups import label
-from ..config.legend import assumed, failures, honoured, mean_gap, number, reading, sights, trial_mark
+from ..config.legend import assumed, failures, honoured, mean_gap, number, reading, sights, trial_mark, unstated
 from ..engine.key import flat
 from ..runtime.markdown import escaped
 from .names import WEIGHTS
@@ -129,6 +129,7 @@ def metrics(results: Mapping[str, Any]) -> list[str]:
         over = mean_gap(name.removeprefix("gap/") for name in gaps)
         averages = [name for name in ("gap/mean", "gap/mean_val") if name in gaps]
         lines += [*(table_row(name, *[""] * len(rows), f"{gaps[name]:.3f}") for name in averages), "", over]
+    lines += [text for line in unstated(results) for text in ("", line)]
     return lines if last else [*lines, "", *reading(rows)]
 
 

@@ -4,15 +4,16 @@ Prints the tables and writes them as report.md, report.tex, report.html (one pag
 and, in long form with every metric, report.csv. Over several settings, critical_difference.svg has the mean ranks of
 the methods. Where there are runs of method=retrain, the gaps are given in units of theirs, which are noise, too. Runs
 that differ only in seeds form one group; anything else that decides a result separates groups. Runs that failed, were
-interrupted or cannot be read are listed below the tables. Nothing is imputed.
+interrupted or cannot be read are listed below the tables. Nothing is imputed. What python -m unlearning.populations has
+found in the same folder (U-LiRA, KLoM and others) is shown, too.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -23,13 +24,14 @@ from .critical_diagram import as_file, critical_diagram
 from .html import html_page
 from .latex import latex
 from .markdown import page
+from .populations import populations_in
+from .program import over_runs
 from .runs import Run, collect, read
 from .screen import print_report
 from .selection import COLUMNS, columns_of, filtered, known_metrics
 from .tables import Interval, Report, report_on, rest_of
 
 DIAGRAM = "critical_difference.svg"
-RUNS = Path("multirun")  # below the current folder, as paths.runs in conf/config.yaml
 EXAMPLES = """examples:
   python -m unlearning.report                                  all runs below ./multirun
   python -m unlearning.report --filter dataset=digits 'method=s*' method=jit
@@ -47,13 +49,10 @@ exit code: 0 with a table, 1 where there is no finished run (or none that passes
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser("python -m unlearning.report", None, __doc__, EXAMPLES)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = over_runs("report", __doc__, EXAMPLES)
     add = parser.add_argument
-    add("runs", metavar="RUNS_DIR", nargs="?", type=Path, default=RUNS, help="folder of the runs (./multirun)")
     add("--metrics", metavar="A,B", default="", help=f"columns of the tables, globs allowed ({','.join(COLUMNS)})")
     add("--by", metavar="KEY,KEY", default="", help="config keys, seeds included, whose values get separate rows")
-    add("--filter", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="only these runs; globs allowed")
     add("--heat", metavar="X,Y", default="", help="also draw heat.png: the metrics over these two config keys")
     add("--interval", choices=get_args(Interval), default="student", help="beside each mean: an interval, or the sd")
     add("--margin", metavar="X", type=float, help="say which gaps are shown to be smaller than this (TOST)")
@@ -76,6 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         chosen = {"interval": args.interval, "margin": args.margin, "test": args.test}
         report = report_on(runs, args.metrics, args.by, args.filter, **chosen)
+        populations, arrows = populations_in(args.runs, report.groups)
+        report = replace(report, populations=populations, arrows=report.arrows | arrows)
         print_report(report)
         write(report, args.out or args.runs)
         if args.heat:

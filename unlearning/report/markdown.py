@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ..runtime.markdown import escaped
+from .screen import POPULATIONS
 from .tables import Report, Table
 
 
@@ -13,6 +15,9 @@ def page(report: Report) -> str:
     """The whole report."""
     parts = ["# Report", "", *(f"{line}.\n" for line in report.legend)]
     parts += [section(table, report.arrows) for table in report.tables]
+    parts += [
+        section(replace(table, setting=POPULATIONS + table.setting), report.arrows) for table in report.populations
+    ]
     if report.tests:
         parts.append("\n".join(["## Methods against each other", "", *verbatim(report.tests), ""]))
     if report.rest:

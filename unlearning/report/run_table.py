@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from ..config.groups import label
-from ..config.legend import ARROWS, TAUGHT, failures, honoured, mean_gap, number, reading, sights, trial_mark
+from ..config.legend import ARROWS, TAUGHT, failures, honoured, mean_gap, number, reading, sights, trial_mark, unstated
 from ..metrics.directions import CORRECTED, taught_wrong
 
-HIDDEN = ("class_acc/", "layer_cka/")  # too many for the screen; they are in results.json and the figures
+HIDDEN = (
+    "*class_acc/*",
+    "*layer_cka/*",
+    "attack/*_low",
+    "attack/*_high",
+)  # too many for the screen; they are in results.json and the figures
 SHORT = (*CORRECTED, "forget/acc", "retain/acc", "test/acc")
 
 
@@ -26,7 +32,7 @@ def run_table(results: Mapping[str, Any], console: Console | None = None) -> Non
     for name in (*rows, *(["gap"] if gaps else [])):
         table.add_column(name, justify="right")
     for metric in rows["unlearned"]:
-        if any(part in metric for part in HIDDEN):
+        if any(fnmatchcase(metric, pattern) for pattern in HIDDEN):
             continue
         cells = [number(metric, row.get(metric)) for row in rows.values()]
         if gaps:
@@ -68,7 +74,7 @@ def explanations(results: Mapping[str, Any]) -> list[str]:
     if "gap/mean" in results["gaps"]:
         lines.append(mean_gap(name.removeprefix("gap/") for name in results["gaps"]))
     lines.append(f"Data access of {label(results['config']['choices'])}: {sights(results['access'])}")
-    return lines + [TAUGHT] * taught_wrong(results["sizes"])
+    return lines + unstated(results) + [TAUGHT] * taught_wrong(results["sizes"])
 
 
 def one_line(results: Mapping[str, Any]) -> str:

@@ -15,14 +15,15 @@ from rich.text import Text
 from .tables import Line, Report, Table
 
 LABEL = 18  # columns that a long label folds to where the screen is narrow
+POPULATIONS = "Populations: "
 UNBOUNDED = 10_000  # columns
 
 
 def print_report(report: Report, console: Console | None = None) -> None:
     """Print the tables, each with its notes, then how to read them and which runs are in none."""
     console = console or Console(highlight=False, markup=False)
-    for table in report.tables:
-        console.print(table.setting, style="bold")
+    for title, table in [*(("", table) for table in report.tables), *((POPULATIONS, t) for t in report.populations)]:
+        console.print(title + table.setting, style="bold")
         console.print(fitting(table, report.arrows, console))
         for note in table.notes:
             console.print(Padding(note, (0, 0, 0, 1), expand=False))

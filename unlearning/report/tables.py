@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..config.legend import ARROWS, TAUGHT, mean_gap, reading
+from ..config.legend import ARROWS, TAUGHT, mean_gap, reading, unstated
 from ..errors import UserError
 from ..metrics.directions import AVERAGE_GAPS, MEAN_OVER, taught_wrong
 from .columns import with_what_is_shown
@@ -64,6 +64,7 @@ class Report:
     groups: list[Group] = field(default_factory=list)  # of all tables
     margin: float | None = None
     interval: Interval = "student"
+    populations: list[Table] = field(default_factory=list)  # scores over populations of runs, beside the means
     ranked_by: str = ""  # the metric of the mean ranks; the usual one where it is empty
 
 
@@ -108,7 +109,7 @@ def report_on(
     arrows = arrows_of(done)
     tests = tests_of(groups, tested, arrows)
     left = rest_of(without_result(runs, filters), repeats)
-    return Report(frame, tables, arrows, legend, left, tests, groups, margin, interval, *tested[:1])
+    return Report(frame, tables, arrows, legend, left, tests, groups, margin, interval, ranked_by="".join(tested[:1]))
 
 
 def tests_of(groups: Sequence[Group], metrics: Iterable[str], arrows: Mapping[str, str]) -> list[str]:
@@ -180,6 +181,8 @@ def notes_on(
     failures = ((g.label, *item) for g in groups for run in g.runs for item in run.failed[g.row].items())
     for (label, metric, why), times in Counter(failures).items():
         texts.append(f"failed: {label}: {metric}: {' '.join(why.split())} ({count(times, 'run')})")
+    missing = Counter(line for run in {run.name: run for run in runs}.values() for line in unstated(run.result))
+    texts += [f"{line} ({count(times, 'run')})" for line, times in missing.items()]
     own = (
         (g.label, note) for g in groups if g.row == "unlearned" for r in g.runs for note in r.result.get("notes", [])
     )

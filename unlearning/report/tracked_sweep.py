@@ -95,13 +95,23 @@ def mean(group: Group, sweep: str, ids: Mapping[str, str]) -> TrackedRun:
     for name in [name for name in rows[0] if all(name in row for row in rows)]:
         values = [row[name] for row in rows]
         metrics |= {name: fmean(values), f"sd/{name}": stdev(values)}
-    shared = params(runs[0])
+    return over_runs(f"{group.label}, mean of {len(rows)}", runs, metrics, ids, sweep)
+
+
+def over_runs(
+    name: str, runs: Sequence[Run], metrics: Mapping[str, float], ids: Mapping[str, str], sweep: str | None = None
+) -> TrackedRun:
+    """Numbers over runs that differ only in seeds, as a run of its own that names its parts.
+
+    Args:
+        ids: what the tracker calls each run, by the name of its folder.
+        sweep: as in ``TrackedRun``.
+    """
     seeds = dict(differing([{k: v for k, v in params(run).items() if is_seed(k)} for run in runs]))
-    parts = [ids[run.name] for run in runs]
     return TrackedRun(
-        name=f"{group.label}, mean of {len(rows)}",
-        params=shared | seeds,
-        tags={"parts": ", ".join(parts), "over": varied(runs, "unlearned")},
+        name=name,
+        params=params(runs[0]) | seeds,
+        tags={"parts": ", ".join(ids[run.name] for run in runs), "over": varied(runs, "unlearned")},
         metrics=metrics,
         curves={},
         artifacts=[],

@@ -17,11 +17,12 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from ..scenarios.entries import read_entries
-from .contents import Item, items
-from .purge import of_dataset, of_run, older, remove, surplus, with_files
+
+if TYPE_CHECKING:
+    from .contents import Item
 
 EXAMPLES = """examples:
   python -m unlearning.store ls
@@ -77,6 +78,8 @@ def size(text: str) -> float:
 
 def purge_runs(folders: Iterable[Path], dry: bool) -> None:
     """Remove from the folders of runs what shows images or may name them, and say what is left and why."""
+    from .purge import of_run
+
     for folder, files in [(folder, of_run(folder)) for folder in folders]:  # all are looked at before any is changed
         for file in files if not dry else ():
             file.unlink()
@@ -90,6 +93,10 @@ def purge_runs(folders: Iterable[Path], dry: bool) -> None:
 
 def act(args: argparse.Namespace) -> int:
     """Do what the command line says."""
+    from ..scenarios.entries import read_entries  # here, since torch takes seconds
+    from .contents import items
+    from .purge import of_dataset, older, remove, surplus, with_files
+
     if not args.store.is_dir():
         raise UserError(
             f"there is no store in {args.store}: set --store DIR to the paths.store of the runs", kind="file"

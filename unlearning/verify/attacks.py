@@ -60,9 +60,14 @@ def membership(view: View, features: Sequence[str] = ("loss", "entropy"), fprs: 
         scores = values if name in ("confidence", "margin") else -values  # the higher, the more like a member
         found[f"mia/{name}_auc"] = float(roc_auc_score(members, scores))
         false, true, _ = roc_curve(members, scores, drop_intermediate=False)
-        for fpr in fprs:
+        for fpr in shown(fprs, len(ids[1])):
             found[f"mia/{name}_tpr_at_{100 * fpr:g}pct"] = float(true[false <= fpr + 1e-12].max())
     return found
+
+
+def shown(fprs: Sequence[float], others: int) -> list[float]:
+    """The false positive rates that are not below that of a single non-member."""
+    return [fpr for fpr in fprs if round(others * fpr, 9) >= 1]
 
 
 def validation_membership(view: View) -> Numbers:

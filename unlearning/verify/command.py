@@ -12,12 +12,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from .comparison import TOLERANCE, Value, Verdict, compared
-from .files import read
-from .model import checks
-from .proof import checks as proof
+from . import TOLERANCE
+
+if TYPE_CHECKING:
+    from .comparison import Value, Verdict
 
 EXAMPLES = f"""examples:
   python -m unlearning.verify multirun/digits-class-scrub-s0-1e36ae1a9e53
@@ -59,6 +60,11 @@ def verdict(folder: Path, model: Path | None = None, listing: Path | None = None
 
     Raises ``UserError`` where files cannot be read or do not fit.
     """
+    from .comparison import Verdict, compared  # here, since torch and scikit-learn take seconds
+    from .files import read
+    from .model import checks
+    from .proof import checks as proof
+
     try:
         files = read(folder)
         found = compared(files)

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from . import TOLERANCE
 from .files import Files
 from .formulas import FORMULAS
 from .representations import audit
 from .view import Numbers, View
 
-TOLERANCE = 1e-6  # some numbers are sums of float32
 METRICS = f"{__package__.partition('.')[0]}.metrics."  # where the metrics of this package are
 IMAGES = {  # metrics that pass images through the networks, by the names of their numbers
     "noise/": METRICS + "noise_curve.EntropyAgainstNoise",

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 from sklearn.svm import SVC
 
-from .attacks import feature, require_two
+from .attacks import feature, require_two, shown
 from .files import Array
 from .view import Numbers, View
 
@@ -37,32 +36,41 @@ def membership_intervals(
     seed: int = 0,
 ) -> Numbers:
     """Percentiles of the threshold attacks' numbers over samples that are drawn with replacement."""
-    import torch  # whose generator draws the samples
-
     sets = kinds(view)
     require_two(*sets)
-    stated = [fpr for fpr in fprs if len(sets[1]) * fpr >= 1 - 1e-9]
+    fprs = shown(fprs, len(sets[1]))
     found: Numbers = {}
     for name in features:
-        members, others = (score(name, view, ids) for ids in sets)
-        generator, rows = torch.Generator().manual_seed(seed), []
-        for fpr in stated:  # at most so many non-members are above
-            threshold = np.sort(others)[::-1][int(fpr * len(others) + 1e-9)]
-            found[f"mia/{name}_tpr_at_{100 * fpr:g}pct"] = float((members > threshold).mean())
-        for _ in range(resamples):
-            ours, theirs = (
-                values[torch.randint(len(values), (len(values),), generator=generator).numpy()]
-                for values in (members, others)
-            )
-            below, upto = (np.searchsorted(np.sort(theirs), ours, side) for side in ("left", "right"))
-            row = [float((below + upto).mean() / 2 / len(theirs))]
-            for fpr in stated:
-                threshold = np.sort(theirs)[::-1][int(fpr * len(theirs) + 1e-9)]
-                row.append(float((ours > threshold).mean()))
-            rows.append(row)
-        low, high = np.quantile(rows, [(1 - level) / 2, (1 + level) / 2], axis=0)
-        for place, what in enumerate(["auc", *(f"tpr_at_{100 * fpr:g}pct" for fpr in stated)]):
-            found |= {f"mia/{name}_{what}_low": low[place], f"mia/{name}_{what}_high": high[place]}
+        pair = score(name, view, sets[0]), score(name, view, sets[1])
+        numbers = by_threshold(*pair, fprs)
+        found |= {f"mia/{name}_{what}": value for what, value in numbers.items() if what != "auc"}
+        found |= {f"mia/{name}_{what}": value for what, value in ends(*pair, fprs, level, resamples, seed).items()}
+    return found
+
+
+def by_threshold(members: Array, others: Array, fprs: Sequence[float]) -> Numbers:
+    """The area under the ROC curve of scores, and the rates of true positives, by the end of their names."""
+    ordered = np.sort(others)
+    below, upto = (np.searchsorted(ordered, members, side) for side in ("left", "right"))
+    found = {"auc": float((below + upto).mean() / 2 / len(others))}
+    for fpr in fprs:  # at most so many non-members are above
+        threshold = ordered[::-1][int(fpr * len(others) + 1e-9)]
+        found[f"tpr_at_{100 * fpr:g}pct"] = float((members > threshold).mean())
+    return found
+
+
+def ends(members: Array, others: Array, fprs: Sequence[float], level: float, resamples: int, seed: int) -> Numbers:
+    """The ends of the intervals of the numbers of ``by_threshold``, over samples drawn with replacement."""
+    import torch  # whose generator draws the samples
+
+    generator, draws = torch.Generator().manual_seed(seed), []
+    for _ in range(resamples):
+        drawn = [v[torch.randint(len(v), (len(v),), generator=generator).numpy()] for v in (members, others)]
+        draws.append(by_threshold(drawn[0], drawn[1], fprs))
+    found: Numbers = {}
+    for what in draws[0]:
+        low, high = np.quantile([draw[what] for draw in draws], [(1 - level) / 2, (1 + level) / 2])
+        found |= {f"{what}_low": float(low), f"{what}_high": float(high)}
     return found
 
 
@@ -72,9 +80,12 @@ def fitted_attacks(
     attackers: Sequence[str] = ("threshold", "logistic", "svc"),
     limit: int = 500,
     folds: int = 5,
+    fprs: Sequence[float] = (0.01, 0.001),
+    level: float = 0.95,
+    resamples: int = 400,
     seed: int = 0,
 ) -> Numbers:
-    """The mean area under the ROC curve over folds, with as many non-members as members of every class."""
+    """The numbers of cross-validated attacks, with as many non-members as members of every class."""
     import torch  # whose generator draws the samples
 
     labels, generator = view.files.labels, torch.Generator().manual_seed(seed)
@@ -90,23 +101,27 @@ def fitted_attacks(
         raise ValueError("too few members")
     ids, known = np.array(drawn[0] + drawn[1]), np.repeat([1, 0], count)
     fold = np.tile(np.arange(count) % folds, 2)
+    rates = shown(fprs, count)
     found: Numbers = {}
     for name in inputs:
         values = feature(name, view.logits[ids], labels[ids]).reshape(2 * count, -1)
         for attacker in attackers:
             if attacker == "threshold" and name not in ("loss", "entropy", "modified_entropy"):
                 continue
-            areas = []
+            scores = np.empty(2 * count)
             for number in range(folds):
                 fit, rest = fold != number, fold == number
                 if attacker == "threshold":
-                    scores = score(name, view, ids)[rest]
-                else:
-                    centre, scale = values[fit].mean(0), values[fit].std(0)
-                    scale[scale < 1e-12] = 1
-                    attack = LogisticRegression(max_iter=1000) if attacker == "logistic" else SVC(C=3)
-                    attack.fit((values[fit] - centre) / scale, known[fit])
-                    scores = attack.decision_function((values[rest] - centre) / scale)
-                areas.append(roc_auc_score(known[rest], scores))
-            found[f"attack/{attacker}_{name}_auc"] = float(np.mean(areas))
+                    scores[rest] = score(name, view, ids)[rest]
+                    continue
+                centre, scale = values[fit].mean(0), values[fit].std(0)
+                scale[scale < 1e-12] = 1
+                attack = LogisticRegression(max_iter=1000) if attacker == "logistic" else SVC(C=3)
+                attack.fit((values[fit] - centre) / scale, known[fit])
+                given = attack.decision_function((values - centre) / scale)
+                usual = given[fit & (known == 0)]  # of the non-members that it was fitted to
+                scores[rest] = (given[rest] - usual.mean()) / max(usual.std(), 1e-9)
+            pair = scores[:count], scores[count:]
+            numbers = by_threshold(*pair, rates) | ends(*pair, rates, level, resamples, seed)
+            found |= {f"attack/{attacker}_{name}_{what}": value for what, value in numbers.items()}
     return found

@@ -93,12 +93,12 @@ def histogram(values: Array) -> list[float]:
     return [round(float(share), 4) for share in counts / max(len(values), 1)]
 
 
-def roc(members: Array, others: Array) -> list[float]:
-    """The largest rate of true positives at no more than each of the rates of false ones."""
+def roc(members: Array, others: Array) -> list[float | None]:
+    """The largest rate of true positives at no more than each rate of false ones; None for rates below 1/N."""
     ordered = np.sort(others)[::-1]
     ranked = np.append(ordered, -np.inf)
     allowed = np.minimum(np.floor(RATES * len(others) + 1e-9).astype(int), len(others))
-    return [round(float(np.mean(members > threshold)), 4) for threshold in ranked[allowed]]
+    return [round(float(np.mean(members > ranked[n])), 4) if n else None for n in allowed]
 
 
 def auc(members: Array, others: Array) -> float:

@@ -18,7 +18,7 @@ from .answers import answers, over_settings
 from .rows import CLASSES, SHARE, rows_of
 
 TEMPLATES = Path(__file__).parent / "templates"
-SCRIPTS = ("draw.js", "charts.js", "details.js", "table.js")
+SCRIPTS = ("draw.js", "charts.js", "cka.js", "details.js", "table.js")
 DIGITS = 5  # of numbers in the page's data
 
 

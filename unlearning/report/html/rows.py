@@ -21,8 +21,10 @@ from ..verdicts import verdict
 from .curves import curves_of
 from .nearness import levels
 from .outputs import Outputs
+from .pictures import Pictures
 
 CLASSES = "class_acc/"
+LAYERS = "layer_cka/"
 SHARE = "cost/share of retraining"
 PREDICTED = 120  # rows with figures of predictions; the files of more take too long to read
 PICTURES = (
@@ -42,7 +44,7 @@ def rows_of(report: Report, folder: Path) -> tuple[list[dict[str, Any]], dict[st
         records.setdefault((record.setting, record.method, record.row), []).append(record)
     noise = {id(group): found for group, found in sigmas(report.groups)}
     places = list(dict.fromkeys(table.setting for table in report.tables))
-    outputs = Outputs()
+    outputs, pictures = Outputs(), Pictures()
     rows: list[dict[str, Any]] = []
     for group in report.groups:
         there = records.get((group.setting, group.label, group.row), [])
@@ -61,7 +63,7 @@ def rows_of(report: Report, folder: Path) -> tuple[list[dict[str, Any]], dict[st
             row |= details(group, report, folder)
             row["sigmas"] = {name: value for name, value in noise[id(group)].items() if value is not None}
             seen = outputs.of(group.runs[0]) if len(rows) < PREDICTED else None
-            row |= {"outputs": seen, "curves": curves_of(group.runs)}
+            row |= {"outputs": seen, "curves": curves_of(group.runs), "pictures": pictures.of(group.runs[0])}
             add_share(row, group, report)
         rows.append(row)
     colour(rows, report)
@@ -104,6 +106,7 @@ def details(group: Group, report: Report, folder: Path) -> dict[str, Any]:
         "notes": [f"{text} ({count(times, 'run')})" for text, times in (notes + failed).items()],
         "models": {model: means(run.values.get(model, {}) for run in runs) for model in REFERENCES},
         "classes": class_gaps(runs),
+        "blocks": blocks_of(runs[0]),
         "config": config_of(group, report.groups),
         "reasons": reasons(runs[0]),
         "runs": [
@@ -131,6 +134,12 @@ def class_gaps(runs: Sequence[Run]) -> list[dict[str, Any]]:
             if name.startswith(start):
                 found.setdefault(name.removeprefix(start), []).append(value)
     return [{"name": name, "mean": fmean(v), "low": min(v), "high": max(v)} for name, v in found.items()]
+
+
+def blocks_of(run: Run) -> list[str]:
+    """The blocks whose similarity to those of other models is known, in the order of the network."""
+    names = (name.partition("/")[2] for name in run.values["unlearned"] if name.startswith(LAYERS))
+    return list(dict.fromkeys(name.partition("/")[2] for name in names))
 
 
 def config_of(group: Group, groups: Iterable[Group]) -> list[str]:

@@ -7,7 +7,7 @@ function details(row) {
   parts.push(folded("Settings", [node("pre", {}, row.config.join("\n") || "none of its own"), ...row.reasons.map((why) => node("p", {}, why))]));
   const links = row.runs.filter((run) => run.files.length).map((run) => node("li", {}, `${run.name}: `, ...run.files.flatMap((file) => [node("a", { href: file.href }, file.name), " "])));
   if (links.length) parts.push(folded("Files of its runs", [node("ul", {}, ...links)]));
-  const panels = [...outputPanels(row), ...classPanel(row), ...curvePanels(row)];
+  const panels = [...outputPanels(row), ...classPanel(row), ...ckaPanel(row), ...curvePanels(row), ...picturePanels(row)];
   if (panels.length) parts.push(node("h3", {}, "Figures"), node("div", { class: "panels" }, ...panels));
   parts.push(node("h3", {}, `All numbers (n=${row.n}${row.over ? `, ${row.over}` : ""})`), numbers(row));
   return node("div", { class: "unfolded" }, ...parts);
@@ -71,7 +71,8 @@ function rocPlot(of, models) {
   drawing.append(path([[drawing.px(1e-4), drawing.py(1e-4)], [drawing.px(1), drawing.py(1)]], { stroke: "var(--dim)", "stroke-dasharray": "3 3" }));
   const there = models.filter((model) => of[model].roc);
   there.forEach((model) => {
-    const points = of[model].roc.map((value, at) => [drawing.px(rates[at]), drawing.py(Math.max(value, 1e-4))]);
+    const shown = of[model].roc.map((value, at) => [value, rates[at]]).filter(([value]) => value !== null);
+    const points = shown.map(([value, rate]) => [drawing.px(rate), drawing.py(Math.max(value, 1e-4))]);
     drawing.append(path(points, { stroke: colour(model), "stroke-width": model === "unlearned" ? 2.4 : 1.5 }));
   });
   const names = there.map((model) => node("span", {}, node("i", { style: `color:${colour(model)}` }), `${model} (AUC ${of[model].auc.toFixed(2)})`));
@@ -121,6 +122,13 @@ function classPanel(row) {
   });
   const some = row.classes.length > 20 ? `, the 20 largest of ${row.classes.length}` : "";
   return [panel(`Test accuracy by class, gap to the retrained model${some}; lines: least and largest over runs`, drawing)];
+}
+
+function picturePanels(row) {
+  const told = { "embeddings.png": "Features of all models in one layout", "layers.png": "CKA of each block with each block" };
+  return Object.entries(row.pictures).map(([file, address]) => {
+    return node("div", { class: "picture" }, node("h4", {}, `${told[file]} (${row.runs[0].name})`), node("img", { src: address, alt: `${told[file]}, of ${row.label}` }));
+  });
 }
 
 function curvePanels(row) {

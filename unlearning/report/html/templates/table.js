@@ -90,6 +90,7 @@ function draw() {
   drawPareto(setting);
   drawEpochs(setting);
   drawShares(setting);
+  drawCka(setting);
 }
 
 table.tHead.addEventListener("click", (event) => event.target.closest("button") && sort(event.target.closest("th")));
@@ -121,7 +122,7 @@ document.addEventListener("keydown", (event) => {
     picker.querySelector("summary").focus();
   }
 });
-document.getElementById("near").addEventListener("change", draw);
+for (const id of ["near", "compared"]) document.getElementById(id).addEventListener("change", draw);
 filter();
 axes(Number(drawn.value));
 draw();
