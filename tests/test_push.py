@@ -12,8 +12,8 @@ from unlearning.records.push import main
 def runs(root: Path, count: int) -> Path:
     """A folder of finished runs with all that a tracker takes."""
     root.mkdir()
-    found = [result(seed=n, config={"trial": None}, run_key=f"key{n}", command="c", git=None) for n in range(count)]
-    write_finished(root, *found)
+    facts = {"config": {"trial": None}, "command": "c", "git": None, "cost": {"cost/seconds": 2.0}}
+    write_finished(root, *(result(seed=n, run_key=f"key{n}", **facts) for n in range(count)))
     for folder in root.iterdir():
         (folder / "provenance.json").write_text(json.dumps({"started": "2026-01-01T00:00:00+00:00"}))
         (folder / "curves.json").write_text(json.dumps({"unlearn/loss": [[0, 1.5], [1, 0.5]]}))

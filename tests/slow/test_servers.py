@@ -19,7 +19,7 @@ from unlearning.records.tracking import ask
 
 pytestmark = pytest.mark.slow
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-WRITERS, RUNS = 16, 48
+WRITERS, RUNS = 16, 40
 
 
 class Server:
