@@ -122,11 +122,11 @@ def test_one_place_builds() -> None:
     assert builders == [PACKAGE / "config" / "build.py"]
 
 
-@pytest.mark.parametrize("name", ["_internal", "_exit"])
-def test_neither_internals_of_hydra_nor_an_exit_by_force(name: str) -> None:
-    """Neither ``hydra._internal`` nor ``os._exit`` is used."""
+@pytest.mark.parametrize(("name", "places"), [("_internal", []), ("_exit", [PACKAGE / "runtime" / "program.py"])])
+def test_no_internals_of_hydra_and_one_exit_by_force(name: str, places: list[Path]) -> None:
+    """``hydra._internal`` is not used, and ``os._exit`` where an interrupted program ends."""
+    assert [file for file in [*CODE, ROOT / "run.py"] if calls(file, name)] == places
     for file in [*CODE, ROOT / "run.py"]:
-        assert not calls(file, name), file
         assert not any(name in imported.split(".") for imported in imports_of(file)), file
 
 

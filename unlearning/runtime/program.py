@@ -65,11 +65,19 @@ def leave(code: int) -> NoReturn:
 
     Objects that a traceback holds would be reported by the bindings of libraries (nanobind) as leaks, one line each:
     so none is kept. What a screen that is gone has not taken is dropped.
+
+    After an interrupt it ends at once: the threads of libraries may be in the middle of a step, and then Python's own
+    way out aborts now and then ("Fatal Python error: PyThreadState_Get").
     """
+    stopped = interrupted()
     forget()
     try:
         sys.stdout.flush()
     except (OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if stopped:
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
+        os._exit(code)
     gc.collect()
     sys.exit(code)
