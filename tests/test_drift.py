@@ -60,6 +60,9 @@ def test_without_retrained_models_and_with_a_destroyed_one() -> None:
     assert "a.txt 10 0 0.750 0.400" in lines
     assert not any(line.startswith("retrained") for line in lines)
     assert step("a.txt", found).cost is None
+    assert not any("cost" in line for line in lines)
+    titles = [axes.get_title().partition("\n")[0] for axes in drift_figure([step("a.txt", found)]).axes]
+    assert titles == ["retain/acc", "forget/acc"]
 
 
 def test_the_figure_has_the_requests_in_order_and_the_joint_one_apart() -> None:

@@ -90,13 +90,14 @@ def drift_table(steps: Sequence[Step], console: Console | None = None) -> None:
         if one.warning:
             console.print(f"warning: {one.name}: {one.warning}", style="bold red", markup=False, highlight=False)
     table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("request", "forget", "earlier", *(metric.replace("/", "/\n") for metric in shown), "cost"):
+    last = ["cost"] if any(one.cost is not None for one in steps) else []
+    for heading in ("request", "forget", "earlier", *(metric.replace("/", "/\n") for metric in shown), *last):
         table.add_column(heading, justify="left" if heading == "request" else "right", overflow="fold")
     for one in steps:
-        cost = "" if one.cost is None else f"{one.cost:.3f}"
-        table.add_row(one.name, f"{one.forget:,}", f"{one.earlier:,}", *cells(one, "unlearned", shown), cost)
+        cost = ["" if one.cost is None else f"{one.cost:.3f}" for _ in last]
+        table.add_row(one.name, f"{one.forget:,}", f"{one.earlier:,}", *cells(one, "unlearned", shown), *cost)
         if "retrained" in one.rows:
-            table.add_row("  retrained", "", "", *cells(one, "retrained", shown), "1", style="dim")
+            table.add_row("  retrained", "", "", *cells(one, "retrained", shown), *("1" for _ in last), style="dim")
     console.print(table)
     if any("retrained" in one.rows for one in steps):
         note = "retrained: without this and all earlier requests. cost: of one retraining, in time"
@@ -120,10 +121,11 @@ def cells(one: Step, model: str, metrics: Sequence[str]) -> list[str]:
 def drift_figure(steps: Sequence[Step]) -> Figure:
     """A panel for each metric and one for the cost: its value by request, of the unlearned and the retrained model.
 
-    A joint request stands apart, without a line to it.
+    A joint request stands apart, without a line to it. Without a retrained model there is no panel for the cost.
     """
     shown = measured(steps)
-    figure, panels = canvas(1, len(shown) + 1, 3.2, 3.2)
+    costs = [one.cost for one in steps]
+    figure, panels = canvas(1, len(shown) + any(cost is not None for cost in costs), 3.2, 3.2)
     chain = [one for one in steps if one.name != "joint"]
     for axes, metric in zip(panels[0], shown, strict=False):
         for model, marker, size in (("retrained", "o", 11), ("unlearned", "D", 5)):  # to be seen around the other one
@@ -141,12 +143,13 @@ def drift_figure(steps: Sequence[Step]) -> Figure:
             axes.plot(range(len(chain)), values[: len(chain)], **style)
             axes.plot(range(len(chain), len(steps)), values[len(chain) :], **style | {"ls": "", "label": None})
         axes.set(title=f"{metric}\n({RATES[metric]})", ylim=(0, 1.03))
-    costs = [np.nan if one.cost is None else one.cost for one in steps]
-    panels[0][-1].bar(range(len(steps)), costs, color=COLOURS["unlearned"])
-    panels[0][-1].axhline(1, color=COLOURS["retrained"], ls="--")
-    panels[0][-1].set(title="cost\n(of one retraining, in time)")
+    for axes in panels[0][len(shown) :]:
+        axes.bar(range(len(steps)), [cost or 0 for cost in costs], color=COLOURS["unlearned"])
+        axes.axhline(1, color=COLOURS["retrained"], ls="--")
+        axes.set(title="cost\n(of one retraining, in time)")
     for axes in panels[0]:
         axes.set_xticks(range(len(steps)), [one.name for one in steps], rotation=30, ha="right")
+        axes.set_xlim(-0.5, len(steps) - 0.5)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0][0].legend(frameon=False, loc="lower left")
     return figure
