@@ -96,8 +96,8 @@ def test_who_passes_the_output_and_fails_inside_only_fools_it() -> None:
         "noisy": [],
         "bad": ["probes"],
     }
-    cells = [cell.strip() for cell in list(headline([there]))[-1].strip("|").split("|")]
-    assert (cells[0], cells[1], cells[-2:]) == ("digits-class", "4", ["3", "1"])
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in headline([there])]
+    assert rows[-4:] == [["methods", "4"], ["seeds", "3"], ["pass the output", "3"], ["of these only fool it", "1"]]
 
 
 def test_a_limit_is_never_below_a_sample_or_two_and_needs_two_seeds() -> None:

@@ -57,11 +57,17 @@ def mean_over(there: Setting, judges: Sequence[str], method: str) -> float:
 
 def edges(panel: Axes, there: Setting) -> None:
     """Title, scales and the limits of a panel."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     for judges, line in ((OUTPUT, panel.axvline), (DRAWN, panel.axhline)):
         limits = [there.limit(judge) for judge in judges if judge in there.costs]
         if limits and not math.isnan(limit := fmean(limits)):
             line(limit, color="black", lw=0.8, ls="--", zorder=1)
-    panel.set(title=there.name, xscale="log", xlabel="distance at the output", ylabel="distance in the features")
+    panel.set_xscale("log")
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.xaxis.set_minor_formatter(NullFormatter())
+    panel.set(title=there.name, xlabel="distance at the output", ylabel="distance in the features")
     panel.grid(color="#eeeeee")
     panel.spines[["top", "right"]].set_visible(False)
 

@@ -30,7 +30,6 @@ JUDGES: Mapping[str, Mapping[str, str]] = {  # by judge, the metrics whose costs
     "compression": {"quantised/forget_acc_4bit": "→", "pruned/forget_acc_50pct": "→"},
 }
 OUTPUT = ("accuracy", "membership")  # what a paper's table has
-BEYOND = tuple(name for name in JUDGES if name != "accuracy")
 INSIDE = tuple(name for name in JUDGES if name not in OUTPUT)
 LEAST = 0.01  # a limit below it would ask for less than a sample or two
 LEVEL = 0.05
@@ -47,7 +46,7 @@ class Setting:
         seeds: that count.
         costs: by judge, method and seed; 0 is a model like the retrained one. Controls are among the methods.
         ranked: the methods that compete, in alphabetical order.
-        failed: the number of runs without a result, by method.
+        failed: the number of failed runs, by method.
     """
 
     name: str
@@ -145,7 +144,7 @@ def setting(name: str, runs: Sequence[Run]) -> Setting:
             found[judge][group.runs[0].method] = there
     competing = sorted(group.runs[0].method for group in groups if competes(group))
     ranked = [method for method in competing if len(found["accuracy"].get(method, {})) == len(seeds)]
-    broken = Counter(run.method for run in runs if run.state != "done" and run.result)
+    broken = Counter(run.method for run in runs if run.state == "failed" and run.result)
     return Setting(name, seeds, {judge: own for judge, own in found.items() if own}, ranked, dict(broken))
 
 

@@ -16,7 +16,7 @@ from statistics import fmean
 import numpy as np
 
 from experiments.judge.figure import distances, mean_rank, ranks
-from experiments.judge.judging import BEYOND, INSIDE, JUDGES, Agreement, Setting, agreement, setting
+from experiments.judge.judging import INSIDE, JUDGES, Agreement, Setting, agreement, setting
 from unlearning.errors import UserError
 from unlearning.report.groups import spread
 from unlearning.report.runs import CONTROLS, collect
@@ -25,9 +25,9 @@ from unlearning.report.statistics import critical_difference, friedman
 SETTINGS = ("digits-class", "digits-random", "cifar10-class", "cifar10-random")
 
 
-def number(value: float) -> str:
-    """With two decimals; a dash where there is none."""
-    return "-" if math.isnan(value) else f"{value:.2f}"
+def number(value: float, decimals: int = 2) -> str:
+    """With some decimals; a dash where there is none."""
+    return "-" if math.isnan(value) else f"{value:.{decimals}f}"
 
 
 def row(cells: Sequence[str]) -> str:
@@ -42,16 +42,23 @@ def head(*cells: str) -> Iterator[str]:
 
 
 def headline(settings: Sequence[Setting]) -> Iterator[str]:
-    """A row for each setting: how alike accuracy and the other judges rank, and who passes the output."""
-    judges = [judge for judge in BEYOND if any(judge in there.costs for there in settings)]
-    yield from head("Spearman with accuracy", "methods", "accuracy itself", *judges, "pass the output", "only fool it")
-    for there in settings:
-        found = {judge: agreement(there, judge) for judge in JUDGES}
-        own = [found["accuracy"].repeat if found["accuracy"] else math.nan]
-        own += [one.spearman if (one := found[judge]) else math.nan for judge in judges]
-        passed = [method for method in there.ranked if there.passes(method)]
-        fooled = [method for method in passed if there.fails(method)]
-        yield row([there.name, str(len(there.ranked)), *map(number, own), str(len(passed)), str(len(fooled))])
+    """A row for each judge: how its ranking agrees with that by accuracy and, in brackets, with itself on other seeds.
+
+    Below are the numbers of methods, of those that pass the output, and of those among them that a judge inside fails.
+    """
+    yield from head("Spearman with accuracy (with itself)", *(there.name for there in settings))
+    for judge in JUDGES:
+        found = [agreement(there, judge) for there in settings]
+        yield row([judge, *("-" if one is None else f"{number(one.spearman)} ({number(one.repeat)})" for one in found)])
+    passed = [[method for method in there.ranked if there.passes(method)] for there in settings]
+    fooled = [[m for m in own if there.fails(m)] for there, own in zip(settings, passed, strict=True)]
+    for name, lists in (
+        ("methods", [there.ranked for there in settings]),
+        ("seeds", [there.seeds for there in settings]),
+    ):
+        yield row([name, *(str(len(own)) for own in lists)])
+    yield row(["pass the output", *(str(len(own)) for own in passed)])
+    yield row(["of these only fool it", *(str(len(own)) for own in fooled)])
 
 
 def agreements(there: Setting) -> Iterator[str]:
@@ -82,7 +89,7 @@ def costs_of(there: Setting) -> Iterator[str]:
         cells = [cell(there, judge, method, given[judge].get(method)) for judge in judges]
         name = f"*{method}*" if method in controls else method
         yield row([name, str(len(there.costs["accuracy"][method])), *cells, verdict(there, method)])
-    yield row(["limit", "", *(f"{there.limit(judge):.3f}" for judge in judges), ""])
+    yield row(["limit", "", *(number(there.limit(judge), 3) for judge in judges), ""])
 
 
 def cell(there: Setting, judge: str, method: str, rank: float | None) -> str:
@@ -140,7 +147,7 @@ def report(settings: Sequence[Setting]) -> Iterator[str]:
     fooled = {method: sum(there.passes(method) and bool(there.fails(method)) for there in settings) for method in order}
     yield from head("method", *(f"rank by {judge}" for judge in JUDGES), "settings in which it only fools the output")
     for method in order:
-        yield row([method, *(number(mean_rank(settings, judge, method)) for judge in JUDGES), str(fooled[method])])
+        yield row([method, *(number(mean_rank(settings, judge, method), 1) for judge in JUDGES), str(fooled[method])])
     for there in settings:
         yield from ("", f"## {there.name}", "", *agreements(there), "", *movers(there), "", *costs_of(there))
         if there.failed:
