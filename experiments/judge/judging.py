@@ -23,7 +23,7 @@ JUDGES: Mapping[str, Mapping[str, str]] = {  # by judge, the metrics whose costs
     "accuracy": {"forget/acc": "→", "retain/acc": "→", "test/acc": "→"},
     "membership": {"mia/loss_auc": "→", "mia/matched_loss_acc": "→"},
     "three-class": {"tcmia/retain_auc": "→", "tcmia/forget_auc": "→"},
-    "CMIA": {"cmia/auc": "↓"},
+    "CMIA": {"cmia/auc": "↓", "cmia/tv": "↓"},
     "probes": {"probe/linear_forget": "→", "probe/knn_forget": "→", "probe/silhouette": "→"},
     "CKA": {"cka/original_forget": "→", "cka/retrained_forget": "↑"},
     "relearning": {STEPS: ""},
@@ -77,20 +77,20 @@ class Setting:
         own, floor = self.of(judge, method), self.of(judge, FLOOR)
         return paired_test([own[seed] - floor[seed] for seed in sorted(own.keys() & floor.keys())])
 
-    def passes(self, method: str) -> bool:
-        """Whether the means of all judges of the output are within the noise floor."""
-        return all(self.mean(judge, method) <= self.limit(judge) for judge in OUTPUT)
-
-    def fails(self, method: str) -> list[str]:
-        """The judges inside whose mean is above the noise floor, and whose difference to it is shown.
+    def fails(self, method: str, judges: Sequence[str] = INSIDE) -> list[str]:
+        """The judges whose mean is above the noise floor, and whose difference to it is shown.
 
         Student's test over seeds, p by Holm over these judges.
         """
-        tests = {judge: self.worse(judge, method) for judge in INSIDE}
+        tests = {judge: self.worse(judge, method) for judge in judges}
         known = [judge for judge, test in tests.items() if not math.isnan(test.p)]
         p = dict(zip(known, holm([tests[judge].p for judge in known]), strict=True))
         above = [judge for judge in known if self.mean(judge, method) > self.limit(judge)]
         return [judge for judge in above if p[judge] <= LEVEL and tests[judge].mean > 0]
+
+    def passes(self, method: str) -> bool:
+        """Whether the accuracies are within the noise floor, and no judge of the output fails the method."""
+        return self.mean("accuracy", method) <= self.limit("accuracy") and not self.fails(method, OUTPUT)
 
     def judged_by(self, judge: str) -> list[str]:
         """The competing methods that have a number of this judge in every seed."""
