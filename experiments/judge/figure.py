@@ -1,4 +1,4 @@
-"""Distances at the output against distances inside the model, and the ranks that each judge gives."""
+"""Accuracy against what probes find, and the ranks that each judge gives."""
 
 from __future__ import annotations
 
@@ -10,64 +10,76 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from experiments.drawing import canvas
-from experiments.judge.judging import JUDGES, OUTPUT, Setting
+from experiments.judge.judging import JUDGES, Setting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DRAWN = ("probes", "CKA")  # of the judges inside, the two that look at features
 FOOLS, PASSES, OTHERS = "#c44e52", "#4c72b0", "#9a9a9a"
-SMALLEST = 1e-3  # distances below it are drawn at it
+SMALLEST = 5e-4  # costs below it are drawn at it
+LETTER, LINE = 4.6, 9.5  # width and height of a label's letter, in pixels
+AWAY = [(side, 3 + step * LINE / 2) for step in (0, -2, 2, -4, 4, -6, 6, -8, 8) for side in ("left", "right")]
 
 
 def distances(settings: Sequence[Setting]) -> Figure:
-    """A panel for each setting: the mean cost by accuracy and membership against that by probes and CKA.
+    """A panel for each setting: the mean cost by accuracy against that by probes.
 
-    Lines are the limits, within which a second retrained model lies. Methods that pass the output are named, and in red
-    if a judge inside fails them.
+    Lines are the noise floor, within which a second retrained model lies. Methods that pass the output are named, in
+    red if a judge inside fails them. The diamond is the control that changes the head alone.
     """
     columns = min(2, len(settings))
     rows = math.ceil(len(settings) / columns)
-    figure, panels = canvas(rows, columns, width=5.2, height=4.2)
+    figure, panels = canvas(rows, columns, width=5.6, height=4.6)
     places = [panel for row in panels for panel in row]
     for panel in places[len(settings) :]:
         panel.set_visible(False)
     for panel, there in zip(places, settings, strict=False):
+        named = {}
         for method in (*there.ranked, "head_only"):
-            x, y = (mean_over(there, judges, method) for judges in (OUTPUT, DRAWN))
+            x, y = (there.mean(judge, method) for judge in ("accuracy", "probes"))
             if math.isnan(x) or math.isnan(y):
                 continue
             passes, fails = there.passes(method), there.fails(method)
             colour = OTHERS if not passes else FOOLS if fails else PASSES
             panel.plot(max(x, SMALLEST), y, "o" if method in there.ranked else "D", color=colour, ms=5, zorder=3)
             if passes:
-                panel.annotate(
-                    method, (max(x, SMALLEST), y), (4, 3), textcoords="offset points", fontsize=7, color=colour
-                )
+                named[method] = (max(x, SMALLEST), y, colour)
         edges(panel, there)
+        label(panel, named)
     return figure
 
 
-def mean_over(there: Setting, judges: Sequence[str], method: str) -> float:
-    """The mean over judges of a method's mean cost; NaN where one is missing."""
-    found = [there.mean(judge, method) for judge in judges if judge in there.costs]
-    return fmean(found) if found else math.nan
+def label(panel: Axes, named: dict[str, tuple[float, float, str]]) -> None:
+    """Write names beside their points, each where it covers none that is there already."""
+    taken: list[tuple[float, float, float]] = []
+    for name, (x, y, colour) in sorted(named.items(), key=lambda item: item[1][1]):
+        across, up = panel.transData.transform((x, y))
+        width = LETTER * len(name)
+        spots = [(side, away, across + 5 if side == "left" else across - 5 - width) for side, away in AWAY]
+        free = [
+            (side, away, left)
+            for side, away, left in spots
+            if all(abs(up + away - y) >= LINE or left + width < a or b < left for a, b, y in taken)
+        ]
+        side, away, left = (free or spots)[0]
+        taken.append((left, left + width, up + away))
+        place = (5 if side == "left" else -5, (away - 3) * 0.8 - 3)
+        panel.annotate(name, (x, y), place, textcoords="offset points", ha=side, fontsize=7, color=colour)
 
 
 def edges(panel: Axes, there: Setting) -> None:
-    """Title, scales and the limits of a panel."""
+    """Title, scales and the noise floors of a panel."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    for judges, line in ((OUTPUT, panel.axvline), (DRAWN, panel.axhline)):
-        limits = [there.limit(judge) for judge in judges if judge in there.costs]
-        if limits and not math.isnan(limit := fmean(limits)):
-            line(limit, color="black", lw=0.8, ls="--", zorder=1)
+    for judge, line in (("accuracy", panel.axvline), ("probes", panel.axhline)):
+        if not math.isnan(limit := there.limit(judge)):
+            line(limit, color="black", lw=0.8, ls="--", zorder=2)
     panel.set_xscale("log")
     panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panel.xaxis.set_minor_formatter(NullFormatter())
-    panel.set(title=there.name, xlabel="distance at the output", ylabel="distance in the features")
+    panel.set(title=there.name, xlabel="distance in accuracy", ylabel="distance by probes of the features")
     panel.grid(color="#eeeeee")
     panel.spines[["top", "right"]].set_visible(False)
 
