@@ -107,15 +107,18 @@ def first_that_fails(arguments: Arguments, root: Path | None) -> tuple[list[str]
 
 
 def shared_by_all(config: DictConfig) -> list[str]:
-    """The settings that every job of a sweep has; ``config`` is that of the sweep itself."""
+    """The settings that every job of a sweep has; ``config`` is that of the sweep itself.
+
+    A glob, whose values depend on the choices that there are, is not among them.
+    """
     from hydra_plugins.unlearning.alternatives import points, written
 
     parser = OverridesParser.create()
     settings = [*written(config.hydra.sweeper.get("params") or {}), *config.hydra.overrides.task]
     found: list[str] = []
-    with suppress(*COMPOSITION_ERRORS):
-        for setting in parser.parse_overrides(settings):
-            values = list(points([setting]))
+    for setting in settings:
+        with suppress(*COMPOSITION_ERRORS):
+            values = list(points(parser.parse_overrides([setting])))
             found += values[0] if len(values) == 1 else []
     return found
 
