@@ -18,6 +18,7 @@ import numpy as np
 from experiments.judge.figure import distances, mean_rank, ranks
 from experiments.judge.judging import INSIDE, JUDGES, Agreement, Setting, agreement, setting
 from unlearning.errors import UserError
+from unlearning.records.names import DONE
 from unlearning.report.groups import spread
 from unlearning.report.runs import CONTROLS, collect
 from unlearning.report.statistics import critical_difference, friedman
@@ -59,6 +60,8 @@ def headline(settings: Sequence[Setting]) -> Iterator[str]:
         yield row([name, *(str(len(own)) for own in lists)])
     yield row(["pass the output", *(str(len(own)) for own in passed)])
     yield row(["of these only fool it", *(str(len(own)) for own in fooled)])
+    for control in CONTROLS:
+        yield row([f"{control}, a control", *(short(there, control) for there in settings)])
 
 
 def agreements(there: Setting) -> Iterator[str]:
@@ -110,6 +113,13 @@ def verdict(there: Setting, method: str) -> str:
     return f"passes the output, fails {', '.join(fails)}" if fails else "passes the output, not shown to fail inside"
 
 
+def short(there: Setting, method: str) -> str:
+    """A verdict in few words; a dash without any run."""
+    if not there.of("accuracy", method):
+        return "-"
+    return "fails" if not there.passes(method) else "only fools it" if there.fails(method) else "passes"
+
+
 def movers(there: Setting, most: int = 3) -> Iterator[str]:
     """The methods whose mean rank inside differs most from their rank by accuracy, to either side."""
     by = there.ranks("accuracy")
@@ -156,7 +166,9 @@ def report(settings: Sequence[Setting]) -> Iterator[str]:
 
 def main(out: Path) -> None:
     """Print the tables and draw the figures."""
-    found = [setting(name, collect(out / name / "multirun")) for name in SETTINGS if (out / name / "multirun").is_dir()]
+    folders = {name: out / name / "multirun" for name in SETTINGS}
+    begun = {name: folder for name, folder in folders.items() if any(folder.glob(f"*/{DONE}"))}
+    found = [setting(name, collect(folder)) for name, folder in begun.items()]
     if not found:
         raise UserError(f"no runs below {out}: make them with sh experiments/judge/sweeps.sh", kind="file")
     print("\n".join(report(found)))
