@@ -131,12 +131,12 @@ def steps(run: Run) -> float | None:
 def setting(name: str, runs: Sequence[Run]) -> Setting:
     """The costs of the finished runs of a setting. Of several settings of one method, validation data choose one.
 
-    Seeds that fewer than half of the methods have are left out: they are still being made. A method that lacks one of
+    Seeds that fewer than three quarters of the methods have are left out: they are still being made. A method that lacks one of
     the others is not ranked.
     """
     groups = rivals([group for group in group_runs(runs)[0] if group.row == "unlearned"], "gap/mean").ranked
     times = Counter(int(run.config["seed"]) for group in groups for run in group.runs)
-    seeds = sorted(seed for seed, count in times.items() if 2 * count >= len(groups))
+    seeds = sorted(seed for seed, count in times.items() if 4 * count >= 3 * len(groups))
     found: dict[str, dict[str, dict[int, float]]] = {judge: {} for judge in JUDGES}
     for group, judge in product(groups, JUDGES):
         values = {int(run.config["seed"]): cost(run, judge) for run in group.runs}
