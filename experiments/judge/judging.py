@@ -131,8 +131,8 @@ def steps(run: Run) -> float | None:
 def setting(name: str, runs: Sequence[Run]) -> Setting:
     """The costs of the finished runs of a setting. Of several settings of one method, validation data choose one.
 
-    Seeds that fewer than three quarters of the methods have are left out: they are still being made. A method that lacks one of
-    the others is not ranked.
+    Seeds that fewer than three quarters of the methods have are left out: they are still being made. A method that
+    lacks one of the others is not ranked.
     """
     groups = rivals([group for group in group_runs(runs)[0] if group.row == "unlearned"], "gap/mean").ranked
     times = Counter(int(run.config["seed"]) for group in groups for run in group.runs)
