@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FOOLS, PASSES, OTHERS = "#c44e52", "#4c72b0", "#9a9a9a"
 SMALLEST = 5e-4  # costs below it are drawn at it
+MOST = 20  # names in a panel; where more pass, only those that fool the output are named
 LETTER, LINE = 4.6, 9.5  # width and height of a label's letter, in pixels
 AWAY = [(side, 3 + step * LINE / 2) for step in (0, -2, 2, -4, 4, -6, 6, -8, 8) for side in ("left", "right")]
 
@@ -46,7 +47,8 @@ def distances(settings: Sequence[Setting]) -> Figure:
             if passes:
                 named[method] = (max(x, SMALLEST), y, colour)
         edges(panel, there)
-        label(panel, named)
+        fools = {method: place for method, place in named.items() if place[2] == FOOLS}
+        label(panel, named if len(named) <= MOST else fools)
     return figure
 
 
@@ -76,7 +78,7 @@ def edges(panel: Axes, there: Setting) -> None:
         if not math.isnan(limit := there.limit(judge)):
             line(limit, color="black", lw=0.8, ls="--", zorder=2)
     panel.set_xscale("log")
-    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panel.xaxis.set_minor_formatter(NullFormatter())
     panel.set(title=there.name, xlabel="distance in accuracy", ylabel="distance by probes of the features")
