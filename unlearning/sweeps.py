@@ -107,10 +107,7 @@ def first_that_fails(arguments: Arguments, root: Path | None) -> tuple[list[str]
 
 
 def shared_by_all(config: DictConfig) -> list[str]:
-    """The settings that every job of a sweep has; ``config`` is that of the sweep itself.
-
-    A glob, whose values depend on the choices that there are, is not among them.
-    """
+    """The settings that every job of a sweep has, without globs; ``config`` is that of the sweep itself."""
     from hydra_plugins.unlearning.alternatives import points, written
 
     parser = OverridesParser.create()
