@@ -21,6 +21,7 @@ from unlearning.config.build import Spec
 from unlearning.config.schema import register
 from unlearning.config.validation import check
 from unlearning.data.datasets import Dataset
+from unlearning.sweeps import shared_by_all
 
 PARAMS = {"seed": "0,1"}
 FRUIT = {"fruit": [{"kind": "apple", "colour": "red,green"}, {"kind": "plum"}]}
@@ -50,6 +51,12 @@ def test_the_command_line_decides_and_jobs_that_become_the_same_are_one() -> Non
         ["kind=plum", "seed=5", "colour=blue"],
     ]
     assert fruit("seed=5", "kind=pear", "colour=blue") == [["kind=pear", "colour=blue", "seed=5"]]
+
+
+def test_jobs_share_what_stands_after_a_glob_too() -> None:
+    settings = ["a=1", "method=glob(*)", "b=[2]", "seed=0,1", "c=x"]
+    sweep = OmegaConf.create({"hydra": {"sweeper": {"params": {"d": "4"}}, "overrides": {"task": settings}}})
+    assert shared_by_all(sweep) == ["d=4", "a=1", "b=[2]", "c=x"]
 
 
 def test_without_axes_the_jobs_are_the_grid_of_the_command_line() -> None:

@@ -107,15 +107,15 @@ def first_that_fails(arguments: Arguments, root: Path | None) -> tuple[list[str]
 
 
 def shared_by_all(config: DictConfig) -> list[str]:
-    """The settings that every job of a sweep has; ``config`` is that of the sweep itself."""
+    """The settings that every job of a sweep has, without globs; ``config`` is that of the sweep itself."""
     from hydra_plugins.unlearning.alternatives import points, written
 
     parser = OverridesParser.create()
     settings = [*written(config.hydra.sweeper.get("params") or {}), *config.hydra.overrides.task]
     found: list[str] = []
-    with suppress(*COMPOSITION_ERRORS):
-        for setting in parser.parse_overrides(settings):
-            values = list(points([setting]))
+    for setting in settings:
+        with suppress(*COMPOSITION_ERRORS):
+            values = list(points(parser.parse_overrides([setting])))
             found += values[0] if len(values) == 1 else []
     return found
 

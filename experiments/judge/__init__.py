@@ -1,0 +1,1 @@
+"""Every method, tuned at equal budget, judged by accuracy and by what lies beyond it."""
