@@ -57,7 +57,7 @@ def epochs_figure(curves: Mapping[str, Curve], values: Mapping[str, Mapping[str,
                 (0, -7 if below else 7),
                 textcoords="offset points",
                 ha="center",
-                va="top" if below else "bottom",
+                va="top" if below else "baseline",
                 fontsize=8.5,
                 path_effects=HALO,
             )
