@@ -47,7 +47,7 @@ def epochs_figure(curves: Mapping[str, Curve], values: Mapping[str, Mapping[str,
         for model in ("original", "retrained"):
             if (height := values.get(model, {}).get(f"{name}/acc")) is not None:
                 axes.axhline(height, color=COLOURS[model], alpha=0.5, lw=4, clip_on=False, label=model)
-        axes.plot(*np.array(points).T, "D-", color=COLOURS["unlearned"], label="unlearned")
+        axes.plot(*np.array(points).T, "D-", color=COLOURS["unlearned"], clip_on=False, label="unlearned")
         heights = [height for _, height in points]
         for index, place in enumerate(points if len(points) <= NUMBERED else ()):
             below = in_valley(heights, index)
