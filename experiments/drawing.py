@@ -18,17 +18,29 @@ def palette(names: Sequence[str]) -> dict[str, Any]:
     return {name: colours[number % len(colours)] for number, name in enumerate(names)}
 
 
+LEGEND = 0.6  # inches that a figure has for it from the start
+
+
 def canvas(rows: int, columns: int, width: float = 4.4, height: float = 3.4) -> tuple[Figure, list[list[Axes]]]:
     """A figure and its panels by row; ``width`` and ``height`` of a panel are in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width * columns, height * rows + 0.6), dpi=90, layout="constrained")
+    figure = Figure(figsize=(width * columns, height * rows + LEGEND), dpi=90, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False).tolist()
 
 
 def legend_below(figure: Figure, columns: int) -> None:
-    """One legend for all panels, with each name once."""
+    """One legend for all panels, with each name once, in so many columns or as many as fit.
+
+    The figure becomes higher where the legend needs it.
+    """
     handles = {str(h.get_label()): h for axes in figure.axes for h in axes.get_legend_handles_labels()[0]}
-    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=columns, frameon=False)
+    for count in range(columns, 0, -1):
+        legend = figure.legend([*handles.values()], [*handles], loc="outside lower center", ncols=count, frameon=False)
+        extent = legend.get_window_extent()
+        if count == 1 or extent.width <= figure.bbox.width:
+            figure.set_figheight(figure.get_figheight() + max(0, extent.height / figure.dpi - LEGEND))
+            return
+        legend.remove()

@@ -17,6 +17,8 @@ from unlearning.data.torchvision_sets import SOURCES, Source
 from unlearning.data.torchvision_sets import torchvision as torchvision_set
 from unlearning.errors import UserError
 from unlearning.runtime.digests import content_digest
+from unlearning.scenarios.forgetting import RandomForgetting
+from unlearning.scenarios.saved import SavedSplit, split_file
 
 
 @pytest.fixture
@@ -42,13 +44,36 @@ def test_an_image_folder_is_decoded_once(folder: Path, caplog: pytest.LogCapture
     assert [len(ids) for ids in (data.train, data.validation, data.test)] == [16, 4, 8]
     assert data.inputs[3].unique().tolist() == [43]
     array = next((folder.parent / "cache").glob("*.npy"))
-    stamp = array.stat().st_mtime_ns
+    made = array.stat().st_ino  # its time is that of its last use
     assert load(folder).digest == data.digest
-    assert array.stat().st_mtime_ns == stamp
+    assert array.stat().st_ino == made
     assert not caplog.text
     array.write_bytes(array.read_bytes()[:-100])  # a truncated cache is decoded again
     assert load(folder).digest == data.digest
     assert f"{array} is corrupt (its checksum does not match): making it again" in caplog.text
+
+
+def test_each_class_keeps_its_share_in_what_is_held_out_and_in_a_saved_split(tmp_path: Path) -> None:
+    """Of 40, 20 and 10 images a fifth is for tests, and of the other 32, 16 and 8 a quarter for validation."""
+    for label, count in {"ant": 40, "bee": 20, "cow": 10}.items():
+        (tmp_path / "animals" / label).mkdir(parents=True)
+        for i in range(count):
+            Image.new("RGB", (2, 2), (i, 0, 0)).save(tmp_path / "animals" / label / f"{i}.png")
+
+    def drawn(seed: int) -> Dataset:
+        return load(tmp_path / "animals", seed=seed, size=2, test=0.2, validation=0.25)
+
+    def counts(data: Dataset) -> list[list[int]]:
+        return [data.labels[ids].bincount(minlength=3).tolist() for ids in (data.train, data.validation, data.test)]
+
+    data, otherwise = drawn(0), drawn(1)
+    assert not torch.equal(data.test, otherwise.test)
+    assert counts(data) == counts(otherwise) == [[24, 12, 6], [8, 4, 2], [8, 4, 2]]
+    saved = tmp_path / "split.safetensors"
+    saved.write_bytes(split_file(RandomForgetting(0, count=5).prepare(data).split, data))
+    found = SavedSplit(0, str(saved)).prepare(otherwise).data
+    assert torch.equal(found.test, data.test)
+    assert counts(found) == counts(data)
 
 
 def test_a_folder_of_validation_images_is_the_validation_set(folder: Path) -> None:

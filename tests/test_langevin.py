@@ -2,6 +2,7 @@
 
 import zlib
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch import nn
 from tests.by_hand import FORGET, LR, RETAIN, SGD, STILL, W, close, gradient, gradient_to, probabilities
 from tests.conftest import Tiny, tiny_vit
 from tests.digits import rows
+from unlearning.errors import UserError
 from unlearning.gradients.sign_attack import Box, SignAttack
 from unlearning.methods.langevin import Attacked, Langevin
 from unlearning.types import Batch
@@ -52,11 +54,25 @@ def test_phi_weighs_the_retain_samples(tiny: Tiny, soft: bool) -> None:
 
 
 def test_top_k_keeps_the_most_probable_classes_and_their_ratio(tiny: Tiny) -> None:
-    method = Langevin(tiny.model, top_k=2)
+    method = Langevin(tiny.model, top_k=2, targets="soft")
     probabilities = torch.tensor([[0.1, 0.6, 0.3], [0.5, 0.25, 0.25]])
     found = method.soft(probabilities.log())
     torch.testing.assert_close(found[0], torch.tensor([0, 2 / 3, 1 / 3]))
-    assert Langevin(tiny.model, top_k=9).soft(probabilities.log()).tolist() == pytest.approx(probabilities)
+    assert Langevin(tiny.model, top_k=9, targets="soft").soft(probabilities.log()).tolist() == pytest.approx(
+        probabilities
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"retain_weight": 0.1}, {"retain_targets": "soft"}])
+def test_top_k_without_soft_targets_is_refused(tiny: Tiny, options: dict[str, Any]) -> None:
+    with pytest.raises(UserError) as error:
+        Langevin(tiny.model, top_k=2, **options)
+    assert (error.value.key, error.value.kind) == ("method.top_k", "conflict")
+
+
+def test_top_k_is_of_the_soft_targets_of_one_side(tiny: Tiny) -> None:
+    Langevin(tiny.model, top_k=2, targets="soft")
+    Langevin(tiny.model, top_k=2, retain_targets="soft", retain_weight=0.1)
 
 
 def test_the_attack_is_on_the_pixels_of_the_data_set(tiny: Tiny) -> None:

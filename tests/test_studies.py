@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from experiments.corrective.searched import CHOSEN_BY, best, tables
+from experiments.drawing import canvas, legend_below
 from experiments.feasible_updates.tradeoff import crossing, main, table
 from unlearning.errors import UserError
 
@@ -102,3 +103,16 @@ def test_a_search_is_one_of_each_draw_and_gamma() -> None:
         ["1", by_user, "0.700", "0.800", "10*, 1*"],  # .5 and .9
         ["1", by_bound, "0.700", "0.800", "10*, 1*"],
     ]
+
+
+def test_a_legend_has_as_many_columns_as_fit_below_the_panels() -> None:
+    figure, panels = canvas(1, 1)
+    for number in range(12):
+        panels[0][0].plot([0, 1], label=f"a long name of line {number}")
+    legend_below(figure, columns=5)
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    extent = legend.get_window_extent()
+    assert 0 <= extent.x0 < extent.x1 <= figure.bbox.width
+    assert 0 <= extent.y0 < extent.y1 < panels[0][0].get_window_extent().y0
+    assert panels[0][0].get_window_extent().height > 2 * figure.dpi  # the figure is higher for it

@@ -79,6 +79,14 @@ def test_accuracy_by_epoch_is_drawn_beside_the_other_models_where_a_method_follo
     assert epochs_figure({"unlearn/forget_loss": [(0, 1.0)]}, rows) is None
 
 
+def test_numbers_stand_below_the_valleys_of_a_curve_that_have_room() -> None:
+    points = [(0, 0.2), (2, 0.9), (4, 0.5), (6, 0.6), (8, 0.05), (10, 0.7)]
+    (axes,) = epochs_figure({"unlearn/forget_acc": points}, {}).axes
+    below = [text.get_text() for text in axes.texts if text.get_va() == "top" and text.xyann[1] < 0]
+    assert below == ["50.0"]  # not the ends, and not 5.0 at the foot of the axes
+    assert [text.xyann[1] > 0 for text in axes.texts] == [True, True, False, True, True, True]
+
+
 @pytest.mark.parametrize("name", ["$x$", "$\\frac$", "a$", "_x"])
 def test_a_class_is_called_in_figures_what_it_is_called(name: str) -> None:
     figure, ((axes,),) = canvas(1, 1, 2, 2)

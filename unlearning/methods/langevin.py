@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ..errors import UserError
 from ..gradients.sign_attack import Box, Draw, Kind, SignAttack, drawn
 from ..runtime.common_random import CommonRandom
 from ..runtime.distributed import gathered
@@ -77,6 +78,8 @@ class Langevin(Method):
         targets: of the forget samples: the class itself (``hard``), or all probabilities at that point (``soft``).
         retain_targets: of the retain samples: their labels, or the original's probabilities.
         top_k: soft targets have only that many classes, the most probable ones, scaled to a sum of 1; None for all.
+
+    Raises ``UserError`` for ``top_k`` where no targets are soft.
     """
 
     def __init__(
@@ -90,6 +93,13 @@ class Langevin(Method):
         **options: Any,
     ) -> None:
         super().__init__(model, retain_weight=retain_weight, **options)
+        if top_k is not None and targets == "hard" and not (retain_weight and retain_targets == "soft"):
+            raise UserError(
+                f"method.top_k={top_k} has no effect on hard targets: leave it null, or set method.targets=soft, or "
+                "method.retain_targets=soft with a method.retain_weight above 0",
+                key="method.top_k",
+                kind="conflict",
+            )
         self.feed = replace(self.feed, streams=("forget", "retain") if retain_weight else ("forget",))
         self.targets, self.retain_targets, self.top_k = targets, retain_targets, top_k
         self.attacked = Attacked(model, attack or SignAttack())

@@ -20,6 +20,15 @@ NUMBERED = 12  # epochs; where there are more, their points have no numbers
 Curve = Sequence[tuple[int, float]]
 
 
+def in_valley(heights: Sequence[float], index: int) -> bool:
+    """Whether the curve falls to a point and rises from it, so that a number has more room below it than above.
+
+    A point at the foot of the axes has no room below.
+    """
+    beside = [*heights[max(0, index - 1) : index], *heights[index + 1 : index + 2]]
+    return heights[index] > 0.1 and len(beside) == 2 and heights[index] < min(beside)
+
+
 def epochs_figure(curves: Mapping[str, Curve], values: Mapping[str, Mapping[str, float]]) -> Figure | None:
     """Accuracy on the forget, retain and validation set by epoch, as far as ``evaluation.every`` measured it, or None.
 
@@ -38,10 +47,19 @@ def epochs_figure(curves: Mapping[str, Curve], values: Mapping[str, Mapping[str,
         for model in ("original", "retrained"):
             if (height := values.get(model, {}).get(f"{name}/acc")) is not None:
                 axes.axhline(height, color=COLOURS[model], alpha=0.5, lw=4, clip_on=False, label=model)
-        axes.plot(*np.array(points).T, "D-", color=COLOURS["unlearned"], label="unlearned")
-        for place in points if len(points) <= NUMBERED else ():
+        axes.plot(*np.array(points).T, "D-", color=COLOURS["unlearned"], clip_on=False, label="unlearned")
+        heights = [height for _, height in points]
+        for index, place in enumerate(points if len(points) <= NUMBERED else ()):
+            below = in_valley(heights, index)
             axes.annotate(
-                rate(place[1]), place, (0, 7), textcoords="offset points", ha="center", fontsize=8.5, path_effects=HALO
+                rate(place[1]),
+                place,
+                (0, -7 if below else 7),
+                textcoords="offset points",
+                ha="center",
+                va="top" if below else "baseline",
+                fontsize=8.5,
+                path_effects=HALO,
             )
         axes.set(title=f"Accuracy on the {SETS[name]} set (%)", xlabel="epoch")
         axes.margins(x=0.09)  # room for the first and the last number
