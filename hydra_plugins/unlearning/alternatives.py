@@ -67,14 +67,14 @@ class Alternatives(Sweeper):
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "multirun.yaml").write_text(redacted(OmegaConf.to_yaml(self.config)), encoding="utf-8")
-        if len(todo) > 1:
-            for line in forecast(todo, self.config.hydra.runtime.choices, Path(self.config.paths.runs)):
-                print(line, flush=True)
         returns = []
         size = self.max_batch_size or len(todo)
         for first in range(0, len(todo), size):
             batch = todo[first : first + size]
             self.validate_batch_is_legal(batch)
+            if first == 0 and len(todo) > 1:
+                for line in forecast(todo, self.config.hydra.runtime.choices, Path(self.config.paths.runs)):
+                    print(line, flush=True)
             try:
                 returns.append(self.launcher.launch(batch, initial_job_idx=first))
             except KeyboardInterrupt as error:  # the summary of what is done follows, and raises again

@@ -45,11 +45,13 @@ OUTSIDE = tuple(  # these modules do not affect results
         "models.guess",
         "runtime.digests",
         "runtime.interrupts",
+        "runtime.markdown",
         "runtime.memory",
         "runtime.processes",
         "runtime.profile",
         "runtime.program",
         "runtime.progress",
+        "runtime.secrets",
         "runtime.threads",
     )
 )
