@@ -52,6 +52,7 @@ def test_runs_that_differ_in_seeds_have_a_mean(sweep: TrackedSweep) -> None:
     (mean,) = sweep.means  # jit has a single run
     assert mean.name == "ssd, mean of 3"
     assert mean.tags == {"parts": "id0, id1, id2", "over": "all seeds"}
+    assert list(mean.parts) == ["id0", "id1", "id2"]
     assert (mean.params["seed"], mean.params["ssd.alpha"], mean.sweep) == ("0, 1, 2", "10", "s")
     assert mean.metrics["n"] == 3
     assert mean.metrics["forget/acc"] == pytest.approx(0.7 / 3)

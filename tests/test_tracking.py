@@ -26,7 +26,7 @@ from unlearning.config.build import Spec
 from unlearning.config.paths import CONF
 from unlearning.errors import UserError
 from unlearning.records import sqlite_database
-from unlearning.records.tracked import Status, TrackedRun, TrackedSweep
+from unlearning.records.tracked import Status, TrackedSweep
 from unlearning.records.tracking import Tracker, Tracking
 
 # forked, so that the children start at the same moment with mlflow already imported: the hardest case for a database
@@ -209,7 +209,8 @@ def ended(name: str, status: Status, **changes: Any) -> TrackedSweep:
 
 def test_a_sweep_links_the_runs_that_it_found_and_names_its_command_and_its_best(root: Path) -> None:
     found, made = log(tracker(root), name="found"), log(tracker(root), name="made", sweep="s")
-    mean = TrackedRun("mean", {}, {"parts": found}, {"n": 2.0, "sd/forget/acc": 0.1}, {}, [], "", "FINISHED", "s", 1.0)
+    metrics = {"n": 2.0, "sd/forget/acc": 0.1}
+    mean = tracked_run(name="mean", metrics=metrics, sweep="s", parts={found: "a"})
     sweep = ended("s", "FINISHED", runs={found: "a", made: "b"}, varied={"seed": "0, 1"}, best=made, means=[mean])
     tracker(root).end_sweep(sweep)
     by_name = {run.info.run_name: run for run in runs(root)}
@@ -220,7 +221,9 @@ def test_a_sweep_links_the_runs_that_it_found_and_names_its_command_and_its_best
     assert all(f"[{name}](#/experiments/1/runs/{run})" in description for run, name in sweep.runs.items())
     children = {name for name, run in by_name.items() if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id}
     assert children == {"made", "mean"}
-    assert by_name["mean"].data.metrics == {"n": 2.0, "sd/forget/acc": 0.1}
+    assert by_name["mean"].data.metrics == metrics
+    assert by_name["mean"].data.tags["mlflow.note.content"] == f"* [a](#/experiments/1/runs/{found})"
+    assert "mlflow.note.content" not in by_name["made"].data.tags
 
 
 @pytest.mark.slow

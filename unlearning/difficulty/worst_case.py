@@ -9,6 +9,9 @@ which the unlearned model has the least loss on what it was to forget::
 The lower level unlearns by random labels ``r_i != y_i``, from the original model. As in the paper it takes steps along
 the sign of the gradient. These do not change with small changes of ``w``, so that the gradient of the upper level is
 the vector of losses itself, and a projected step along it needs no second derivatives.
+
+This differs from the paper in the upper level, to whose objective the paper adds a ridge term, ``gamma |w|^2``. It is
+left out: it pulls the weights towards one another, and what is used of them is only which are the largest.
 """
 
 from __future__ import annotations

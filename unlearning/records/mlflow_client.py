@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
@@ -77,9 +77,7 @@ def describe(client: MlflowClient, experiment: str, parent: str, sweep: TrackedS
     """
     from mlflow.entities import Param, RunTag
 
-    link = f"[{{}}](#/experiments/{experiment}/runs/{{}})"
-    lines = [f"`{sweep.command}`", *(f"* {link.format(name, made)}" for made, name in sweep.runs.items())]
-    tags = {"mlflow.note.content": "\n\n".join([lines[0], "\n".join(lines[1:])]), "command": sweep.command}
+    tags = note(f"`{sweep.command}`", links(sweep.runs, experiment)) | {"command": sweep.command}
     if sweep.best:
         tags |= {"best_by_validation": sweep.best, "best_by_validation_name": sweep.runs[sweep.best]}
     client.update_run(parent, name=sweep.command.removeprefix(SWEEPING)[:NAME_LENGTH])
@@ -88,6 +86,23 @@ def describe(client: MlflowClient, experiment: str, parent: str, sweep: TrackedS
         params=[Param(key, value) for key, value in named(sweep.varied.items())],
         tags=[RunTag(key, value) for key, value in tags.items()],
     )
+
+
+def first_tags(run: TrackedRun, experiment: str, parent: str | None) -> dict[str, str]:
+    """The tags with which a run begins: its key, its parent, and as its description links to its parts."""
+    found = {key: run.tags[key] for key in (RUN_KEY,) if key in run.tags} | note(links(run.parts, experiment))
+    return found | ({"mlflow.parentRunId": parent} if parent else {})
+
+
+def links(runs: Mapping[str, str], experiment: str) -> str:
+    """A list of links to runs, of which there is the name by the id."""
+    return "\n".join(f"* [{name}](#/experiments/{experiment}/runs/{made})" for made, name in runs.items())
+
+
+def note(*paragraphs: str) -> dict[str, str]:
+    """The tag that MLflow shows as the description of a run; none without text."""
+    text = "\n\n".join(filter(None, paragraphs))
+    return {"mlflow.note.content": text} if text else {}
 
 
 def end(client: MlflowClient, run: str, parent: str | None, status: Status, ended: int) -> None:

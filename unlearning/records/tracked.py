@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +37,7 @@ class TrackedRun:
         status: how the run ended.
         sweep: names the sweep that the run belongs to, whose runs become children of one parent run.
         started: seconds since the epoch.
+        parts: of numbers over several runs, the name of each by its id.
     """
 
     name: str
@@ -49,6 +50,7 @@ class TrackedRun:
     status: Status
     sweep: str | None
     started: float
+    parts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

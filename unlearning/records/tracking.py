@@ -24,7 +24,6 @@ from ..runtime.secrets import redacted
 from . import sqlite_database
 from .drivers import check_driver
 from .mlflow_client import (
-    RUN_KEY,
     SWEEP_TAG,
     close_orphans,
     describe,
@@ -32,6 +31,7 @@ from .mlflow_client import (
     end,
     fill,
     find_parent,
+    first_tags,
     imported_mlflow,
     milliseconds,
     permitted,
@@ -148,8 +148,7 @@ class Tracking:
                 experiment = self.experiment_id(client)
                 parent = self.parent_of(client, experiment, run.sweep, run.started) if run.sweep else None
                 close_orphans(client, experiment, run)
-                own = {key: run.tags[key] for key in (RUN_KEY,) if key in run.tags}
-                own |= {"mlflow.parentRunId": parent} if parent else {}
+                own = first_tags(run, experiment, parent)
                 made = client.create_run(experiment, milliseconds(run.started), own, run.name).info.run_id
                 try:
                     fill(client, made, run, ended, [file for file in run.artifacts if self.keeps(file)])

@@ -119,4 +119,5 @@ def over_runs(
         status="FINISHED",
         sweep=sweep,
         started=max(run.finished for run in runs),
+        parts={ids[run.name]: run.name for run in runs},
     )

@@ -73,6 +73,9 @@ function columns() {
     return !box.checked || !bodies.some((body) => body.querySelector(`.c${box.dataset.column}[data-value]`));
   });
   document.getElementById("hidden").textContent = hidden.length ? `${hidden.map((box) => `.c${box.dataset.column}`).join(",")}{display:none}` : "";
+  const head = table.tHead.rows[0]; // what gets the focus is not below the head and the names, which stay in place
+  table.parentElement.style.scrollPadding = `${head.offsetHeight}px 0 0 ${head.cells[0].offsetWidth}px`;
+  document.documentElement.style.scrollPaddingTop = `${head.offsetHeight}px`;
 }
 
 function axes(setting) {
