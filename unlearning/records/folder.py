@@ -22,6 +22,7 @@ from ..errors import UserError
 from ..runtime.digests import file_digest
 from ..runtime.interrupts import held, interrupted
 from ..runtime.secrets import redacted
+from ..runtime.shared_files import exclusive, write_atomic
 from . import tracked
 from .card import model_card
 from .names import CARD, CURVES, DONE, FAILED, LOG, PROVENANCE, REFERENCES, RESULTS, SUMMARY, TRACKED
@@ -43,8 +44,6 @@ log = logging.getLogger(__name__)
 
 def begin(request: Request, held: ExitStack) -> bool:
     """Lock the run's folder until ``held`` closes, and return whether its result can be used as it is."""
-    from ..engine.store import exclusive
-
     folder = request.folder
     held.enter_context(exclusive(folder, PLACE))
     finished = is_finished(request)
@@ -202,8 +201,6 @@ def destination(tracking: Mapping[str, Any]) -> str:
 
 def write(folder: Path, name: str, content: str | bytes) -> None:
     """Write a file of the run, whole or not at all."""
-    from ..engine.store import write_atomic
-
     write_atomic(folder / name, content if isinstance(content, bytes) else content.encode(), PLACE)
 
 
