@@ -112,6 +112,13 @@ def test_the_same_run_again_is_a_new_run_and_a_failed_one_is_failed(root: Path) 
     assert value != value  # NaN
 
 
+def test_a_run_that_a_killed_process_had_logged_is_there_once(root: Path) -> None:
+    first, second = (log(tracker(root), started=5.0) for _ in range(2))
+    assert first == second
+    assert log(tracker(root), started=6.0) != first
+    assert len(runs(root)) == 2
+
+
 def test_names_become_permitted_and_stay_apart(root: Path) -> None:
     names = ["class_acc/a b", "class_acc/C+", "class_acc/C#", "class_acc//x/../y/", "/", "ü.-:", "n" * 300]
     metrics = {name: float(number) for number, name in enumerate(names)}

@@ -36,7 +36,6 @@ from .runtime.interrupts import interrupted
 from .runtime.memory import keep_freed, permanent
 from .runtime.secrets import redacted
 from .runtime.shared_files import exclusive
-from .runtime.threads import JOBS, cores
 
 SWEEP = "UNLEARNING_SWEEP"  # names the sweep for its jobs, wherever a launcher runs them
 SHARED = "UNLEARNING_SHARED"  # a list of the settings that all of its jobs have
@@ -125,8 +124,6 @@ def shared_by_all(config: DictConfig) -> list[str]:
 def request_of(composed: DictConfig, sweep: str | None = None) -> Request:
     """The request of a composed configuration. Raises ``UserError`` if it is invalid."""
     state = HydraConfig.get()
-    if (wanted := state.launcher.get("n_jobs")) is not None:  # jobs side by side share the cores
-        os.environ[JOBS] = str(wanted if wanted > 0 else cores())
     overrides = list(state.overrides.task)
     config, choices = resolved(composed, state.runtime.choices, overrides)
     folders = folders_of((source.schema, source.path) for source in state.runtime.config_sources)

@@ -59,8 +59,10 @@ class Alternatives(Sweeper):
         assert self.config is not None
         assert self.launcher is not None
         from unlearning.report.forecast import forecast
+        from unlearning.runtime.children import interrupt_children
         from unlearning.runtime.interrupts import remember  # here, since Hydra imports this module in every run
         from unlearning.runtime.secrets import redacted
+        from unlearning.runtime.threads import share_with
 
         parser = OverridesParser.create(self.hydra_context.config_loader)
         todo = jobs(parser, self.params, self.alternatives, arguments)
@@ -75,10 +77,12 @@ class Alternatives(Sweeper):
         for first in range(0, len(todo), size):
             batch = todo[first : first + size]
             self.validate_batch_is_legal(batch)
+            share_with(len(batch), self.config.hydra.launcher)
             try:
                 returns.append(self.launcher.launch(batch, initial_job_idx=first))
             except KeyboardInterrupt as error:  # the summary of what is done follows, and raises again
                 remember(error)
+                interrupt_children()
                 break
             for job in returns[-1]:
                 _ = job.return_value  # raises where the job did
