@@ -1,14 +1,16 @@
 """Sweeps by launchers that run jobs side by side: one table, shared cores, and no job left after an interrupt."""
 
 import json
+import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.command_line import FAST, names, runs, start
+from tests.command_line import FAST, ROOT, names, runs
 from tests.test_cli_interrupts import INTERRUPTED
 from unlearning.runtime.threads import CHOSEN, JOBS, USERS, cores
 
@@ -20,11 +22,24 @@ LAUNCHERS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def nothing_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user who has chosen no number of threads."""
+    for name in (*USERS, CHOSEN, JOBS):
+        monkeypatch.setenv(name, "1")
+        monkeypatch.delenv(name)
+
+
 def sweep(root: Path, launcher: list[str], *more: str) -> subprocess.Popen[str]:
     """Three jobs on one data set, as a process whose children can be told by their environment."""
-    unset = dict.fromkeys((*USERS, CHOSEN, JOBS), "")
     words = [f"hydra/launcher={launcher[0]}", *launcher[1:], *FAST, f"paths.root={root}", "seed=0,1,2", *more]
-    return start("-m", *words, **unset, UNLEARNING_TEST=str(root))
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "run.py"), "-m", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"UNLEARNING_TEST": str(root)},
+    )
 
 
 def alive(root: Path) -> list[int]:
