@@ -59,7 +59,7 @@ class Alternatives(Sweeper):
         assert self.config is not None
         assert self.launcher is not None
         from unlearning.report.forecast import forecast
-        from unlearning.runtime.children import interrupt_children
+        from unlearning.runtime.children import interrupt_grandchildren
         from unlearning.runtime.interrupts import remember  # here, since Hydra imports this module in every run
         from unlearning.runtime.secrets import redacted
         from unlearning.runtime.threads import share_with
@@ -82,7 +82,7 @@ class Alternatives(Sweeper):
                 returns.append(self.launcher.launch(batch, initial_job_idx=first))
             except KeyboardInterrupt as error:  # the summary of what is done follows, and raises again
                 remember(error)
-                interrupt_children()
+                interrupt_grandchildren()
                 break
             for job in returns[-1]:
                 _ = job.return_value  # raises where the job did

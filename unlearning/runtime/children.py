@@ -8,15 +8,17 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def interrupt_children() -> None:
-    """Send SIGINT to each process that this one has started, so that none goes on without it.
+def interrupt_grandchildren() -> None:
+    """Send SIGINT to each process that a child of this one has started, so that none goes on without it.
 
-    Those that ignore it, such as the trackers of joblib, end with their parent. They are found where the system has
-    ``/proc``, as Linux does.
+    Submitit's local launcher starts a controller for each job, which ends with the job, and would itself answer with a
+    traceback on the screen. Processes are found where the system has ``/proc``, as Linux does.
     """
-    own = os.getpid()
+    parents: dict[int, int] = {}
     for file in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError, ValueError, IndexError):  # it has just ended
-            parent = int(file.read_text(errors="replace").rpartition(")")[2].split()[1])
-            if parent == own:
-                os.kill(int(file.parent.name), signal.SIGINT)
+            parents[int(file.parent.name)] = int(file.read_text(errors="replace").rpartition(")")[2].split()[1])
+    for process, parent in parents.items():
+        if parents.get(parent) == os.getpid():
+            with suppress(OSError):
+                os.kill(process, signal.SIGINT)
