@@ -13,7 +13,15 @@ from pathlib import Path
 from unlearning import cli
 
 CONTEXT = multiprocessing.get_context("forkserver")  # a clean process that has imported all once, and is then copied
-CONTEXT.set_forkserver_preload(["unlearning.pipeline", "unlearning.sweeps", "mlflow", "experiments.safety.processes"])
+CONTEXT.set_forkserver_preload(
+    [
+        "unlearning.pipeline",
+        "unlearning.sweeps",
+        "mlflow.store.tracking.sqlalchemy_store",
+        "sklearn.datasets",
+        "experiments.safety.processes",
+    ]
+)
 
 
 def quietly(words: Sequence[str]) -> None:
