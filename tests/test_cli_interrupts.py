@@ -152,14 +152,19 @@ def test_a_failing_sweep_lists_no_leaked_objects(tmp_path: Path) -> None:
     assert (process.returncode, err) == (1, ""), out
 
 
-def test_a_finished_run_is_shown_without_importing_torch(command: Command, places: list[str]) -> None:
+@pytest.mark.parametrize(
+    "tracking", ["none", pytest.param("sqlite", marks=pytest.mark.slow)], ids=["shown", "shown and logged"]
+)
+def test_a_finished_run_is_shown_without_importing_torch(command: Command, places: list[str], tracking: str) -> None:
     before = command(*FAST)
-    process = start(*places, *FAST, PYTHONPROFILEIMPORTTIME="1")
+    process = start(*places, f"tracking={tracking}", *FAST[1:], PYTHONPROFILEIMPORTTIME="1")
     out, imported = process.communicate(timeout=240)
     assert process.returncode == 0
     assert out.split() == before.out.split()
     assert "unlearning.cli" in imported
-    assert not {"torch", "mlflow"} & set(imported.replace("|", " ").split())
+    modules = set(imported.replace("|", " ").split())
+    assert "torch" not in modules
+    assert ("mlflow" in modules) == (tracking == "sqlite")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")

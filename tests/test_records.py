@@ -120,9 +120,9 @@ def test_a_finished_run_holds_its_settings_with_their_reasons(run: tuple[Request
     }
     assert origin["key"] == request.key.parts
     assert origin["differs"] is None
-    assert abs(datetime.fromisoformat(origin["started"]).timestamp() - time.time()) < 60
+    assert abs((started := datetime.fromisoformat(origin["started"]).timestamp()) - time.time()) < 60
     (logged,) = notebook.runs
-    assert (logged.status, logged.sweep, logged.started) == ("FINISHED", "sweep", 1000.0)
+    assert (logged.status, logged.sweep, logged.started) == ("FINISHED", "sweep", started)
     assert logged.params["pretrain.epochs"] == 1
     assert logged.params["method"] == "original"
     assert not {name for name in logged.params if name.startswith(("tracking.", "evaluation.", "paths."))}

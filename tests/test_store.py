@@ -15,9 +15,10 @@ import torch
 import torch.distributed as dist
 
 from unlearning.engine.key import Key, canonical
-from unlearning.engine.store import Store, exclusive, write_atomic
+from unlearning.engine.store import Store
 from unlearning.errors import UserError
 from unlearning.runtime.digests import file_digest
+from unlearning.runtime.shared_files import exclusive, write_atomic
 
 # children are forked from a clean process that has imported torch once: a plain spawn pays for the import every time
 CONTEXT = multiprocessing.get_context("forkserver")

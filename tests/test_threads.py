@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,8 @@ from unlearning.runtime import threads
 def unset(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine of eight cores whose user has chosen nothing."""
     for name in (*threads.USERS, threads.CHOSEN, threads.JOBS):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that it is restored
+        monkeypatch.delenv(name)
     monkeypatch.setattr(threads, "cores", lambda: 8)
 
 
@@ -26,6 +28,21 @@ def test_jobs_that_run_side_by_side_share_the_cores(
 ) -> None:
     monkeypatch.setenv(threads.JOBS, jobs)
     assert threads.threads_for(wanted) == expected
+
+
+@pytest.mark.parametrize(
+    ("launcher", "expected"),
+    [
+        ({"_target_": "x.BasicLauncher"}, 8),
+        ({"_target_": "x.JoblibLauncher", "n_jobs": 2}, 4),
+        ({"_target_": "x.JoblibLauncher", "n_jobs": -1}, 1),
+        ({"_target_": "x.LocalLauncher"}, 2),
+        ({"_target_": "x.SlurmLauncher"}, 8),
+    ],
+)
+def test_four_jobs_of_a_sweep_get_what_their_launcher_leaves_them(launcher: dict[str, Any], expected: int) -> None:
+    threads.share_with(4, launcher)
+    assert threads.threads_for(None) == expected
 
 
 def test_the_command_line_wins_over_the_variable_and_that_over_a_row(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,7 +106,9 @@ def test_a_run_is_logged_whole_and_quietly(fresh: Path, tmp_path: Path, capfd: p
 
 
 def test_the_same_run_again_is_a_new_run_and_a_failed_one_is_failed(root: Path) -> None:
-    first, second = log(tracker(root)), log(tracker(root), status="FAILED", metrics={"unlearn/loss": float("nan")})
+    first = log(tracker(root), started=5.0)
+    second = log(tracker(root), status="FAILED", metrics={"unlearn/loss": float("nan")})
+    assert log(tracker(root), started=5.0) == first  # a process that was killed had logged it
     assert {run.info.run_id: run.info.status for run in runs(root)} == {first: "FINISHED", second: "FAILED"}
     value = client(root).get_run(second).data.metrics["unlearn/loss"]
     assert value != value  # NaN

@@ -28,7 +28,7 @@ from .engine.evaluation import Curves
 from .engine.evaluation import evaluate as evaluate_models
 from .engine.fitting import built, curves_of, fit
 from .engine.outside import compute_like, copied, networks_like, predicted, problem_of, weights_of
-from .engine.predict import predict
+from .engine.predict import predict, spread
 from .engine.watch import metric_nodes
 from .errors import UserError
 from .methods.base import Method
@@ -209,7 +209,9 @@ def evaluate(
         }
         untrained = None
         if "untrained" in needs:
-            untrained = predict(networks_like(model, fresh).fresh(), problem, compute)
+            ids = problem.split.forget
+            logits = predict(networks_like(model, fresh).fresh(), problem, compute, ids)
+            untrained = spread(logits, ids, len(problem.data.labels))
         found = evaluate_models(problem, metrics, models, untrained)
     return Evaluation(*(found[name] for name in ("rows", "gaps", "directions", "failed", "unstated")))
 

@@ -15,9 +15,10 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from .config.arguments import Arguments
+from .config.build import Spec
 from .config.compose import composed as compose_job
 from .config.compose import resolved
 from .config.groups import NODES
@@ -25,16 +26,16 @@ from .config.launch import launched
 from .config.messages import COMPOSITION_ERRORS, explained
 from .config.tables import Row, decided, folders_of, value_at
 from .errors import UserError
-from .records.folder import draw, is_finished, is_tracked
+from .records.folder import PLACE, catch_up, draw, is_finished, is_tracked
 from .records.tracked import Status
 from .report.command import show_runs
 from .report.run_table import one_line
 from .report.tracked_sweep import track
-from .request import Request, command_line
+from .request import Request, command_line, in_first_process
 from .runtime.interrupts import interrupted
 from .runtime.memory import keep_freed, permanent
 from .runtime.secrets import redacted
-from .runtime.threads import JOBS, cores
+from .runtime.shared_files import exclusive
 
 SWEEP = "UNLEARNING_SWEEP"  # names the sweep for its jobs, wherever a launcher runs them
 SHARED = "UNLEARNING_SHARED"  # a list of the settings that all of its jobs have
@@ -123,8 +124,6 @@ def shared_by_all(config: DictConfig) -> list[str]:
 def request_of(composed: DictConfig, sweep: str | None = None) -> Request:
     """The request of a composed configuration. Raises ``UserError`` if it is invalid."""
     state = HydraConfig.get()
-    if (wanted := state.launcher.get("n_jobs")) is not None:  # jobs side by side share the cores
-        os.environ[JOBS] = str(wanted if wanted > 0 else cores())
     overrides = list(state.overrides.task)
     config, choices = resolved(composed, state.runtime.choices, overrides)
     folders = folders_of((source.schema, source.path) for source in state.runtime.config_sources)
@@ -145,7 +144,10 @@ def applied(decided: Mapping[str, Row]) -> list[dict[str, Any]]:
 
 def execute(request: Request) -> Path:
     """Make a run, unless it is finished already, and return its folder; torch is imported only if it is needed."""
-    if is_finished(request) and not request.config["force"] and is_tracked(request):
+    if is_finished(request) and not request.config["force"]:
+        if in_first_process() and not is_tracked(request):
+            with exclusive(request.folder, PLACE):
+                catch_up(request, Spec("tracking", request.config["tracking"]).build())
         draw(request)
         if request.verbose:
             print(f"found: {request.folder}", file=sys.stderr)
@@ -218,7 +220,8 @@ class SweepSummary(Callback):
             self.summarize(outcomes, done)
             with suppress(UserError, *COMPOSITION_ERRORS):  # where tracking is what failed, each job has said so
                 status: Status = "KILLED" if interrupted() else "FAILED" if failed else "FINISHED"
-                track(sweep, os.environ[COMMAND], status, done, resolved_node(config, "tracking"))
+                tracking: Any = OmegaConf.to_container(config.tracking, resolve=True)
+                track(sweep, os.environ[COMMAND], status, done, tracking)
         except Exception as error:  # Hydra would make a warning of it, and the exit code 0
             if not isinstance(error, (OSError, UserError)):
                 print(redacted(traceback.format_exc()), file=sys.stderr)
@@ -241,10 +244,3 @@ class SweepSummary(Callback):
             for outcome in failed:
                 print(f"  {' '.join(outcome['overrides'])}: {outcome['failed']}")
             sys.stdout.flush()
-
-
-def resolved_node(config: DictConfig, name: str) -> Any:
-    """A node of a composed configuration as plain values."""
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_container(config[name], resolve=True)

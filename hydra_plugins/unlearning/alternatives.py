@@ -59,8 +59,10 @@ class Alternatives(Sweeper):
         assert self.config is not None
         assert self.launcher is not None
         from unlearning.report.forecast import forecast
+        from unlearning.runtime.children import interrupt_grandchildren
         from unlearning.runtime.interrupts import remember  # here, since Hydra imports this module in every run
         from unlearning.runtime.secrets import redacted
+        from unlearning.runtime.threads import share_with
 
         parser = OverridesParser.create(self.hydra_context.config_loader)
         todo = jobs(parser, self.params, self.alternatives, arguments)
@@ -75,10 +77,12 @@ class Alternatives(Sweeper):
             if first == 0 and len(todo) > 1:
                 for line in forecast(todo, self.config.hydra.runtime.choices, Path(self.config.paths.runs)):
                     print(line, flush=True)
+            share_with(len(batch), self.config.hydra.launcher)
             try:
                 returns.append(self.launcher.launch(batch, initial_job_idx=first))
             except KeyboardInterrupt as error:  # the summary of what is done follows, and raises again
                 remember(error)
+                interrupt_grandchildren()
                 break
             for job in returns[-1]:
                 _ = job.return_value  # raises where the job did

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+from collections.abc import Callable
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -17,6 +18,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 SEARCH_PATH = "hydra.searchpath"  # what lies there may change between two compositions
+
+
+def itself(own: Any) -> Any:
+    """Its argument."""
+    return own
 
 
 class FrameLoader(ConfigLoader):
@@ -32,9 +38,13 @@ class FrameLoader(ConfigLoader):
         self.frames: dict[tuple[object, ...], bytes] = {}
         self.groups: dict[str, bool] = {}
 
-    def __getstate__(self) -> dict[str, object]:
-        """Of what goes to the processes of a launcher, which compose one job each, frames are no part."""
-        return self.__dict__ | {"frames": {}}
+    def __reduce__(self) -> tuple[Callable[[Any], Any], tuple[Any]]:
+        """To the processes of a launcher, each of which composes its jobs anew, goes Hydra's own loader.
+
+        They could keep no frames: Hydra imports the modules of its plugins twice there, so that the class of a
+        launcher's settings is not that of its module, which ``pickle`` refuses.
+        """
+        return itself, (self.own,)
 
     def load_configuration(
         self,

@@ -105,7 +105,7 @@ def image_folder(
         )
     if limit is not None:
         whole = sum(map(len, listing))
-        listing = [[row for c in folders for row in [r for r in part if r[0] == c][:limit]] for part in listing]
+        listing = [first_of_each(part, limit) for part in listing]
         if left_out := whole - sum(map(len, listing)):
             log.warning("dataset.limit=%d leaves out %d of %d images below %s", limit, left_out, whole, top)
     rows = [row for part in listing for row in part]
@@ -117,7 +117,8 @@ def image_folder(
     pixels = decoded([f for _, f in rows], top, how, Path(cache))
     facts = replace(facts, folder=top, array=Path(str(pixels.filename)).stem)
     order = class_order(folders, classes)
-    labels = torch.tensor([order.index(c) for c, _ in rows])
+    numbers = {c: number for number, c in enumerate(order)}
+    labels = torch.tensor([numbers[c] for c, _ in rows])
     own = dict(zip(parts or ["train"], torch.arange(len(rows)).split([len(part) for part in listing]), strict=True))
     rest, held = (own["train"], own["test"]) if "test" in own else hold_out(own["train"], labels, test, seed, "test")
     train, val = (
@@ -141,3 +142,12 @@ def image_folder(
         drawn_validation="validation" not in own,
         drawn_test="test" not in own,
     )
+
+
+def first_of_each(rows: Sequence[tuple[str, Path]], limit: int) -> list[tuple[str, Path]]:
+    """The first rows of each class, at most ``limit``, in the order of the classes' names."""
+    kept: dict[str, list[tuple[str, Path]]] = {}
+    for row in rows:
+        if len(found := kept.setdefault(row[0], [])) < limit:
+            found.append(row)
+    return [row for name in sorted(kept) for row in kept[name]]

@@ -70,7 +70,7 @@ def evaluate(
 
     Args:
         models: by name: ``unlearned``; ``original``, ``retrained`` and ``clean`` where there are such.
-        untrained: (N, C) logits of a network with random weights, if a metric needs them.
+        untrained: (N, C) logits of a network with random weights, if a metric needs them; of the forget set alone.
         earlier: ids of the samples that earlier requests had forgotten, if there were any.
     """
     transform, logits = Transform(problem.data), {name: model.logits for name, model in models.items()}

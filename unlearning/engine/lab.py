@@ -25,7 +25,7 @@ from .features import predict_with_features
 from .fitting import Observed, built, load_weights, made, points
 from .key import Key, key_of
 from .networks import Architecture
-from .predict import predict
+from .predict import predict, spread
 from .store import Contents, Store
 from .unfinished import Unfinished
 from .watch import Watch, Watcher
@@ -235,9 +235,11 @@ class Lab:
         return self.predict(attacked, network, test)
 
     def untrained(self, problem: Problem) -> Tensor:
-        """The logits of a network with random weights, the same for all runs that share data, model and seed."""
+        """(N, C) logits of a network with random weights, one per data, model and seed; NaN but for the forget set."""
         L.seed_everything(self.architecture.seed, verbose=False)
-        return self.predict(problem, self.architecture.network(problem.data, pretrained=False))
+        ids = problem.split.forget
+        logits = self.predict(problem, self.architecture.network(problem.data, pretrained=False), ids)
+        return spread(logits, ids, len(problem.data.labels))
 
 
 def usable(predictions: Tensor) -> Tensor:

@@ -66,3 +66,8 @@ def predicted(predictor: Predictor, problem: Problem, compute: Compute, ids: Ten
             kind="conflict",
         )
     return predictor.logits[data.predicted]
+
+
+def spread(values: Tensor, ids: Tensor, count: int) -> Tensor:
+    """(count, ...) tensor that holds ``values`` at the rows ``ids`` and NaN at all others."""
+    return values.new_full((count, *values.shape[1:]), float("nan")).index_copy_(0, ids, values)

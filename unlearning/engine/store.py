@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 
 from ..data.datasets import Dataset
@@ -25,7 +23,7 @@ from ..data.decoding import note as note_names
 from ..data.decoding import places
 from ..errors import UserError
 from ..runtime.distributed import lead, leads
-from ..runtime.files import write_whole
+from ..runtime.shared_files import exclusive, explained, write_atomic
 from .key import Key, canonical
 
 log = logging.getLogger("unlearning")
@@ -35,7 +33,6 @@ Contents = tuple[dict[str, Tensor], Facts]
 
 DATASETS = "datasets"  # the folder of the notes about data sets, by the digest of their samples
 IMAGES = "images"  # decoded pixels, each array with files of the same name beside it
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -116,50 +113,6 @@ class Store:
         merged = {name: list(dict.fromkeys([*known.get(name, []), *values])) for name, values in own.items()}
         if merged != known:
             write_atomic(file, canonical(merged).encode(), "paths.store")
-
-
-def write_atomic(path: Path, data: bytes, setting: str) -> None:
-    """``files.write_whole``, with errors in words.
-
-    Raises :class:`UserError` if it cannot be written; ``setting`` is the key that puts it elsewhere (``paths.store``).
-    """
-    with explained(path, setting):
-        write_whole(path, data)
-
-
-@contextmanager
-def exclusive(path: Path, setting: str) -> Iterator[None]:
-    """Hold ``path`` (a file or a folder, which need not exist) against other processes, waiting as long as it takes.
-
-    The lock is the hidden file ``.<name>.lock`` beside it, which stays; a process that dies releases it.
-    """
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
-    with explained(path, setting):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            log.warning("waiting for %s: another process is making it", path)
-            lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def explained(path: Path, setting: str) -> Iterator[None]:
-    """Turn an OSError into a one-line UserError about the ``setting`` that puts the file elsewhere."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in NO_SPACE:
-            raise UserError(
-                f"no space left while writing {path}: free some space or set {setting}=DIR", key=setting, kind="storage"
-            ) from error
-        raise UserError(
-            f"{error.strerror or error} while writing {path}: set {setting}=DIR", key=setting, kind="storage"
-        ) from error
 
 
 def find(path: Path, key: Key, held: ExitStack, again: bool) -> bool:

@@ -43,7 +43,7 @@ class Evidence:
         classes: the names of the classes.
         original: logits of the original model.
         retrained: logits of the retrained model; None under ``retrained=false``.
-        untrained: logits of a network with random weights, if a metric needs them.
+        untrained: logits of a network with random weights on the forget set, NaN elsewhere, if a metric needs them.
         images: maps ids to network inputs, un-augmented.
         model: the model itself, for metrics that look at more than predictions.
         true_labels: (N,) int64, the correct labels, where ``labels`` of manipulated training samples are wrong.

@@ -1,6 +1,6 @@
 """The folder of a run: begun, filled, and marked as done or failed. Imports no torch until there is a result to write.
 
-A folder is never half a result: its files are whole at any moment, and ``DONE`` is written after all others.
+A folder is never half a result: its files are whole at any moment, and ``DONE`` is written after all of the result.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ..errors import UserError
 from ..runtime.digests import file_digest
 from ..runtime.interrupts import held, interrupted
 from ..runtime.secrets import redacted
+from ..runtime.shared_files import exclusive, write_atomic
 from . import tracked
 from .card import model_card
 from .names import CARD, CURVES, DONE, FAILED, LOG, PROVENANCE, REFERENCES, RESULTS, SUMMARY, TRACKED
@@ -43,8 +44,6 @@ log = logging.getLogger(__name__)
 
 def begin(request: Request, held: ExitStack) -> bool:
     """Lock the run's folder until ``held`` closes, and return whether its result can be used as it is."""
-    from ..engine.store import exclusive
-
     folder = request.folder
     held.enter_context(exclusive(folder, PLACE))
     finished = is_finished(request)
@@ -92,10 +91,9 @@ def finish(request: Request, result: Result, tracker: Tracker, started: float) -
     files |= {name: file_digest(folder / name) for name in (CARD, CURVES, PROVENANCE)}  # what a signature covers
     write(folder, RESULTS, json.dumps(results, indent=1, default=dict))
     log.info("written: %s", folder)
-    try:
-        track(folder, results, result.curves, tracker, request.config["tracking"], started, request.sweep)
-    finally:  # the results are whole, whether or not the tracker took them
+    with held():  # whether or not the tracker takes the results, they are whole; a killed process logs them later
         write(folder, DONE, "")
+        track(folder, results, result.curves, tracker, request.config["tracking"], request.sweep)
 
 
 def fail(request: Request, error: BaseException, tracker: Tracker, started: float) -> None:
@@ -142,8 +140,7 @@ def log_finished(folder: Path, tracker: Tracker, tracking: Mapping[str, Any], sw
     """
     if destination(tracking) in {"", *logged(folder)}:
         return False
-    started = datetime.fromisoformat(read(folder, PROVENANCE)["started"]).timestamp()
-    track(folder, read(folder, RESULTS), read(folder, CURVES), tracker, tracking, started, sweep)
+    track(folder, read(folder, RESULTS), read(folder, CURVES), tracker, tracking, sweep)
     return True
 
 
@@ -153,10 +150,10 @@ def track(
     curves: tracked.Curves,
     tracker: Tracker,
     tracking: Mapping[str, Any],
-    started: float,
     sweep: str | None,
 ) -> None:
     """Log a whole run, and note where; an interrupt waits until both is done."""
+    started = datetime.fromisoformat(read(folder, PROVENANCE)["started"]).timestamp()
     with held():
         made = tracker.log_run(tracked.finished(folder, results, curves, started, sweep))
         if where := destination(tracking):
@@ -202,8 +199,6 @@ def destination(tracking: Mapping[str, Any]) -> str:
 
 def write(folder: Path, name: str, content: str | bytes) -> None:
     """Write a file of the run, whole or not at all."""
-    from ..engine.store import write_atomic
-
     write_atomic(folder / name, content if isinstance(content, bytes) else content.encode(), PLACE)
 
 

@@ -57,11 +57,20 @@ def fill(client: MlflowClient, run_id: str, run: TrackedRun, ended: int, files: 
         client.log_artifact(run_id, str(path))
 
 
-def close_orphans(client: MlflowClient, experiment: str, run: TrackedRun) -> None:
-    """End what a process that was killed has left of the same run; the caller keeps other processes out."""
-    if key := run.tags.get(RUN_KEY):
-        for orphan in client.search_runs([experiment], f"tags.{RUN_KEY} = '{key}' and attributes.status = 'RUNNING'"):
-            client.set_terminated(orphan.info.run_id, "KILLED")
+def settle(client: MlflowClient, experiment: str, run: TrackedRun) -> str:
+    """End what a process that was killed has left of the same run; the caller keeps other processes out.
+
+    Returns the id of the whole record of the same execution, if the process came as far: executions of one run are told
+    apart by when they started. Otherwise it is empty.
+    """
+    if not (key := run.tags.get(RUN_KEY)):
+        return ""
+    same = f"tags.{RUN_KEY} = '{key}' and attributes.status = "
+    for orphan in client.search_runs([experiment], f"{same}'RUNNING'"):
+        client.set_terminated(orphan.info.run_id, "KILLED")
+    begun = f"attributes.start_time = {milliseconds(run.started)}"
+    found = client.search_runs([experiment], f"{same}'FINISHED' and {begun}", max_results=1)
+    return str(found[0].info.run_id) if found and run.status == "FINISHED" else ""
 
 
 def find_parent(client: MlflowClient, experiment: str, sweep: str) -> str | None:

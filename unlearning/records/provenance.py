@@ -45,7 +45,7 @@ def provenance(request: Request) -> dict[str, Any]:
         "threads": request.config["trainer"]["threads"],
         "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
         "git": git_revision(),
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "started": datetime.now().astimezone().isoformat(timespec="milliseconds"),
         "differs": nearest(request),
         "key": request.key.parts,
     }

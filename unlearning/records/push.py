@@ -22,8 +22,8 @@ from rich.progress import Progress
 
 from ..config.build import Spec
 from ..config.compose import composed
-from ..engine.store import exclusive
 from ..errors import UserError
+from ..runtime.shared_files import exclusive
 from . import folder as records
 from .names import DONE
 from .tracking import NoTracking, Tracker

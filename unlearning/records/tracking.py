@@ -25,7 +25,6 @@ from . import sqlite_database
 from .drivers import check_driver
 from .mlflow_client import (
     SWEEP_TAG,
-    close_orphans,
     describe,
     digest,
     end,
@@ -35,6 +34,7 @@ from .mlflow_client import (
     imported_mlflow,
     milliseconds,
     permitted,
+    settle,
 )
 from .names import WEIGHTS
 from .tracked import TrackedRun, TrackedSweep
@@ -113,8 +113,7 @@ class Tracking:
             raise UserError(
                 f"{wrong} is a link that leads nowhere: give {EXAMPLE}", key="tracking.uri", kind="file"
             ) from None
-        self.uri = uri
-        self.experiment = experiment
+        self.uri, self.experiment = uri, experiment
         self.artifacts = artifacts
         self.weights = weights
 
@@ -147,7 +146,8 @@ class Tracking:
                 client = self.client(mlflow)
                 experiment = self.experiment_id(client)
                 parent = self.parent_of(client, experiment, run.sweep, run.started) if run.sweep else None
-                close_orphans(client, experiment, run)
+                if known := settle(client, experiment, run):
+                    return known
                 own = first_tags(run, experiment, parent)
                 made = client.create_run(experiment, milliseconds(run.started), own, run.name).info.run_id
                 try:

@@ -51,6 +51,10 @@ def guarded(main: Callable[[], int]) -> int:
                 return say_interrupted()
     except BrokenPipeError:
         return GONE
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # rich's answer to it
+            return GONE
+        raise
 
 
 def say_interrupted() -> int:

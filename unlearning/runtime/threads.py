@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from ..errors import UserError
 
@@ -47,6 +49,23 @@ def threads_for(wanted: int | None, explicit: bool = False) -> int:
     jobs = os.environ.get(JOBS, "1")
     share = cores() // int(jobs) if jobs.isdigit() and int(jobs) > 0 else cores()
     return max(1, share) if wanted is None else wanted
+
+
+def share_with(jobs: int, launcher: Mapping[str, Any]) -> None:
+    """Note how many jobs of a sweep will share this machine, for the processes that a launcher starts.
+
+    Args:
+        jobs: how many it is given at once.
+        launcher: its settings; ``n_jobs`` (joblib) says how many it runs side by side. Submitit's local launcher runs
+            all of them at once; others run one after the other, or elsewhere.
+    """
+    wanted = launcher.get("n_jobs")
+    if wanted is not None:
+        os.environ[JOBS] = str(wanted if wanted > 0 else cores())
+    elif str(launcher.get("_target_")).endswith(".LocalLauncher"):
+        os.environ[JOBS] = str(jobs)
+    else:
+        os.environ.pop(JOBS, None)
 
 
 def users_choice() -> str:

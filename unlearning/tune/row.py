@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from ..config.space import METHOD, nested
 from ..config.tables import rows_of
-from ..engine.store import explained, write_atomic
+from ..runtime.shared_files import explained, write_atomic
 
 HEAD = "# Settings of {}. The rows whose conditions hold apply from top to bottom; the command line wins.\n"
 

@@ -19,7 +19,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from ..config.space import Dimension
-from ..engine.store import explained
+from ..runtime.shared_files import explained
 from .judge import Judgement
 
 REASON, JUDGEMENT = "reason", "judgement"  # attributes of a trial
