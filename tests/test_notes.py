@@ -263,8 +263,9 @@ def test_a_trial_is_marked_wherever_its_numbers_are_shown() -> None:
         found["rows"]["unlearned"]["cost/seconds"] = 1.0
         assert one_line(found).startswith(f"{mark}forget/acc")
         assert title(found).startswith(f"{mark}ssd on digits")
-        request = Request(*composed("method=ssd", f"trial={'null' if trial is None else trial}"))
-        logged = tracked.described(request, {}, {}, {}, [], "FINISHED", 0.0)
+        config, choices = composed("method=ssd", f"trial={'null' if trial is None else trial}")
+        facts = {"config": config | {"choices": choices}, "run_key": "k", "command": "c"}
+        logged = tracked.described(facts, {}, {}, [], "FINISHED", 0.0, None)
         assert logged.name == f"{mark}ssd digits s0"
         assert ("trial" in logged.tags) == bool(mark)
-        assert request.folder.name.startswith("trial-") == bool(mark)
+        assert Request(config, choices).folder.name.startswith("trial-") == bool(mark)

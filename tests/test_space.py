@@ -17,7 +17,7 @@ from unlearning.methods.finetune import FineTune
 
 FILES = sorted((CONF / "search").glob("*.yaml"))
 NESTED = {"optimizer": torch.optim.SGD, "attack": SignAttack, "repair": FineTune}
-NONE = {"original", "retrain", "assd"}  # nothing to choose, or made to need no choice
+NONE = {"original", "retrain", "assd", "sisa"}  # nothing to choose, or made to need no choice
 CHOICES = {"method": "own", "dataset": "digits", "model": "mlp", "scenario": "class"}
 
 

@@ -109,7 +109,9 @@ def test_each_batch_is_composed_before_it_is_launched(tmp_path: Path) -> None:
     recorder = Recorder()
     sweeper: Any = Alternatives(2, {"seed": "0,1,2"}, None)
     sweeper.hydra_context = type("Context", (), {"config_loader": recorder})
-    sweeper.config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path / "sweep")}}, "kind": "apple"})
+    choices = {"method": "ssd", "dataset": "digits", "model": "small_cnn", "scenario": "class", "addon": ""}
+    hydra = {"sweep": {"dir": str(tmp_path / "sweep")}, "runtime": {"choices": choices}, "launcher": {}}
+    sweeper.config = OmegaConf.create({"hydra": hydra, "paths": {"runs": str(tmp_path)}, "kind": "apple"})
     sweeper.launcher = recorder
     sweeper.sweep([])
     assert recorder.asked == [
@@ -130,9 +132,8 @@ def test_a_batch_has_at_least_one_job() -> None:
 def test_a_list_of_the_jobs_runs_none(capsys: pytest.CaptureFixture[str]) -> None:
     jobs = [["seed=0", "method=ssd"], ["seed=0", "addon=[l1]", "method=scrub"], ["seed=1"]]
     assert Listing().launch(jobs, initial_job_idx=8) == []
-    *listed, count, cost = capsys.readouterr().out.splitlines()
+    listed = capsys.readouterr().out.splitlines()
     assert listed == ["9. seed=0 method=ssd", "10. seed=0 addon=[l1] method=scrub", "11. seed=1"]
-    assert [re.findall(r"\d+", line) for line in (count, cost)] == [["3"], ["2", "2"]]  # methods share models
 
 
 # The experiments

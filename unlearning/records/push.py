@@ -69,6 +69,10 @@ def push(config: dict[str, Any]) -> int:
                     logged += records.log_finished(folder, tracker, config["tracking"])
                 except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                     damaged += 1
-                    progress.print(f"not logged: {folder} is damaged ({type(error).__name__}: {error})", markup=False)
+                    progress.print(
+                        f"not logged: {folder} is damaged ({type(error).__name__}: {error})",
+                        markup=False,
+                        soft_wrap=True,
+                    )
     print(f"logged {logged} of {len(folders)} finished runs; {len(folders) - logged - damaged} were there before")
     return int(damaged > 0)
