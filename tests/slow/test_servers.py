@@ -48,7 +48,7 @@ class Server:
         """Start both, and wait until MLflow answers."""
         data = str(self.folder / "data")
         self.control("pg_ctl", "start", "-w", "-D", data, "-o", self.options, "-l", str(self.folder / "log"))
-        serve = ["server", "--backend-store-uri", self.backend, "--port", str(self.port), "--workers", "2"]
+        serve = ["server", "--backend-store-uri", self.backend, "--port", str(self.port), "--workers", "1"]
         serve += ["--serve-artifacts", "--artifacts-destination", str(self.folder.parent / "artifacts")]
         quiet = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
         with (self.folder.parent / "server.log").open("ab") as log:
