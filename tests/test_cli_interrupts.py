@@ -210,6 +210,7 @@ def test_two_sweeps_at_once_do_not_collide(tmp_path: Path) -> None:
     assert len(found) - len(children) == 2  # a parent for each sweep
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_nothing_that_stops_the_next(command: Command, tmp_path: Path) -> None:
     words = [*FAST, f"paths.root={tmp_path}", f"paths.store={tmp_path}/store"]
     process = start(*words)

@@ -175,7 +175,8 @@ def test_a_transformer_without_batch_norm_moves_to_the_attacked_class() -> None:
     assert torch.stack(method.curves["forget_loss"]).isfinite().all()
 
 
-@pytest.mark.parametrize("method", [pytest.param("boundary_shrink", marks=pytest.mark.slow), "langevin"])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["boundary_shrink", "langevin"])
 def test_forgets_a_class_of_the_digits(method: str, places: list[str]) -> None:
     found = rows(places, f"method={method}")
     assert found["original"]["forget/acc"] == 1

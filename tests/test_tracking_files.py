@@ -1,6 +1,8 @@
-"""What stands where the tracking database should be is never replaced, unless it is nothing."""
+"""What stands where the tracking database should be is never replaced, unless it is nothing; MLflow comes late."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,3 +87,9 @@ def test_a_run_that_a_killed_process_left_open_is_closed_by_the_next(tmp_path: P
     second = tracker.log_run(tracked_run())
     states = [client.get_run(run).info.status for run in (first, orphan, other, second)]
     assert states == ["FINISHED", "KILLED", "RUNNING", "FINISHED"]
+
+
+def test_mlflow_is_not_imported_before_a_run_is_logged() -> None:
+    code = "import sys; from unlearning.records.tracking import Tracking; Tracking('http://h', 'e', None); "
+    code += "sys.exit('mlflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -118,6 +118,7 @@ def test_draws_are_of_one_study_and_methods_of_several() -> None:
     assert by_method(jobs) == [jobs[:2], jobs[2:3], jobs[3:]]
 
 
+@pytest.mark.slow
 def test_a_study_is_judged_over_its_draws(tmp_path: Path) -> None:
     words = ["dataset=wine", "scenario=random", "method=original,ssd", "seed=0,1", f"paths.root={tmp_path}"]
     (plan,), (left_out,) = plans(read(words), Options(), tmp_path)

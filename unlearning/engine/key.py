@@ -43,6 +43,7 @@ OUTSIDE = tuple(  # these modules do not affect results
         "engine.store",
         "engine.unfinished",
         "models.guess",
+        "runtime.children",
         "runtime.digests",
         "runtime.interrupts",
         "runtime.markdown",
@@ -52,6 +53,7 @@ OUTSIDE = tuple(  # these modules do not affect results
         "runtime.program",
         "runtime.progress",
         "runtime.secrets",
+        "runtime.shared_files",
         "runtime.threads",
     )
 )
