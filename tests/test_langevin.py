@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tests.by_hand import FORGET, LR, RETAIN, SGD, STILL, W, close, gradient, gradient_to, probabilities
-from tests.conftest import Tiny, tiny_vit
+from tests.conftest import Tiny, composed, tiny_vit
 from tests.digits import rows
 from unlearning.gradients.sign_attack import Box, SignAttack
 from unlearning.methods.langevin import Attacked, Langevin
@@ -49,6 +49,16 @@ def test_phi_weighs_the_retain_samples(tiny: Tiny, soft: bool) -> None:
         expected = expected - LR * (forgetting + 0.3 * gradient_to(expected, x, targets))
     close(tiny, expected)
     assert set(method.access) == {"forget", "retain"}
+
+
+@pytest.mark.parametrize("name", ["langevin", "enhanced_shrink"])  # by way of boundary_shrink
+def test_phi_does_not_change_the_number_of_steps(tiny: Tiny, name: str) -> None:
+    """A pass is one over the forget set, one batch here, although the retain set has two."""
+    node = composed(f"method={name}", "method.retain_weight=0.1", "method.epochs=3")[0]["method"]
+    options = {"epochs": node["epochs"], "epoch_of": node["epoch_of"], "batch_size": 1, "forget_batch_size": 2}
+    method = Langevin(tiny.model, FGSM, optimizer=STILL, retain_weight=node["retain_weight"], **options)
+    tiny.fit(method)
+    assert len(method.curves["forget_loss"]) == len(method.curves["retain_loss"]) == 3
 
 
 def test_top_k_keeps_the_most_probable_classes_and_their_ratio(tiny: Tiny) -> None:
