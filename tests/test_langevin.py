@@ -1,7 +1,9 @@
 """Langevin unlearning and Boundary Shrink: their targets and steps by hand; see ``by_hand``."""
 
+import copy
 import zlib
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from torch import nn
 from tests.by_hand import FORGET, LR, RETAIN, SGD, STILL, W, close, gradient, gradient_to, probabilities
 from tests.conftest import Tiny, composed, tiny_vit
 from tests.digits import rows
+from unlearning.errors import UserError
 from unlearning.gradients.sign_attack import Box, SignAttack
 from unlearning.methods.langevin import Attacked, Langevin
 from unlearning.types import Batch
@@ -162,11 +165,53 @@ def test_a_transformer_without_batch_norm_moves_to_the_attacked_class() -> None:
     tiny.data = replace(tiny.data, inputs=images, labels=labels, classes=tuple("abcd"), train=ids, test=ids)
     tiny.split = replace(tiny.split, train=ids, forget=ids[:6], retain=ids[6:])
     tiny.model = tiny_vit().float()
-    method = Langevin(tiny.model, optimizer=SGD, attack=SignAttack(steps=3, step_size=0.05, gamma=1.0, relative=True))
-    before = tiny.model.head.weight.detach().clone()
+    original, classes = copy.deepcopy(tiny.model), []
+
+    class Heard(Langevin):
+        def nearest(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+            logits, targets = super().nearest(batch)
+            classes.append(targets[batch.ids.argsort()])
+            return logits, targets
+
+    attack = SignAttack(steps=3, step_size=0.05, gamma=1.0, relative=True)
+    method = Heard(tiny.model, attack, optimizer=SGD)
     tiny.fit(method)
-    assert not torch.equal(before, tiny.model.head.weight)
-    assert torch.stack(method.curves["forget_loss"]).isfinite().all()
+    (targets,) = classes  # of one step with the whole forget set
+    inputs = images[:6].movedim(3, 1) / 255
+    with torch.no_grad():
+        before, after = (
+            network.float().eval()(inputs).log_softmax(1).gather(1, targets[:, None])
+            for network in (original, tiny.model)
+        )
+    assert torch.stack(method.curves["forget_loss"]).tolist() == pytest.approx([-before.mean().item()], rel=1e-4)
+    assert after.mean() > before.mean()
+
+
+PULLED = {"gamma": 0.0, "lam": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("key", "attack", "options"),
+    [
+        ("method.attack.lam", SignAttack(**PULLED), {}),
+        ("method.attack.lam", SignAttack(**PULLED, random_start=True, lam_schedule="linear"), {}),
+        ("method.attack.lam", SignAttack(**PULLED, steps=2, lam_schedule="linear"), {}),
+        ("method.attack.lam_schedule", SignAttack(steps=3, lam_schedule="inverse"), {}),
+        ("method.retain_targets", FGSM, {"retain_targets": "soft"}),
+        ("", SignAttack(**PULLED, steps=2), {}),
+        ("", SignAttack(**PULLED, random_start=True), {}),
+        ("", SignAttack(**PULLED, steps=3, lam_schedule="linear"), {}),
+        ("", FGSM, {"retain_targets": "soft", "retain_weight": 0.1}),
+    ],
+)
+def test_what_has_no_effect_is_refused(tiny: Tiny, key: str, attack: SignAttack, options: dict[str, Any]) -> None:
+    method = Langevin(tiny.model, attack, **options)
+    try:
+        method.check(tiny.problem.task)
+    except UserError as error:
+        assert (error.key, error.kind) == (key, "conflict")
+    else:
+        assert not key
 
 
 @pytest.mark.parametrize("method", [pytest.param("boundary_shrink", marks=pytest.mark.slow), "langevin"])
