@@ -198,20 +198,20 @@ PULLED = {"gamma": 0.0, "lam": 0.1}
         ("method.attack.lam", SignAttack(**PULLED, steps=2, lam_schedule="linear"), {}),
         ("method.attack.lam_schedule", SignAttack(steps=3, lam_schedule="inverse"), {}),
         ("method.retain_targets", FGSM, {"retain_targets": "soft"}),
-        ("", SignAttack(**PULLED, steps=2), {}),
-        ("", SignAttack(**PULLED, random_start=True), {}),
-        ("", SignAttack(**PULLED, steps=3, lam_schedule="linear"), {}),
-        ("", FGSM, {"retain_targets": "soft", "retain_weight": 0.1}),
     ],
 )
 def test_what_has_no_effect_is_refused(tiny: Tiny, key: str, attack: SignAttack, options: dict[str, Any]) -> None:
     method = Langevin(tiny.model, attack, **options)
-    try:
+    with pytest.raises(UserError) as refused:
         method.check(tiny.problem.task)
-    except UserError as error:
-        assert (error.key, error.kind) == (key, "conflict")
-    else:
-        assert not key
+    assert (refused.value.key, refused.value.kind) == (key, "conflict")
+
+
+def test_what_has_an_effect_is_taken(tiny: Tiny) -> None:
+    attacks = {"steps": 2}, {"random_start": True}, {"steps": 3, "lam_schedule": "linear"}
+    for options in attacks:
+        Langevin(tiny.model, SignAttack(**PULLED, **options)).check(tiny.problem.task)
+    Langevin(tiny.model, FGSM, retain_targets="soft", retain_weight=0.1).check(tiny.problem.task)
 
 
 @pytest.mark.parametrize("method", [pytest.param("boundary_shrink", marks=pytest.mark.slow), "langevin"])

@@ -99,6 +99,7 @@ class Langevin(Method):
         self.feed = replace(self.feed, streams=("forget", "retain") if retain_weight else ("forget",))
         self.targets, self.retain_targets, self.top_k = targets, retain_targets, top_k
         self.attacked = Attacked(model, attack or SignAttack())
+        self.randoms = (self.attacked.random,)
         self.teacher = Teacher(model) if retain_weight and retain_targets == "soft" else None
 
     def check(self, task: Task) -> None:
