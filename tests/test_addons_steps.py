@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import log_softmax
-from torch import nn
+from torch import Tensor, nn
 
 from tests.conftest import Tiny
 from tests.test_steps import FORGET, LR, RETAIN, SGD, W, close, gradient
@@ -13,8 +13,11 @@ from unlearning.addons.label_smoothing import LabelSmoothing
 from unlearning.addons.parameter_noise import ParameterNoise
 from unlearning.addons.sam import SAM
 from unlearning.errors import UserError
+from unlearning.gradients.sign_attack import SignAttack
 from unlearning.methods.finetune import FineTune
+from unlearning.methods.langevin import Langevin
 from unlearning.methods.neggrad_plus import NegGradPlus
+from unlearning.types import Batch
 
 
 @pytest.mark.parametrize("adaptive", [True, False])
@@ -54,6 +57,22 @@ def test_sam_draws_the_same_numbers_twice_and_moves_batchnorm_once(tiny: Tiny) -
     assert tiny.model[1].num_batches_tracked == 3
     # x = .4, .8: mean .6; the running mean starts at 0 and moves a tenth of the way each time
     assert tiny.model[1].running_mean.item() == pytest.approx(0.6 * (1 - 0.9**3), rel=1e-5)
+
+
+def test_sam_attacks_with_the_same_noise_twice(tiny: Tiny) -> None:
+    points = []
+
+    class Heard(Langevin):
+        def nearest(self, batch: Batch) -> tuple[Tensor, Tensor]:
+            found = super().nearest(batch)
+            points.append(found[0][batch.ids.argsort()])  # of the original, which does not move
+            return found
+
+    attack = SignAttack(radius=0.3, step_size=0.05, random_start=True)
+    tiny.fit(Heard(tiny.model, attack, optimizer=SGD, epochs=3, addons=[SAM(rho=0.1)]))
+    first, second = torch.stack(points[::2]), torch.stack(points[1::2])
+    assert torch.equal(first, second)
+    assert len(first.unique(dim=0)) == 3
 
 
 def test_label_smoothing_smooths_every_cross_entropy(tiny: Tiny) -> None:

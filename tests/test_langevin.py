@@ -1,5 +1,6 @@
 """Langevin unlearning and Boundary Shrink: their targets and steps by hand; see ``by_hand``."""
 
+import copy
 import zlib
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from tests.by_hand import FORGET, LR, RETAIN, SGD, STILL, W, close, gradient, gradient_to, probabilities
-from tests.conftest import Tiny, tiny_vit
+from tests.conftest import Tiny, composed, tiny_vit
 from tests.digits import rows
 from unlearning.errors import UserError
 from unlearning.gradients.sign_attack import Box, SignAttack
@@ -51,6 +52,16 @@ def test_phi_weighs_the_retain_samples(tiny: Tiny, soft: bool) -> None:
         expected = expected - LR * (forgetting + 0.3 * gradient_to(expected, x, targets))
     close(tiny, expected)
     assert set(method.access) == {"forget", "retain"}
+
+
+@pytest.mark.parametrize("name", ["langevin", "enhanced_shrink"])  # by way of boundary_shrink
+def test_phi_does_not_change_the_number_of_steps(tiny: Tiny, name: str) -> None:
+    """A pass is one over the forget set, one batch here, although the retain set has two."""
+    node = composed(f"method={name}", "method.retain_weight=0.1", "method.epochs=3")[0]["method"]
+    options = {"epochs": node["epochs"], "epoch_of": node["epoch_of"], "batch_size": 1, "forget_batch_size": 2}
+    method = Langevin(tiny.model, FGSM, optimizer=STILL, retain_weight=node["retain_weight"], **options)
+    tiny.fit(method)
+    assert len(method.curves["forget_loss"]) == len(method.curves["retain_loss"]) == 3
 
 
 def test_top_k_keeps_the_most_probable_classes_and_their_ratio(tiny: Tiny) -> None:
@@ -168,11 +179,53 @@ def test_a_transformer_without_batch_norm_moves_to_the_attacked_class() -> None:
     tiny.data = replace(tiny.data, inputs=images, labels=labels, classes=tuple("abcd"), train=ids, test=ids)
     tiny.split = replace(tiny.split, train=ids, forget=ids[:6], retain=ids[6:])
     tiny.model = tiny_vit().float()
-    method = Langevin(tiny.model, optimizer=SGD, attack=SignAttack(steps=3, step_size=0.05, gamma=1.0, relative=True))
-    before = tiny.model.head.weight.detach().clone()
+    original, classes = copy.deepcopy(tiny.model), []
+
+    class Heard(Langevin):
+        def nearest(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+            logits, targets = super().nearest(batch)
+            classes.append(targets[batch.ids.argsort()])
+            return logits, targets
+
+    attack = SignAttack(steps=3, step_size=0.05, gamma=1.0, relative=True)
+    method = Heard(tiny.model, attack, optimizer=SGD)
     tiny.fit(method)
-    assert not torch.equal(before, tiny.model.head.weight)
-    assert torch.stack(method.curves["forget_loss"]).isfinite().all()
+    (targets,) = classes  # of one step with the whole forget set
+    inputs = images[:6].movedim(3, 1) / 255
+    with torch.no_grad():
+        before, after = (
+            network.float().eval()(inputs).log_softmax(1).gather(1, targets[:, None])
+            for network in (original, tiny.model)
+        )
+    assert torch.stack(method.curves["forget_loss"]).tolist() == pytest.approx([-before.mean().item()], rel=1e-4)
+    assert after.mean() > before.mean()
+
+
+PULLED = {"gamma": 0.0, "lam": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("key", "attack", "options"),
+    [
+        ("method.attack.lam", SignAttack(**PULLED), {}),
+        ("method.attack.lam", SignAttack(**PULLED, random_start=True, lam_schedule="linear"), {}),
+        ("method.attack.lam", SignAttack(**PULLED, steps=2, lam_schedule="linear"), {}),
+        ("method.attack.lam_schedule", SignAttack(steps=3, lam_schedule="inverse"), {}),
+        ("method.retain_targets", FGSM, {"retain_targets": "soft"}),
+    ],
+)
+def test_what_has_no_effect_is_refused(tiny: Tiny, key: str, attack: SignAttack, options: dict[str, Any]) -> None:
+    method = Langevin(tiny.model, attack, **options)
+    with pytest.raises(UserError) as refused:
+        method.check(tiny.problem.task)
+    assert (refused.value.key, refused.value.kind) == (key, "conflict")
+
+
+def test_what_has_an_effect_is_taken(tiny: Tiny) -> None:
+    attacks = {"steps": 2}, {"random_start": True}, {"steps": 3, "lam_schedule": "linear"}
+    for options in attacks:
+        Langevin(tiny.model, SignAttack(**PULLED, **options)).check(tiny.problem.task)
+    Langevin(tiny.model, FGSM, retain_targets="soft", retain_weight=0.1).check(tiny.problem.task)
 
 
 @pytest.mark.slow

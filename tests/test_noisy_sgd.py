@@ -69,6 +69,23 @@ def test_a_run_gives_the_epsilon_of_its_steps(tiny: Tiny) -> None:
     assert np.linalg.norm(tiny.weight) <= 1 + 1e-6
 
 
+@pytest.mark.parametrize(("rate", "contracts"), [(1.3, True), (1.5, True), (1.53, False)])
+def test_steps_contract_up_to_twice_the_inverse_of_the_smoothness(tiny: Tiny, rate: float, contracts: bool) -> None:
+    """L is 1.32 and 2 / L 1.515; from 2 / (m + L) = 1.10 on, the steepest direction decides c, not the flattest."""
+    steep = functools.partial(torch.optim.SGD, lr=rate, weight_decay=0.5)
+    method = NoisySGD(tiny.model, epochs=4, **(GUARANTEED | {"optimizer": steep}))
+    if not contracts:
+        with pytest.raises(UserError) as raised:
+            tiny.fit(method)
+        assert raised.value.key == "method.optimizer.lr"
+        return
+    tiny.fit(method)
+    c = 1.32 * rate - 1
+    rho = 2**2 * c**8 / (2 * 2 * rate * 0.09 * (1 + c**2 + c**4 + c**6))
+    expected = rho + 2 * math.sqrt(rho * math.log(1e5))
+    assert torch.stack(method.curves["epsilon"]).tolist() == pytest.approx([expected], rel=1e-5)
+
+
 def test_two_starts_end_alike(tiny: Tiny) -> None:
     """With the same noise, the distance of two runs shrinks by c in every step, as the bound supposes."""
     other = Tiny(weight=(-1.0, 0.0))

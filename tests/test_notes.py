@@ -13,7 +13,7 @@ from tests.conftest import composed, names
 from tests.finished import result
 from unlearning.config.validation import parameters, target_of
 from unlearning.records import tracked
-from unlearning.records.notes import notes
+from unlearning.records.notes import left_out, notes
 from unlearning.report.run_table import one_line, title
 from unlearning.request import Request
 
@@ -269,3 +269,9 @@ def test_a_trial_is_marked_wherever_its_numbers_are_shown() -> None:
         assert logged.name == f"{mark}ssd digits s0"
         assert ("trial" in logged.tags) == bool(mark)
         assert Request(config, choices).folder.name.startswith("trial-") == bool(mark)
+
+
+def test_one_row_is_a_row() -> None:
+    one, two = (next(left_out({"rows_without_sample": count})) for count in (1, 2))
+    assert (one.split()[:2], two.split()[:2]) == (["1", "row"], ["2", "rows"])
+    assert one.split()[4] == "names"

@@ -16,6 +16,7 @@ from unlearning.engine.job import Job
 from unlearning.engine.watch import Watch, Watcher, check_watch, metric_nodes
 from unlearning.errors import UserError
 from unlearning.methods.base import Method
+from unlearning.methods.boundary_expand import BoundaryExpand
 from unlearning.methods.finetune import FineTune
 from unlearning.methods.fisher import Fisher
 from unlearning.methods.neggrad_plus import NegGradPlus
@@ -64,8 +65,9 @@ def numbers(model: nn.Module) -> dict[str, float]:
         finetune,
         lambda model: NegGradPlus(model, optimizer=SGD, epochs=3, batch_size=8),
         lambda model: Fisher(model, alpha=0.1),
+        lambda model: BoundaryExpand(model, optimizer=SGD, epochs=3, batch_size=8),
     ],
-    ids=["finetune", "neggrad_plus", "fisher"],
+    ids=["finetune", "neggrad_plus", "fisher", "boundary_expand"],
 )
 def test_looking_changes_neither_weights_nor_random_streams(make: Callable[[nn.Module], Method]) -> None:
     plain, cost = fitted(make)
@@ -114,6 +116,13 @@ def test_of_equal_epochs_the_last_is_kept() -> None:
         lambda model: FineTune(model, optimizer=STILL, epochs=3, batch_norm="eval"), Watch(1, "gap", expected)
     )
     assert torch.stack(kept.curves["kept_epoch"]).tolist() == [3]
+
+
+def test_an_output_that_is_removed_in_the_end_is_not_seen_meanwhile() -> None:
+    expected = {"forget/acc": 0.0, "retain/acc": 1.0, "val/acc": 1.0, "val/loss_auc": 0.5}
+    kept, _ = fitted(lambda model: BoundaryExpand(model, optimizer=SGD, epochs=2), Watch(1, "gap", expected))
+    assert len(kept.curves["distance"]) == 3
+    assert kept.model.state_dict()["4.weight"].shape == (2, 8)
 
 
 def test_the_time_that_looking_takes_is_not_the_methods(monkeypatch: pytest.MonkeyPatch) -> None:

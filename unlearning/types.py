@@ -12,6 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from .runtime.common_random import CommonRandom
     from .runtime.cost import Meter
 
 # Bounds of options: the configuration is checked against them before anything is built
@@ -116,6 +117,7 @@ class Steps(Protocol):
     weights: dict[str, float]  # of the loss of each stream
     label_smoothing: float
     replaces: bool  # whether it begins by putting other weights in the place of the original's
+    randoms: Sequence[CommonRandom]  # from which its losses draw, besides torch's global generators
 
     @property
     def task(self) -> Task: ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -33,7 +33,10 @@ class SAM(Addon):
         self.rho, self.adaptive = rho, adaptive
 
     def gradients(self, method: Steps, evaluate: Callable[[], Gradients]) -> Gradients:
-        with torch.random.fork_rng([method.device] if method.device.type == "cuda" else []):
+        with ExitStack() as stack:
+            stack.enter_context(torch.random.fork_rng([method.device] if method.device.type == "cuda" else []))
+            for random in method.randoms:
+                stack.enter_context(random.rewound())
             step = method.combined(evaluate())
         weights = weights_of(method.model)
         scaled = step * weights.abs() if self.adaptive else step

@@ -72,13 +72,15 @@ class SignAttack:
         steps: see above.
         step_size: of a step; None for the radius.
         random_start: start from a uniform draw within the radius instead of u.
-        gamma: the size of the noise z.
-        relative: whether ``gamma`` counts in mean absolute values of the sample's gradient, rather than absolutely.
+        gamma: the size of the noise z, in the unit of a sample's own gradient: 64 times the paper's, which is of the
+            gradient of a mean over a batch of 64.
+        relative: whether ``gamma`` counts in mean absolute values of the sample's gradient instead.
         noise: the distribution of z, independent for each pixel: standard ``normal``, ``cauchy`` or ``laplace``, or
             ``uniform`` in [-1, 1].
-        lam: the strength of the pull towards u.
+        lam: the strength of the pull towards u, in the unit of a sample's own gradient: 64 times the paper's.
         lam_schedule: ``lam_t``: ``none``, lam; ``inverse``, lam / t; ``exponential``, lam e^(-t / 100); ``linear``,
-            lam (1 - t / steps).
+            lam (1 - t / steps), which is 0 in the last step. The paper may be read otherwise: here t is the step of
+            this search, not of the training.
     """
 
     radius: Positive = 0.1
@@ -105,6 +107,12 @@ class SignAttack:
             "linear": 1 - step / self.steps,
         }
         return self.lam * factors[self.lam_schedule]
+
+    @property
+    def pulled(self) -> bool:
+        """Whether a step is drawn back to the sample at all; the first one is not, where it starts from there."""
+        first = 1 if self.random_start else 2
+        return any(self.pull(step) for step in range(first, self.steps + 1))
 
     def disturbed(self, gradient: Tensor, draw: Draw) -> Tensor:
         """The gradient (B, ...) with the noise."""

@@ -1,73 +1,78 @@
 """Boundary Expanding (Chen et al., CVPR 2023, arXiv:2303.11570, section 3.3)."""
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from ..data.feed import Feed
 from ..errors import UserError
-from ..types import Batch, Task
+from ..types import Batch, Gradients, Task
 from .base import Method
-from .guard import Guard
+from .classifier import classifier_of
 
 
 class BoundaryExpand(Method):
     """Teach the forget set a class that does not exist, by one more output, and then remove that output.
 
-    The head, the last linear layer, gets one more row, drawn at random as those of a new layer are. Cross-entropy with
-    that class as the label moves the forget set there; without the row, its samples fall to the classes that are next.
-    The model has its own shape again in the end. No labels are needed, and any samples can be forgotten: a class, a
-    part of it, or others.
+    The head, the last linear layer that the network calls, gets one more row, drawn at random as those of a new layer
+    are. Cross-entropy with that class as the label moves the forget set there; without the row, its samples fall to the
+    classes that are next. The row belongs to the method and not to the model, which has its own shape throughout.
+    No labels are needed, and any samples can be forgotten: a class, a part of it, or others. Add-ons see the weights of
+    the model; the row learns by its own gradient.
 
     Raises ``UserError`` for a network that does not end with a linear layer.
     """
 
     feed = Feed(streams=("forget",), labels=False)
 
-    def __init__(self, model: nn.Module, **options: Any) -> None:
-        super().__init__(model, **options)
-        layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
-        if not layers:
-            raise UserError(
-                "boundary_expand adds an output to the last linear layer, and this network has none: use "
-                "method=boundary_shrink",
-                key="method",
-                kind="conflict",
-            )
-        self.classes = layers[-1].out_features
-        self.head = [layers[-1]]  # in a list, so that it is not a second module of the method
-
     def check(self, task: Task) -> None:
         super().check(task)
-        if self.classes != task.num_classes:
+        self.head(task)
+
+    def head(self, task: Task) -> nn.Linear:
+        """The model's head."""
+        found = classifier_of(self.model, task)
+        if not isinstance(found, nn.Linear):
             raise UserError(
-                f"boundary_expand adds an output to the last linear layer, which has {self.classes} outputs for "
-                f"{task.num_classes} classes, so that it is not the network's head: use method=boundary_shrink",
+                "boundary_expand adds an output to the last linear layer, and this network does not end with one that "
+                "has an output for each class: use method=boundary_shrink",
                 key="method",
                 kind="conflict",
             )
+        return found
 
     def setup(self, stage: str) -> None:
-        (head,) = self.head
-        new = nn.Linear(head.in_features, 1, bias=head.bias is not None).to(head.weight)
-        self.put(torch.cat([head.weight, new.weight]), None if head.bias is None else torch.cat([head.bias, new.bias]))
-        if self.guard is not None:  # which compares with the original, now of the same shape
-            self.guard = Guard(self.model, self.guard.keep)
+        head = self.head(self.task)
+        self.classes = head.out_features
+        self.extra = nn.Linear(head.in_features, 1, bias=head.bias is not None).to(head.weight)
+        self.heads = [head]  # in a list, so that it is not a second module of the method
 
-    def put(self, weight: Tensor, bias: Tensor | None) -> None:
-        """Give the head other rows."""
-        (head,) = self.head
-        head.out_features = len(weight)
-        head.weight = nn.Parameter(weight.detach().clone())
-        if bias is not None:
-            head.bias = nn.Parameter(bias.detach().clone())
+    @property
+    def optimised(self) -> list[nn.Parameter]:
+        return [*super().optimised, *self.extra.parameters()]
+
+    @contextmanager
+    def expanded(self) -> Iterator[None]:
+        """Meanwhile, the head has the additional output, the last one."""
+
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> Tensor:
+            return torch.cat([outputs, self.extra(inputs[0])], -1)
+
+        handle = self.heads[0].register_forward_hook(hook)
+        try:
+            yield
+        finally:
+            handle.remove()
 
     def forget_loss(self, batch: Batch) -> Tensor:
-        logits: Tensor = self.model(batch.images)
+        with self.expanded():
+            logits: Tensor = self.model(batch.images)
         return self.cross_entropy(logits, torch.full_like(batch.ids, self.classes))
 
-    def on_train_end(self) -> None:
-        super().on_train_end()
-        (head,) = self.head
-        self.put(head.weight[: self.classes], None if head.bias is None else head.bias[: self.classes])
+    def split_gradients(self, losses: dict[str, Tensor]) -> Gradients:
+        rows = list(self.extra.parameters())  # those of the model alone pass through the add-ons
+        for row, slope in zip(rows, torch.autograd.grad(losses["forget"], rows, retain_graph=True), strict=True):
+            row.grad = self.weights["forget"] * (self.averaged(slope) if self.trainer.world_size > 1 else slope)
+        return super().split_gradients(losses)

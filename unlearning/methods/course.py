@@ -17,6 +17,7 @@ from ..addons.base import Addon
 from ..data.feed import Feed, Phase
 from ..errors import UserError
 from ..gradients.vectors import parts, trainable
+from ..runtime.common_random import CommonRandom
 from ..runtime.cost import Meter
 from ..types import Batch, Looks, Networks, Task
 from .guard import Guard
@@ -41,6 +42,7 @@ class Course(L.LightningModule):
     data: UnlearningData  # hands out the batches; set by the code that fits the method
     replaces = False  # True: it begins by putting other weights in the place of the original's
     knows_classes = False  # True: it is told which classes a request names, and ``access`` says so
+    randoms: Sequence[CommonRandom] = ()  # from which its losses draw, besides torch's global generators
     label_smoothing = 0.0  # of every cross-entropy; the add-on of that name sets it
 
     def __init__(self, model: nn.Module, epochs: int, addons: Sequence[Addon], keep: float | None) -> None:

@@ -13,7 +13,7 @@ from ..errors import UserError
 from ..gradients.sign_attack import Box, Draw, Kind, SignAttack, drawn
 from ..runtime.common_random import CommonRandom
 from ..runtime.distributed import gathered
-from ..types import Batch, Count, NonNegative
+from ..types import Batch, Count, NonNegative, Task
 from .base import Method
 from .teacher import Teacher
 
@@ -61,8 +61,10 @@ class Langevin(Method):
 
     ``L = forget_weight CE(f(x), y') + retain_weight CE(f(x_r), y_r)`` where y' is the class that the original, frozen
     and in eval mode, gives to a point near x. An attack in pixel space finds that point anew in every step; see
-    ``SignAttack``. Its noise (``gamma``) and pull (``lam``) are the paper's; without them this is Boundary Shrink. The
-    paper's phi is ``retain_weight``; where it is 0 the method sees forget samples alone.
+    ``SignAttack``. Its noise (``gamma``) and pull (``lam``) are the paper's in another unit: they are added to a
+    sample's own gradient, the paper's to the gradient of a mean over a batch of 64, and so are 64 times as large here.
+    Without them this is Boundary Shrink. The paper's phi is ``retain_weight``; where it is 0 the method sees forget
+    samples alone.
 
     The box of the attack is [0, 1] for images. The range of float samples is that of the forget set.
 
@@ -77,9 +79,10 @@ class Langevin(Method):
         attack: see above; its gradients are those of the original model.
         targets: of the forget samples: the class itself (``hard``), or all probabilities at that point (``soft``).
         retain_targets: of the retain samples: their labels, or the original's probabilities.
-        top_k: soft targets have only that many classes, the most probable ones, scaled to a sum of 1; None for all.
+        top_k: soft targets have only that many classes, the most probable ones, scaled to a sum of 1, and more where
+            others are as probable as the last of these; None for all.
 
-    Raises ``UserError`` for ``top_k`` where no targets are soft.
+    Raises ``UserError`` for options without an effect.
     """
 
     def __init__(
@@ -103,7 +106,34 @@ class Langevin(Method):
         self.feed = replace(self.feed, streams=("forget", "retain") if retain_weight else ("forget",))
         self.targets, self.retain_targets, self.top_k = targets, retain_targets, top_k
         self.attacked = Attacked(model, attack or SignAttack())
+        self.randoms = (self.attacked.random,)
         self.teacher = Teacher(model) if retain_weight and retain_targets == "soft" else None
+
+    def check(self, task: Task) -> None:
+        super().check(task)
+        attack = self.attacked.attack
+        if attack.lam and not attack.pulled:
+            raise UserError(
+                f"method.attack.lam={attack.lam:g} has no effect: it draws back to the sample, where the first step "
+                "starts, and a linear schedule is at 0 in the last step. Set it to 0, or take more "
+                "method.attack.steps, or method.attack.random_start=true",
+                key="method.attack.lam",
+                kind="conflict",
+            )
+        if not attack.lam and attack.lam_schedule != "none":
+            raise UserError(
+                f"method.attack.lam_schedule={attack.lam_schedule} has no effect, since method.attack.lam is 0: set it "
+                "to none, or method.attack.lam above 0",
+                key="method.attack.lam_schedule",
+                kind="conflict",
+            )
+        if self.retain_targets == "soft" and self.teacher is None:
+            raise UserError(
+                "method.retain_targets=soft has no effect, since method.retain_weight is 0: set it to hard, or "
+                "method.retain_weight above 0",
+                key="method.retain_targets",
+                kind="conflict",
+            )
 
     def on_fit_start(self) -> None:
         super().on_fit_start()

@@ -1,4 +1,7 @@
-"""Projected noisy SGD, Langevin dynamics in the weights (Chien et al., NeurIPS 2024, arXiv:2401.10371)."""
+"""Projected noisy SGD, Langevin dynamics in the weights.
+
+Chien et al., "Certified Machine Unlearning via Noisy Stochastic Gradient Descent", NeurIPS 2024, arXiv:2403.17105.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +38,9 @@ class NoisySGD(Method):
     is given for logistic regression alone: with ``weight_decay`` m it is m-strongly convex, and smooth with
     ``L = (max |x|^2 + 1) / 2 + m``, since no softmax has a curvature above 1/2.
 
-    The paper's own bound starts from the privacy of a training that has been noisy in the same way. The original here
-    may be any model, so the bound is one for any two starts in the ball.
+    The paper bounds how far apart two noisy trainings end whose data differ in one sample, by 2R at most, and then how
+    much of that distance the steps leave. The original here may be any model, so the bound is the general case, which
+    starts from 2R.
 
     Args:
         model: as in ``Method``, like the other options.
@@ -121,14 +125,14 @@ class NoisySGD(Method):
             )
         largest = max(float(batch.images.flatten(1).square().sum(1).max()) for batch in self.look("retain"))
         smooth = (largest + 1) / 2 + m
-        if rate >= (most := 2 / (m + smooth)):
-            raise UserError(
-                f"method.delta asks for a guarantee, which needs steps that contract: set method.optimizer.lr below "
-                f"{most:.3g}",
-                key="method.optimizer.lr",
-            )
         assert self.radius is not None, "checked"
         self.steps = Steps(0, rate, 2 * rate * self.sigma**2, self.radius, m, smooth)
+        if self.steps.contraction >= 1:
+            raise UserError(
+                f"method.delta asks for a guarantee, and at method.optimizer.lr={rate:g} steps need not bring two "
+                f"models nearer to each other: set it above 0 and below {2 / smooth:.3g}, which is 2 / L",
+                key="method.optimizer.lr",
+            )
 
     def on_train_start(self) -> None:
         if not self.resumed:

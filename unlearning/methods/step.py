@@ -53,6 +53,11 @@ class Stepper(Course):
         """The BatchNorm layers whose weights stay as they are."""
         return batch_norms(self.model) if self.batch_norm == "frozen" else []
 
+    @property
+    def optimised(self) -> list[nn.Parameter]:
+        """What the optimiser changes: the weights of the model, and a method's own if it has some."""
+        return trainable(self.model)
+
     # How a step is taken
 
     def training_step(self, batch: dict[str, Batch], _: int) -> Tensor | None:
@@ -137,7 +142,7 @@ class Stepper(Course):
         if self.make_optimizer is None:
             raise UserError(f"{type(self).__name__} needs an optimizer", key="method.optimizer", kind="missing")
         try:
-            optimizer = self.make_optimizer(trainable(self.model))
+            optimizer = self.make_optimizer(self.optimised)
         except ValueError as error:
             raise UserError(f"method.optimizer: {error}", key="method.optimizer") from None
         optimizer.register_step_post_hook(self.after_step)

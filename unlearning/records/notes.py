@@ -78,7 +78,10 @@ def left_out(selected: Mapping[str, int]) -> Iterator[str]:
     if selected.get("samples_without_row"):
         yield f"{of['samples_without_row']} images have no row in dataset.metadata: they are not selected by it"
     if selected.get("rows_without_sample"):
-        yield f"{of['rows_without_sample']} rows of dataset.metadata name no image of the data set"
+        rows = (
+            "row of dataset.metadata names" if selected["rows_without_sample"] == 1 else "rows of dataset.metadata name"
+        )
+        yield f"{of['rows_without_sample']} {rows} no image of the data set"
     if selected.get("duplicates"):
         yield f"{of['duplicates']} of the {of['entries']} entries of the list name again what others do: counted once"
     if selected.get("unknown_entries"):

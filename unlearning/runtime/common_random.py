@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -31,6 +33,16 @@ class CommonRandom:
             if self.restored is not None:
                 self.generator.set_state(self.restored.cpu())
         return self.generator
+
+    @contextmanager
+    def rewound(self) -> Iterator[None]:
+        """What is drawn within is drawn once more afterwards."""
+        state = None if self.generator is None else self.generator.get_state()
+        yield
+        if state is None:
+            self.generator = None  # seeded anew at its next use
+        elif self.generator is not None:
+            self.generator.set_state(state)
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the generator, to be merged into that of its owner; empty before the first use."""
