@@ -187,6 +187,17 @@ def test_a_request_that_follows_another_ends_where_training_without_both_does() 
     assert different(state(model), state(trained(4))) != []
 
 
+def test_data_from_which_a_sample_was_deleted_are_refused() -> None:
+    """Which network learned which of their samples cannot be known: rows moved up."""
+    model = trained()
+    ids = torch.arange(SAMPLES - 1)
+    left = Dataset("line", data().inputs[1:], data().labels[1:], ("a", "b"), ids, ids[:0], ids, (0.0,), (1.0,))
+    problem = Problem.of(left, assemble(left, torch.tensor([2]), torch.zeros(SAMPLES - 1, dtype=torch.bool)))
+    with pytest.raises(UserError) as raised:
+        fitted(model, problem)
+    assert raised.value.key == "dataset"
+
+
 def test_another_draw_is_another_model() -> None:
     model, other = trained(), trained()
     fitted(model, request(4))

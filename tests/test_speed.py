@@ -1,6 +1,7 @@
 """The speed study: what it measures, without clocks; and, where marked slow, its ratios with a margin for noise."""
 
 import json
+import time
 
 import pytest
 import torch
@@ -167,6 +168,16 @@ def test_what_processes_counted_is_added_once() -> None:
         network(torch.ones(3, 2)).sum().backward()
         meter.add_from_processes(lambda passes: passes.mul_(2), torch.device("cpu"))  # another process did the same
     assert (meter.forward, meter.backward) == (10 + 2 * 3, 4 + 2 * 3)
+
+
+def test_costs_are_told_while_they_grow() -> None:
+    meter = Meter.resumed({"cost/seconds": 1.0, "cost/forward": 0.0, "cost/backward": 0.0}, "observe")
+    with meter.running():
+        time.sleep(0.02)
+        so_far = meter.metrics()["cost/seconds"]
+        with meter.paused():
+            time.sleep(0.05)
+    assert 1.02 <= so_far <= meter.metrics()["cost/seconds"] < so_far + 0.05
 
 
 def test_a_ratio_is_of_cpu_time() -> None:

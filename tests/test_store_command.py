@@ -133,6 +133,16 @@ def test_what_a_killed_process_left_of_the_pixels_is_purged(store: Path, tmp_pat
     assert not list((store / "images").glob(f".{array.stem}.tmp"))
 
 
+def test_what_a_killed_process_left_of_a_model_is_listed_and_trimmed(store: Path) -> None:
+    """Of whose data it is, cannot be read from half a file."""
+    rest = store / "unfinished" / ".abc.safetensors.123.tmp"
+    rest.parent.mkdir()
+    rest.write_bytes(b"half of it")
+    assert there(store)["?"] == 2
+    assert call(store, "gc", "--older-than", "0") == 0
+    assert not rest.exists()
+
+
 def test_what_is_in_use_stays_and_is_said(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (array,) = (item.path for item in items(store) if item.kind == "images" and "mine" in item.folders[0])
     with FileLock(array.with_suffix(".lock")):

@@ -77,7 +77,7 @@ class Alternatives(Sweeper):
             if first == 0 and len(todo) > 1:
                 for line in forecast(todo, self.config.hydra.runtime.choices, Path(self.config.paths.runs)):
                     print(line, flush=True)
-            share_with(len(batch), self.config.hydra.launcher)
+            share_with(min(size, len(todo)), self.config.hydra.launcher)
             try:
                 returns.append(self.launcher.launch(batch, initial_job_idx=first))
             except KeyboardInterrupt as error:  # the summary of what is done follows, and raises again

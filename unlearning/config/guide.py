@@ -15,7 +15,7 @@ Make a trained classifier forget, and compare it with the original and the retra
   python run.py method=neggrad_plus addon=[saliency,l1]
   python run.py dataset=image_folder dataset.root=DIR  your own images: DIR/{train,test}/<class>/*
   python run.py pretrain.checkpoint=FILE retrained=false  your own model, no retraining
-  python run.py -m 'method=glob(*)' seed=0,1,2         a sweep; finished runs are not repeated
+  python run.py -m 'method=glob(*,exclude=sisa)' seed=0,1,2  a sweep; finished runs are not repeated
 
 Where the package is installed, `unlearn` stands for `python run.py`; it writes below the current folder.
 

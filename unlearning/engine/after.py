@@ -180,10 +180,11 @@ class Earlier:
     def check_recipe(self, config: Mapping[str, Any]) -> None:
         """Raise ``UserError`` where the retrained model, or the shards of an ensemble, would be made in another way."""
         apart = ("checkpoint", "resume", *(["seed"] if self.own else []))  # the seed of what is not trained here
-        followed = config["retrained"] or not self.own  # otherwise only the architecture counts
+        ensembles = any(one["pretrain"].get("ensemble") for one in (self.config, config))
+        if self.own and not config["retrained"] and not ensembles:
+            return  # nothing is trained by a recipe
         theirs, ours = (
-            {k: v for k, v in flat(one["pretrain"]).items() if k not in apart and (followed or "ensemble" in k)}
-            for one in (self.config, config)
+            {k: v for k, v in flat(one["pretrain"]).items() if k not in apart} for one in (self.config, config)
         )
         other = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]
         if other:

@@ -63,12 +63,13 @@ class Unfinished(L.Callback):
         if last or trainer.world_size > 1 or time.monotonic() - self.saved < SECONDS:
             return
         assert isinstance(method, Method)
+        cost = method.meter.metrics()
         with method.meter.paused(), tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "state.ckpt")
             self.now = {
                 "generators": generators(),
                 "curves": {name: torch.stack(values) for name, values in method.curves.items()},
-                "cost": method.meter.metrics(),
+                "cost": cost,
             }
             trainer.save_checkpoint(file)
             self.store.write(KIND, self.key, {STATE: torch.frombuffer(bytearray(file.read_bytes()), dtype=torch.uint8)})

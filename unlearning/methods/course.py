@@ -87,11 +87,12 @@ class Course(L.LightningModule):
     def resumed(self) -> bool:
         """Whether the run goes on from a checkpoint, whose weights are in place by ``on_fit_start``.
 
-        This is for those who fit a method with a Lightning trainer of their own; ``run.py`` repeats a run that was
-        interrupted. A checkpoint holds all state of the method and its add-ons that steps depend on: what comes before
-        the first step is not done again, and for the same batches and random draws the steps are the same as without
-        the interruption. The order of samples and the state of the global random generators are not in it: both are
-        drawn anew. Nor are costs and curves: they begin with the first step after it.
+        This is for those who fit a method with a Lightning trainer of their own. ``run.py`` repeats an unlearning that
+        was interrupted; ``engine.unfinished`` resumes a training, and adds what is missing here. A checkpoint holds all
+        state of the method and its add-ons that steps depend on: what comes before the first step is not done again,
+        and for the same batches and random draws the steps are the same as without the interruption. The order of
+        samples and the state of the global random generators are not in it: both are drawn anew. Nor are costs and
+        curves: they begin with the first step after it.
         """
         return self.trainer.ckpt_path is not None
 

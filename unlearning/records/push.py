@@ -5,7 +5,8 @@
   python -m unlearning.records push paths.runs=DIR tracking=csv
 
 It takes the settings of a run that say where runs are (paths.runs) and where they are logged (tracking). What was
-logged there before is not logged again; the same command goes on where it was stopped.
+logged there before is not logged again; the same command goes on where it was stopped. Runs that are pushed have no
+sweep as a parent. Failed runs are not pushed.
 
 exit code: 0 where all runs are logged now, 1 otherwise
 """

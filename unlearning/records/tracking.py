@@ -212,8 +212,9 @@ class Tracking:
         """The id of the parent run of a sweep, which is created where missing; ``started`` is in seconds."""
         if found := find_parent(client, experiment, sweep):
             return found
-        tags = {SWEEP_TAG: digest(sweep)}
-        return str(client.create_run(experiment, milliseconds(started), tags, sweep).info.run_id)
+        made = str(client.create_run(experiment, milliseconds(started), {SWEEP_TAG: digest(sweep)}, sweep).info.run_id)
+        client.set_terminated(made, "FINISHED")  # at once, since a process that is killed could not; its runs change it
+        return made
 
 
 @contextmanager

@@ -128,8 +128,9 @@ class Meter(L.Callback):
 
     def metrics(self) -> dict[str, float]:
         """``cost/...`` as they are reported; a number that could not be measured is left out."""
+        so_far = time.perf_counter() - self._started if self._running else 0.0
         found = {
-            "cost/seconds": self.seconds,
+            "cost/seconds": self.seconds + so_far,
             "cost/forward": float(self.forward),
             "cost/backward": float(self.backward),
             "cost/passes": float(self.forward + self.backward),

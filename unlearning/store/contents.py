@@ -62,6 +62,13 @@ def made(root: Path, notes: dict[str, dict[str, Any]]) -> Iterator[Item]:
         digest = samples(file)
         folders = tuple(notes.get(digest, {}).get("folders", ()))
         yield item(file.parent.name, file, [file, *sorted(file.parent.glob(f".{file.name}.*.tmp"))], folders, digest)
+    begun: dict[Path, list[Path]] = {}
+    for rest in sorted(root.glob("*/.*.safetensors.*.tmp")):
+        whole = rest.with_name(rest.name[1:].partition(".safetensors")[0] + ".safetensors")
+        if not whole.exists():
+            begun.setdefault(whole, []).append(rest)
+    for whole, rests in begun.items():  # a process was killed as it wrote them
+        yield item(whole.parent.name, whole, rests, ())
 
 
 def item(kind: str, path: Path, files: list[Path], folders: tuple[str, ...], data: str = "") -> Item:
