@@ -77,21 +77,21 @@ class SISA(Method):
         """Find the slices to retrain, bring their networks back to where they begin, and make a part of each slice."""
         ensemble, self.parts = self.model, {}
         assert isinstance(ensemble, Ensemble)
-        data = int(self.data.dataset.digest[:15], 16)
+        rows = len(self.data.is_forget)
         if not ensemble.trained:
             seed = torch.initial_seed()
             torch.manual_seed(seed + self.redraw)
             ensemble.load_state_dict(self.networks.starting().state_dict())
             ensemble.seed.fill_(seed)
-            ensemble.data.fill_(data)
-        elif int(ensemble.data) != data:
+            ensemble.rows.fill_(rows)
+        elif int(ensemble.rows) != rows:
             raise UserError(
-                "the ensemble learned another data set, so that it is not known which of its networks learned which of "
-                "these samples: give it that data set, samples that were forgotten before included, or train it anew",
+                f"the ensemble learned a data set of {int(ensemble.rows):,} samples, and this one has {rows:,}: which of its "
+                "networks learned which of them is not known. Give it that data set, samples that were forgotten before "
+                "included, or train it anew",
                 key="dataset",
                 kind="conflict",
             )
-        rows = len(self.data.is_forget)
         shards, slices = ensemble.places(rows)
         kept = torch.zeros(rows, dtype=torch.bool)
         kept[self.data.stream("retain")] = True

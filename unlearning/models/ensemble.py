@@ -28,16 +28,16 @@ class Ensemble(nn.Module):
     decides between classes of equally many. A softmax of the outputs gives back these probabilities.
 
     ``members`` are the networks, ``states[s][r]`` is that of network s before it learned slice r, ``learned`` (S, R)
-    the number of samples in each slice, ``seed`` that of the partition and of all draws, and ``data`` the beginning of
-    the digest of the data set that is partitioned. All of them are in the ``state_dict``, so a file of weights is
-    enough in order to go on.
+    the number of samples in each slice, ``seed`` that of the partition and of all draws, and ``rows`` the number of
+    samples that are partitioned. All of them are in the ``state_dict``, so a file of weights is enough in order to go
+    on.
 
     Source: Bourtoule et al., "Machine unlearning", IEEE S&P 2021, section IV, https://arxiv.org/abs/1912.03817.
     """
 
     learned: Tensor
     seed: Tensor
-    data: Tensor
+    rows: Tensor
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Ensemble(nn.Module):
         self.states = nn.ModuleList(nn.ModuleList(State(m) for _ in range(slices)) for m in self.members)
         self.register_buffer("learned", torch.zeros(shards, slices, dtype=torch.int64))
         self.register_buffer("seed", torch.tensor(UNTRAINED))
-        self.register_buffer("data", torch.tensor(UNTRAINED))
+        self.register_buffer("rows", torch.tensor(UNTRAINED))
 
     @property
     def trained(self) -> bool:
