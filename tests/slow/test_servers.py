@@ -105,7 +105,7 @@ def test_each_run_is_logged_once_though_the_server_stops_in_the_middle(server: S
     ended = [(*one.communicate(timeout=600), one.returncode) for one in writers]
     assert {code for *_, code in ended} == {1}
     for _, error, _ in ended:
-        *waiting, line = error.strip().splitlines()
+        *waiting, line = filter(str.strip, error.splitlines())
         assert all(told.startswith("waiting for ") for told in waiting), error
         assert line.startswith("records: ")
         assert server.uri in line
