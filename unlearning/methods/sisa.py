@@ -86,7 +86,7 @@ class SISA(Method):
             ensemble.rows.fill_(rows)
         elif int(ensemble.rows) != rows:
             raise UserError(
-                f"the ensemble learned a data set of {int(ensemble.rows):,} samples, and this one has {rows:,}: which of "
+                f"the ensemble learned a data set of {int(ensemble.rows):,} samples, and this has {rows:,}: which of "
                 "its networks learned which is not known. Give it that data set, samples that were forgotten before "
                 "included, or train it anew",
                 key="dataset",
